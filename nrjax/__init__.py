@@ -1,0 +1,1 @@
+"""nrjax: photo-induced non-reciprocal magnetism, differentiable and batched."""

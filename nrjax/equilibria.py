@@ -1,0 +1,262 @@
+"""The attractor that a magnet reaches, solved for rather than read off a trajectory."""
+
+from typing import Any, Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from . import bilayer, corotating, units
+from .magnets import LayeredMagnet
+from .magnets.shape import Gram, ShapeDynamics
+from .phases import Phase, classify_trajectory
+from .settle import settle
+from .validation import float_array, is_concrete, require_finite
+
+# Size of the deviation that the default initial state carries, so that no symmetry of the start is special.
+DEVIATION: Final = 1e-2
+# Fixed-point iterations for the lengths of the state without light, which is only a place to start from.
+START_ITERATIONS: Final = 60
+
+
+class RESULTS(eqx.Enumeration):  # pyright: ignore
+    """Why a steady state is, or is not, valid; the text says what to do."""
+
+    successful = ""
+    modulated = (
+        "The shape of the state keeps moving: phase MODULATED, with observables averaged over the last stretch. "
+        "Use simulate() to look at the motion."
+    )
+    not_settled = (
+        "The dynamics from m0 did not settle within max_steps; close to a phase boundary it is critically slow. "
+        "Raise max_steps, give another m0, or move the parameters away from the boundary."
+    )
+    not_an_attractor = (
+        "Newton's method left the state that the dynamics reached for another or an unstable one: the parameters are "
+        "very close to a phase boundary. Look at branches(model), or move the parameters."
+    )
+    nonfinite = "NaN or infinity in the parameters, in m0 or in the dynamics. Check the lane's parameters."
+
+
+class SteadyState(eqx.Module):
+    """The attractor of a magnet: a rigidly rotating (or static) state.
+
+    - `phase`: integer of `Phase`; `Phase(int(state.phase)).name` is its name.
+    - `m`: moments, shape (L, 3). An isotropic magnet leaves their orientation free: m_A is then put along m0_A with
+      m_B on the side of m0_B.
+    - `lengths`: |m_a|, shape (L,), in units of the saturated moment.
+    - `angle`: between layers 0 and 1, rad.
+    - `chase_frequency`: omega_c / 2 pi hbar in GHz, the rate at which the layers chase each other about the normal of
+      their plane; zero outside the chiral phase.
+    - `rotation_frequency`: |Omega| / 2 pi hbar in GHz, what a probe in the laboratory sees.
+    - `angular_velocity`: Omega, shape (3,), meV: dm_a/dt = Omega x m_a.
+    - `growth_rate`: the largest real part of the linearization without the symmetry's zero modes, meV; negative for an
+      attractor, close to zero near a boundary.
+    - `residual`: |dm/dt - Omega x m| relative to the terms of dm/dt.
+    - `result`: why; see `RESULTS`.
+    - `steps`: pseudo-time steps taken (0 for states found by time integration).
+    - `valid`: finite, converged to a rigid state, stable. False for MODULATED, which is no rigid state.
+    """
+
+    phase: Int[Array, ""]
+    m: Float[Array, "L 3"]
+    lengths: Float[Array, " L"]
+    angle: Float[Array, ""]
+    chase_frequency: Float[Array, ""]
+    rotation_frequency: Float[Array, ""]
+    angular_velocity: Float[Array, "3"]
+    growth_rate: Float[Array, ""]
+    residual: Float[Array, ""]
+    result: RESULTS
+    steps: Int[Array, ""]
+    valid: Bool[Array, ""]
+
+    def __str__(self) -> str:
+        if not is_concrete(self.phase) or self.phase.ndim:
+            return f"SteadyState(phase{self.phase.shape})"
+        lengths = ", ".join(f"{x:.6g}" for x in np.asarray(self.lengths))
+        return (
+            f"{Phase(int(self.phase)).name}: lengths {lengths}, angle {float(self.angle):.6g} rad, "
+            f"chase {float(self.chase_frequency):.6g} GHz, rotation {float(self.rotation_frequency):.6g} GHz, "
+            f"growth rate {float(self.growth_rate):.3g} meV, residual {float(self.residual):.1e}"
+            + ("" if self.valid else f" [not valid: {RESULTS[self.result]}]")
+        )
+
+
+def residual_tolerance(dtype: Any) -> float:
+    """The relative residual that a valid state does not exceed: 1e-9 in double, 1e-4 in single precision."""
+    return 1e-9 if jnp.dtype(dtype) == jnp.float64 else 1e-4
+
+
+def default_start(model: LayeredMagnet) -> Float[Array, "L 3"]:
+    """The state without light, m_a = B(h_a/T) along z, with a small generic deviation. Shape (L, 3)."""
+    sign = jnp.where(model.exchange[0] < 0, -1.0, 1.0).at[0].set(1.0)
+
+    def settle_lengths(_: int, lengths: Array) -> Array:
+        h = model.exchange @ lengths
+        return jnp.sign(h) * model.bath.equilibrium_length(jnp.abs(h), model.temperature)
+
+    lengths = jax.lax.fori_loop(0, START_ITERATIONS, settle_lengths, sign)
+    along = jnp.stack([jnp.zeros_like(lengths), jnp.zeros_like(lengths), lengths], axis=1)
+    return along + DEVIATION * corotating.generic_directions(model.layers, lengths.dtype)
+
+
+def steady_state(
+    model: LayeredMagnet, m0: ArrayLike | None = None, *, max_steps: int = 2000, throw: bool = True
+) -> SteadyState:
+    """The attractor that dm/dt = model.vector_field(t, m) reaches from m0: a state with dm_a/dt = Omega x m_a.
+
+    An isotropic bilayer is followed through its shape (lengths and angle, no fast precession); any other magnet
+    through time integration. Newton's method then polishes the state, and derivatives follow from the implicit
+    function theorem, so that the path taken does not matter to them.
+
+    **Arguments**
+
+    - `model`: a `LayeredMagnet`.
+    - `m0`: initial moments, shape (L, 3). Default: the state without light, with a small generic deviation.
+    - `max_steps`: the most pseudo-time steps (times 1000: time steps, where time integration is needed).
+    - `throw`: raise if the state is UNRESOLVED; with False look at `valid` and `result` (for use in batches).
+
+    **Returns** a `SteadyState`. Works under jit, vmap, grad and jacfwd.
+
+    **Raises** `ValueError` for bad input; a runtime error with the text of `RESULTS` if UNRESOLVED and `throw` is set.
+
+    **Source** docs/physics.md, "Shape dynamics".
+    """
+    dtype = model.exchange.dtype
+    if m0 is None:
+        start = default_start(model)
+    else:
+        start = float_array("m0", m0)
+        if start.shape != (model.layers, 3):
+            raise ValueError(
+                f"m0 has shape {start.shape}: it must be ({model.layers}, 3), one row (x, y, z) for each layer."
+            )
+        require_finite("m0", start)
+    start = jax.lax.stop_gradient(start.astype(dtype))
+    solve = _bilayer_steady_state if ShapeDynamics.applies_to(model) else _general_steady_state
+    state = solve(model, start, max_steps)
+    if throw:
+        failed = (state.phase == Phase.UNRESOLVED) | ~(state.valid | (state.phase == Phase.MODULATED))
+        result = RESULTS.where(failed, state.result, RESULTS.successful)
+        state = result.error_if(state, failed)
+    return state
+
+
+def _without_derivative(function: Any) -> Any:
+    """`function` with derivative zero: for searches whose result Newton's method polishes afterwards."""
+
+    @jax.custom_jvp
+    def wrapped(*arrays: Any) -> Any:
+        return function(*arrays)
+
+    @wrapped.defjvp
+    def _jvp(primals: Any, tangents: Any) -> Any:
+        del tangents
+        output = wrapped(*primals)
+        return output, jax.tree.map(_zero_tangent, output)
+
+    return wrapped
+
+
+def _zero_tangent(x: Array) -> Any:
+    if jnp.issubdtype(x.dtype, jnp.inexact):
+        return jnp.zeros_like(x)
+    return np.zeros(jnp.shape(x), jax.dtypes.float0)
+
+
+def _bilayer_steady_state(model: LayeredMagnet, start: Float[Array, "2 3"], max_steps: int) -> SteadyState:
+    gram = Gram(jnp.sum(start[0] ** 2), jnp.sum(start[1] ** 2), jnp.sum(start[0] * start[1]))
+    shape = ShapeDynamics(model)
+    arrays, rest = eqx.partition(shape, eqx.is_array)
+    search = _without_derivative(lambda arrays, gram: settle(eqx.combine(arrays, rest), gram, max_steps))
+    found = search(arrays, gram)
+    seed = Gram(*(jnp.where(found.paramagnetic, 0.0, x) for x in found.gram))
+    root, converged = bilayer.polish(shape, seed)
+    state = bilayer.describe(shape, root, found.paramagnetic)
+
+    near = jnp.maximum(jnp.abs(root.aa - seed.aa), jnp.abs(root.bb - seed.bb) * seed.aa / jnp.where(seed.bb > 0, seed.bb, 1.0))
+    stayed = (near <= 0.3 * seed.aa) & (root.aa >= 0) & (root.bb >= 0)
+    physical = root.ab**2 <= root.aa * root.bb * (1.0 + 1e-9)
+    attractor = converged & stayed & physical & (state.growth_rate < 0)
+    attractor = attractor & (state.residual < residual_tolerance(start.dtype)) & (state.phase != Phase.UNRESOLVED)
+    finite = jnp.isfinite(root.aa + root.bb + root.ab + state.growth_rate + state.chase_rate)
+    valid = found.arrived & attractor & finite
+    result = RESULTS.where(attractor, RESULTS.successful, RESULTS.not_an_attractor)
+    result = RESULTS.where(found.arrived, result, RESULTS.not_settled)
+    result = RESULTS.where(finite & jnp.isfinite(gram.aa + gram.bb), result, RESULTS.nonfinite)
+
+    m = bilayer.moments(state, start)
+    omega = bilayer.angular_velocity(model, state, m)
+    precession = model.gyro * (model.exchange[1, 0] * m[0] + model.exchange[0, 1] * m[1])
+    chiral = state.phase == Phase.CHIRAL
+    rate = bilayer.safe_sqrt(jnp.where(chiral, state.chase_rate**2 + jnp.sum(precession**2), 0.0))
+    ordered = ~found.paramagnetic
+    angle = jnp.where(ordered, jnp.arctan2(state.sine, jnp.where(ordered, state.cosine, 1.0)), 0.0)
+    return SteadyState(
+        phase=jnp.where(valid, state.phase, Phase.UNRESOLVED).astype(jnp.int32),
+        m=m,
+        lengths=jnp.stack([bilayer.safe_sqrt(root.aa), bilayer.safe_sqrt(root.bb)]),
+        angle=angle,
+        chase_frequency=state.chase_rate / units.GHz,
+        rotation_frequency=rate / units.GHz,
+        angular_velocity=omega,
+        growth_rate=state.growth_rate,
+        residual=state.residual,
+        result=result,
+        steps=found.steps,
+        valid=valid,
+    )
+
+
+def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_steps: int) -> SteadyState:
+    steps = 1000 * max_steps
+    arrays, rest = eqx.partition(model, eqx.is_array)
+
+    def search(arrays: Any, start: Array) -> Any:
+        frozen = eqx.combine(arrays, rest)
+        state, end = corotating.follow(frozen, start, steps)
+        moving = ~(state.converged & (state.growth_rate < 0))
+        last = corotating.unsettled(frozen, end, steps, moving)
+        observed = classify_trajectory(last)
+        return state.m, state.converged & ~moving, observed.phase, observed.lengths, observed.angle
+
+    seed, settled, observed_phase, observed_lengths, observed_angle = _without_derivative(search)(arrays, start)
+    projector = corotating.symmetry_projector(model)
+    m, omega, converged = corotating.polish(model, projector, seed)
+    state = corotating.describe(model, projector, m, omega, converged)
+
+    finite = jnp.all(jnp.isfinite(m)) & jnp.all(jnp.isfinite(omega)) & jnp.isfinite(state.growth_rate)
+    attractor = settled & converged & (state.growth_rate < 0) & (state.residual < residual_tolerance(start.dtype))
+    valid = attractor & finite
+    modulated = ~settled & (observed_phase == Phase.MODULATED)
+    phase = jnp.where(valid, state.phase, jnp.where(modulated, Phase.MODULATED, Phase.UNRESOLVED))
+    result = RESULTS.where(attractor, RESULTS.successful, RESULTS.not_an_attractor)
+    result = RESULTS.where(settled, result, RESULTS.where(modulated, RESULTS.modulated, RESULTS.not_settled))
+    result = RESULTS.where(finite & jnp.all(jnp.isfinite(start)), result, RESULTS.nonfinite)
+
+    second = min(1, model.layers - 1)
+    cross = jnp.cross(m[0], m[second])
+    area = bilayer.safe_sqrt(jnp.sum(cross**2))
+    chiral = state.phase == Phase.CHIRAL
+    normal = cross / jnp.where(area > 0, area, 1.0)
+    chase = jnp.where(chiral & ~modulated, jnp.abs(jnp.dot(normal, omega)), 0.0)
+    rate = jnp.where(chiral & ~modulated, bilayer.safe_sqrt(jnp.sum(omega**2)), 0.0)
+    ordered = state.phase != Phase.PARAMAGNETIC
+    angle = jnp.arctan2(jnp.where(ordered, area, 0.0), jnp.where(ordered, jnp.dot(m[0], m[second]), 1.0))
+    return SteadyState(
+        phase=phase.astype(jnp.int32),
+        m=m,
+        lengths=jnp.where(modulated, observed_lengths, bilayer.safe_sqrt(jnp.sum(m**2, axis=1))),
+        angle=jnp.where(modulated, observed_angle, angle),
+        chase_frequency=chase / units.GHz,
+        rotation_frequency=rate / units.GHz,
+        angular_velocity=jnp.where(chiral & ~modulated, omega, jnp.zeros_like(omega)),
+        growth_rate=state.growth_rate,
+        residual=state.residual,
+        result=result,
+        steps=jnp.asarray(0, jnp.int32),
+        valid=valid,
+    )

@@ -1,0 +1,118 @@
+"""Thermal baths: how fast a layer forgets its direction, and how long its moment is in equilibrium.
+
+A bath enters the dynamics of a layer only through one function of the exchange field h,
+
+    phi(h) = |h| / B(|h| / T),          m_equilibrium = B(h / T),
+
+where B is the response of one free moment: tanh for a quantum spin 1/2, Langevin for a classical vector. Both
+follow from q(s) = (x coth x - 1) / x^2 with x^2 = s, which is smooth at zero field; all derivatives are finite.
+"""
+
+from typing import Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# Taylor coefficients 2^(2n) B_2n / (2n)! of (x coth x - 1) / x^2 in powers of x^2.
+_SERIES: Final = (
+    1 / 3,
+    -1 / 45,
+    2 / 945,
+    -1 / 4725,
+    2 / 93555,
+    -1382 / 638512875,
+    4 / 18243225,
+    -3617 / 162820783125,
+)
+# Below this x^2 the series is exact to rounding; above it the closed form does not cancel.
+_SERIES_LIMIT: Final = 0.09
+
+
+def _reduced_coth(s: Float[Array, "..."]) -> Float[Array, "..."]:
+    """q(s) = (x coth x - 1) / x^2 at x = sqrt(s)."""
+    small = s < _SERIES_LIMIT
+    t = jnp.where(small, s, 0.0)
+    series = jnp.full_like(s, _SERIES[-1])
+    for coefficient in _SERIES[-2::-1]:
+        series = series * t + coefficient
+    safe = jnp.where(small, 1.0, s)
+    x = jnp.sqrt(safe)
+    return jnp.where(small, series, (x / jnp.tanh(x) - 1.0) / safe)
+
+
+class AbstractBath(eqx.Module):
+    """phi(h) = |h| / B(|h|/T): what a layer's environment does to the length of its moment."""
+
+    zero_field_rate: eqx.AbstractClassVar[float]
+
+    def relaxation_rate(
+        self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """phi(h) as a function of |h|^2, so that it stays smooth at h = 0.
+
+        **Arguments**
+
+        - `field_squared`: |h|^2 in meV^2, any shape.
+        - `temperature`: k_B T in meV, broadcastable.
+
+        **Returns** phi in meV, the shape of `field_squared`; a layer relaxes at 2 alpha phi.
+
+        **Source** docs/physics.md, "Baths".
+        """
+        raise NotImplementedError
+
+    def equilibrium_length(
+        self, field: Float[Array, "..."], temperature: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """B(|h|/T) = |h| / phi(h): the moment's length in equilibrium with a field of |h| meV (0 to 1)."""
+        return field / self.relaxation_rate(field**2, temperature)
+
+    def field_squared_at_rate(
+        self, rate: Float[Array, "..."], temperature: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """Solve phi(h) = rate for |h|^2.
+
+        phi is concave in |h|^2, so Newton's iteration from h = 0 rises to the root without overshooting. Where
+        `rate` is below phi(0) there is no such field; the answer is then the tangent at zero and negative.
+
+        **Arguments** `rate` and `temperature` in meV. **Returns** |h|^2 in meV^2.
+        """
+        target = rate / temperature
+        one = jnp.ones_like(target)
+
+        def reduced(s: Array) -> Array:
+            return self.relaxation_rate(s, one)
+
+        def newton(_: int, s: Array) -> Array:
+            value, slope = jax.jvp(reduced, (jnp.maximum(s, 0.0),), (one,))
+            return jnp.maximum(s, 0.0) + (target - value) / slope
+
+        return jax.lax.fori_loop(0, 24, newton, jnp.zeros_like(target)) * temperature**2
+
+
+class QuantumBath(AbstractBath):
+    """phi(h) = |h| coth(|h|/T): spin 1/2 moments, m = tanh(h/T), Curie point T_c = j."""
+
+    zero_field_rate = 1.0
+
+    def relaxation_rate(
+        self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        s = field_squared / temperature**2
+        return temperature * (1.0 + s * _reduced_coth(s))
+
+
+class ClassicalBath(AbstractBath):
+    """phi(h) = |h| / (coth x - 1/x) with x = |h|/T: classical vectors, Langevin law, Curie point T_c = j/3.
+
+    **Source** the equilibrium law of the Landau-Lifshitz-Bloch equation (Garanin 1997).
+    """
+
+    zero_field_rate = 3.0
+
+    def relaxation_rate(
+        self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        return temperature / _reduced_coth(field_squared / temperature**2)

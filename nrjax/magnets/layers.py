@@ -1,0 +1,284 @@
+"""The mean-field dynamics of a stack of magnetic layers under light."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from ..validation import (
+    float_array,
+    is_concrete,
+    require,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
+from .baths import AbstractBath, QuantumBath
+
+Vector = tuple[Array, Array, Array]
+
+
+class UniaxialAnisotropy(eqx.Module):
+    """h_a += K_a (m_a . e) e: an easy axis (K > 0) or an easy plane (K < 0) for every layer.
+
+    **Arguments**
+
+    - `strength`: K in meV, shape (L,) or a scalar for all layers.
+    - `axis`: e, shape (3,); normalized here.
+
+    **Raises** `ValueError` if the axis is zero or a value is not finite.
+    """
+
+    strength: Float[Array, "*layers"]
+    axis: Float[Array, "3"]
+
+    def __init__(self, strength: ArrayLike, axis: ArrayLike | Sequence[float] = (0.0, 0.0, 1.0)):
+        self.strength = float_array("anisotropy strength", strength)
+        require_finite("anisotropy strength", self.strength)
+        direction = float_array("anisotropy axis", jnp.asarray(axis), (3,))
+        length = jnp.sqrt(jnp.sum(direction**2))
+        require_positive("length of the anisotropy axis", length, "Pass a direction, for example (0, 0, 1).")
+        self.axis = direction / length
+
+
+class LayerParameters(NamedTuple):
+    """What one layer (or an array of layers) feels besides the field: damping, light and bath."""
+
+    damping: Array
+    sd_coupling: Array
+    loss_rate: Array
+    filling: Array
+    temperature: Array
+    gyro: Array
+
+
+def light_torque_factor(loss_rate: Array, sd_coupling: Array) -> Array:
+    """2 gamma/g, and 0 for a layer without light whatever its g."""
+    dark = loss_rate == 0
+    return jnp.where(dark, 0.0, 2.0 * loss_rate / jnp.where(dark, 1.0, sd_coupling))
+
+
+def torque(m: Vector, h: Vector, h_light: Vector, p: LayerParameters, bath: AbstractBath) -> Vector:
+    """dm/dt = gyro m x h + 2 alpha [h - phi(h) m] + gamma [2 h_light/g - n m], by Cartesian components.
+
+    Every entry may be a scalar (one layer, the fast layout under vmap) or an array over layers.
+    """
+    (mx, my, mz), (hx, hy, hz) = m, h
+    phi = bath.relaxation_rate(hx * hx + hy * hy + hz * hz, p.temperature)
+    relaxation = 2.0 * p.damping * phi + p.loss_rate * p.filling
+    light = light_torque_factor(p.loss_rate, p.sd_coupling)
+    precession = (my * hz - mz * hy, mz * hx - mx * hz, mx * hy - my * hx)
+    tx, ty, tz = (
+        p.gyro * precession[i] + 2.0 * p.damping * h[i] + light * h_light[i] - relaxation * m[i] for i in range(3)
+    )
+    return tx, ty, tz
+
+
+class LayeredMagnet(eqx.Module):
+    """Mean-field moments of a stack of layers, with light-induced doublon loss:
+
+        dm_a/dt = gyro m_a x h_a + 2 alpha_a [h_a - phi(h_a) m_a] + gamma_a [(2/g_a) sum_b jm_ab m_b - n_a m_a],
+        h_a     = sum_b j_ab m_b + B_a + K_a (m_a . e) e.
+
+    The light term (last bracket) pushes a layer *against* the exchange field carried by the conduction electrons,
+    since g < 0: with gamma_a > alpha_a |g_a| layer a wants to point away from its neighbour.
+
+    **Arguments** (L layers; energies and rates in meV with hbar = 1; scalars are shared by all layers)
+
+    - `exchange`: j, shape (L, L); `exchange[a, b]` is the field on layer a from the moment of layer b.
+    - `damping`: alpha, shape (L,), dimensionless, 0 or greater.
+    - `sd_coupling`: g, shape (L,), meV; negative for the antiferromagnetic coupling of a local moment.
+    - `loss_rate`: gamma, shape (L,), meV; the light. 0 or greater.
+    - `filling`: n, shape (L,), conduction electrons per site.
+    - `temperature`: k_B T, shape (L,), meV, greater than 0.
+    - `gyro`: precession factor, scalar; 2 for spin 1/2, 0 switches precession off.
+    - `mediated_exchange`: jm, shape (L, L), meV: the part of j that conduction electrons carry. Default: all.
+    - `field`: energy of the moments in a magnetic field, shape (3,) or (L, 3), meV. Enters precession and damping,
+      not the light term.
+    - `anisotropy`: a `UniaxialAnisotropy`, or strengths K (scalar or (L,), meV) along z.
+    - `bath`: `QuantumBath()` (m = tanh) or `ClassicalBath()` (m = Langevin).
+
+    **Raises** `ValueError` naming the argument, its value and the remedy.
+
+    **Source** docs/physics.md, "Mean field of a layer"; a closure derived here that reproduces the published
+    phases (Hanai, Ootsuki, Tazai 2025, Fig. 1c).
+    """
+
+    exchange: Float[Array, "L L"]
+    damping: Float[Array, " L"]
+    sd_coupling: Float[Array, " L"]
+    loss_rate: Float[Array, " L"]
+    filling: Float[Array, " L"]
+    temperature: Float[Array, " L"]
+    gyro: Float[Array, ""]
+    mediated_exchange: Float[Array, "L L"] | None
+    field: Float[Array, "L 3"] | None
+    anisotropy: UniaxialAnisotropy | None
+    bath: AbstractBath
+
+    def __init__(
+        self,
+        exchange: ArrayLike | Sequence[Sequence[float]],
+        damping: ArrayLike | Sequence[float],
+        sd_coupling: ArrayLike | Sequence[float],
+        loss_rate: ArrayLike | Sequence[float],
+        filling: ArrayLike | Sequence[float],
+        temperature: ArrayLike | Sequence[float],
+        *,
+        gyro: ArrayLike = 2.0,
+        mediated_exchange: ArrayLike | Sequence[Sequence[float]] | None = None,
+        field: ArrayLike | Sequence[float] | Sequence[Sequence[float]] | None = None,
+        anisotropy: UniaxialAnisotropy | ArrayLike | Sequence[float] | None = None,
+        bath: AbstractBath = QuantumBath(),
+    ):
+        self.exchange = float_array("exchange", jnp.asarray(exchange))
+        if self.exchange.ndim != 2 or self.exchange.shape[0] != self.exchange.shape[1]:
+            raise ValueError(
+                f"exchange has shape {self.exchange.shape}: it must be a square matrix with exchange[a, b] the field "
+                "on layer a from layer b. For one layer pass [[j]]."
+            )
+        layers = self.exchange.shape[0]
+
+        def per_layer(name: str, value: Any) -> Array:
+            return float_array(name, jnp.asarray(value), (layers,))
+
+        self.damping = per_layer("damping", damping)
+        self.sd_coupling = per_layer("sd_coupling", sd_coupling)
+        self.loss_rate = per_layer("loss_rate", loss_rate)
+        self.filling = per_layer("filling", filling)
+        self.temperature = per_layer("temperature", temperature)
+        self.gyro = float_array("gyro", gyro, ())
+        self.mediated_exchange = (
+            None
+            if mediated_exchange is None
+            else float_array("mediated_exchange", jnp.asarray(mediated_exchange), (layers, layers))
+        )
+        self.field = None if field is None else float_array("field", jnp.asarray(field), (layers, 3))
+        if anisotropy is None or isinstance(anisotropy, UniaxialAnisotropy):
+            self.anisotropy = anisotropy
+        else:
+            self.anisotropy = UniaxialAnisotropy(jnp.asarray(anisotropy))
+        if self.anisotropy is not None:
+            strength = float_array("anisotropy strength", self.anisotropy.strength, (layers,))
+            self.anisotropy = UniaxialAnisotropy(strength, self.anisotropy.axis)
+        self.bath = bath
+
+    def __check_init__(self) -> None:
+        require_finite("exchange", self.exchange)
+        require_nonnegative("damping", self.damping)
+        require_finite("sd_coupling", self.sd_coupling)
+        require_nonnegative("loss_rate", self.loss_rate, "It is the strength of the light: 0 switches it off.")
+        require_nonnegative("filling", self.filling)
+        require_positive("temperature", self.temperature, "It is k_B T in meV; 1 K is 0.0862 meV.")
+        require_finite("gyro", self.gyro)
+        for name in ("mediated_exchange", "field"):
+            if getattr(self, name) is not None:
+                require_finite(name, getattr(self, name))
+        if is_concrete(self.loss_rate, self.sd_coupling):
+            lit_without_coupling = (self.loss_rate > 0) & (self.sd_coupling == 0)
+            require(
+                "sd_coupling",
+                jnp.where(lit_without_coupling, 0.0, 1.0),
+                lambda x: x != 0,
+                "nonzero where loss_rate is positive",
+                "Set the layer's g (for a local moment it is negative), or its loss_rate to 0.",
+            )
+
+    @property
+    def layers(self) -> int:
+        """L, the number of layers."""
+        return self.damping.shape[-1]
+
+    @property
+    def is_isotropic(self) -> bool:
+        """Whether neither a field nor an anisotropy singles out a direction in space."""
+        return self.field is None and self.anisotropy is None
+
+    def without_light(self) -> "LayeredMagnet":
+        """The same magnet with loss_rate = 0 in every layer."""
+        return eqx.tree_at(lambda magnet: magnet.loss_rate, self, jnp.zeros_like(self.loss_rate))
+
+    def light_exchange(self) -> Float[Array, "L L"]:
+        """The exchange that enters the light term: `mediated_exchange`, or all of `exchange`."""
+        return self.exchange if self.mediated_exchange is None else self.mediated_exchange
+
+    def parameters(self) -> LayerParameters:
+        """The per-layer parameters, each of shape (L,)."""
+        return LayerParameters(
+            self.damping, self.sd_coupling, self.loss_rate, self.filling, self.temperature, self.gyro
+        )
+
+    def effective_field(self, m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
+        """h_a = sum_b j_ab m_b + B_a + K_a (m_a . e) e, in meV.
+
+        **Arguments** `m`: moments in units of the saturated moment, shape (L, 3). **Returns** shape (L, 3).
+        """
+        h = self.exchange @ m
+        if self.field is not None:
+            h = h + self.field
+        if self.anisotropy is not None:
+            axis = self.anisotropy.axis
+            h = h + (self.anisotropy.strength * (m @ axis))[:, None] * axis[None, :]
+        return h
+
+    def linear_rates(self, m: Float[Array, "L 3"]) -> Float[Array, "L L"]:
+        """W_ab = 2 alpha_a j_ab + (2 gamma_a/g_a) jm_ab - delta_ab r_a,  r_a = 2 alpha_a phi(h_a) + gamma_a n_a.
+
+        For an isotropic magnet dm_a/dt = gyro m_a x h_a + sum_b W_ab m_b.
+
+        **Arguments** `m`: shape (L, 3). **Returns** W in meV, shape (L, L).
+        """
+        field_squared = jnp.sum(self.effective_field(m) ** 2, axis=-1)
+        phi = self.bath.relaxation_rate(field_squared, self.temperature)
+        relaxation = 2.0 * self.damping * phi + self.loss_rate * self.filling
+        return self.exchange_rates() - jnp.diag(relaxation)
+
+    def exchange_rates(self) -> Float[Array, "L L"]:
+        """w_ab = 2 alpha_a j_ab + (2 gamma_a/g_a) jm_ab in meV: W without its relaxation; independent of m."""
+        light = light_torque_factor(self.loss_rate, self.sd_coupling)
+        return 2.0 * self.damping[:, None] * self.exchange + light[:, None] * self.light_exchange()
+
+    def vector_field(self, t: ArrayLike, m: Float[Array, "L 3"], args: Any = None) -> Float[Array, "L 3"]:
+        """dm/dt of the class docstring.
+
+        **Arguments**
+
+        - `t`: time in hbar/meV; unused, since the light is constant.
+        - `m`: moments, shape (L, 3).
+        - `args`: unused; there for Diffrax.
+
+        **Returns** dm/dt in meV (hbar = 1), shape (L, 3).
+        """
+        mx, my, mz = m.T
+        hx, hy, hz = self.effective_field(m).T
+        lx, ly, lz = (self.light_exchange() @ m).T
+        return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (lx, ly, lz), self.parameters(), self.bath), axis=-1)
+
+    def layer_vector_fields(self, moments: Sequence[Vector]) -> list[Vector]:
+        """`vector_field` on scalars, layer by layer: under vmap every operation is one loop over the batch.
+
+        **Arguments** `moments`: for each layer its (x, y, z) as scalars. **Returns** the same for dm/dt in meV.
+        """
+
+        def combine(matrix: Array, layer: int) -> Vector:
+            x, y, z = (sum(matrix[layer, b] * moments[b][i] for b in range(self.layers)) for i in range(3))
+            return x, y, z  # pyright: ignore[reportReturnType]
+
+        torques = []
+        for layer, m in enumerate(moments):
+            light = h = combine(self.exchange, layer)
+            if self.mediated_exchange is not None:
+                light = combine(self.mediated_exchange, layer)
+            if self.field is not None:
+                field = self.field
+                h = tuple(h[i] + field[layer, i] for i in range(3))
+            if self.anisotropy is not None:
+                axis, strength = self.anisotropy.axis, self.anisotropy.strength[layer]
+                along = strength * (m[0] * axis[0] + m[1] * axis[1] + m[2] * axis[2])
+                h = tuple(h[i] + along * axis[i] for i in range(3))
+            p = self.parameters()
+            p = LayerParameters(*(value if value.ndim == 0 else value[layer] for value in p))
+            torques.append(torque(m, h, light, p, self.bath))  # pyright: ignore[reportArgumentType]
+        return torques

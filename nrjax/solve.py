@@ -1,0 +1,195 @@
+"""Integrating spin dynamics in time: the one front door to Diffrax."""
+
+from typing import Any, Final, Protocol
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from . import units
+from .magnets import LayeredMagnet
+from .unrolled import UnrolledTsit5
+from .validation import float_array, is_concrete, require_finite, require_nonnegative
+
+# Above this many layers the stages are kept as arrays: writing them out would cost compile time.
+UNROLLED_LAYERS: Final = 4
+# A step this much shorter than the whole time ends a lane that has gone wrong.
+SHORTEST_STEP: Final = 1e-9
+
+
+class SpinModel(Protocol):
+    """Anything with `vector_field(t, m, args)`: t in hbar/meV, m of shape (L, 3), result in meV."""
+
+    def vector_field(self, t: Any, m: Any, args: Any = None) -> Any: ...
+
+
+class Solution(eqx.Module):
+    """A trajectory of moments.
+
+    - `ts`: times in ps, shape (times,).
+    - `ms`: moments in units of the saturated moment, shape (times, L, 3).
+    - `result`: Diffrax's result code; its text says what to do.
+    - `stats`: step counts.
+    - `valid`: finite and successful.
+    """
+
+    ts: Float[Array, " times"]
+    ms: Float[Array, "times L 3"]
+    result: diffrax.RESULTS
+    stats: dict[str, Any]
+    valid: Bool[Array, ""]
+
+    def __str__(self) -> str:
+        if self.ts.ndim > 1 or not is_concrete(self.ts):
+            return f"Solution(ts{self.ts.shape}, ms{self.ms.shape})"
+        steps = self.stats["num_steps"]
+        return (
+            f"Solution: {self.ts.shape[0]} times, {self.ts[0]:.4g} to {self.ts[-1]:.4g} ps, {self.ms.shape[1]} layers, "
+            f"{steps} steps ({self.stats['num_rejected_steps']} rejected), {'valid' if self.valid else 'not valid'}, "
+            f"{self.ms.dtype}"
+        )
+
+
+def smallest_tolerance(dtype: Any) -> float:
+    """The smallest relative tolerance that a floating-point type can reach: ten units in the last place."""
+    return 10.0 * float(jnp.finfo(dtype).eps)
+
+
+def require_reachable(name: str, tolerance: float, dtype: Any) -> None:
+    """Raise `ValueError` if a relative tolerance is below what the type can represent."""
+    if is_concrete(tolerance) and not float(tolerance) >= smallest_tolerance(dtype):
+        raise ValueError(
+            f"{name} = {tolerance:g} cannot be reached in {jnp.dtype(dtype).name}, whose limit is "
+            f"{smallest_tolerance(dtype):.1e}. Enable double precision with "
+            "jax.config.update('jax_enable_x64', True) before building the model, or ask for a larger tolerance."
+        )
+
+
+def default_tolerance(dtype: Any) -> float:
+    """1e-8 in double, 1e-5 in single precision."""
+    return 1e-8 if jnp.dtype(dtype) == jnp.float64 else 1e-5
+
+
+def simulate(
+    model: SpinModel,
+    m0: ArrayLike,
+    t1: ArrayLike,
+    *,
+    t0: ArrayLike = 0.0,
+    saveat: diffrax.SaveAt | ArrayLike | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    solver: diffrax.AbstractSolver | None = None,
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+    event: diffrax.Event | None = None,
+    max_steps: int | None = 1_000_000,
+    throw: bool = True,
+    progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
+) -> Solution:
+    """Integrate dm/dt = model.vector_field(t, m) from t0 to t1.
+
+    **Arguments**
+
+    - `model`: a `LayeredMagnet`, or any object with `vector_field(t, m, args)`.
+    - `m0`: initial moments, shape (L, 3).
+    - `t1`, `t0`: final and initial time in ps.
+    - `saveat`: times in ps at which to save, as an array or as a `diffrax.SaveAt` whose `ts` are in ps.
+      Default: the final time only.
+    - `rtol`, `atol`: tolerances of the default step-size control (1e-8; 1e-5 in single precision).
+    - `solver`: default Tsit5, with unrolled stages for magnets of up to four layers.
+    - `stepsize_controller`: replaces the default PID control; `rtol` and `atol` are then not allowed. Steps in
+      hbar/meV.
+    - `adjoint`: default `diffrax.RecursiveCheckpointAdjoint()` (reverse mode); pass `diffrax.ForwardMode()` for jvp
+      and jacfwd.
+    - `event`: a `diffrax.Event` whose condition sees t in hbar/meV and y = m of shape (L, 3).
+    - `max_steps`: the most steps to take.
+    - `throw`: raise if the integration fails; with False look at `valid` and `result` (for use in batches).
+    - `progress_meter`: for example `diffrax.TqdmProgressMeter()`.
+
+    **Returns** a `Solution`, times in ps.
+
+    **Raises** `ValueError` for bad input; a runtime error from Diffrax if integration fails and `throw` is set.
+
+    Cost: the exchange precession (about gyro * j in meV) sets the step. Under vmap all lanes step until the slowest
+    is done; `simulate_many` groups lanes of equal cost.
+    """
+    state = float_array("m0", m0)
+    if state.ndim != 2 or state.shape[1] != 3:
+        raise ValueError(f"m0 has shape {state.shape}: it must be (layers, 3). Pass one row (x, y, z) for each layer.")
+    if isinstance(model, LayeredMagnet) and state.shape[0] != model.layers:
+        raise ValueError(f"m0 has {state.shape[0]} rows, but the magnet has {model.layers} layers. Pass a row for each.")
+    require_finite("m0", state)
+    for name, value in (("t0", t0), ("t1", t1)):
+        require_finite(name, value)
+    if is_concrete(t0, t1):
+        require_nonnegative("t1 - t0", np.asarray(t1) - np.asarray(t0), "Times run forward; give t1 after t0 (ps).")
+    dtype = jnp.result_type(state, *(x for x in jax.tree.leaves(model) if eqx.is_inexact_array(x)))
+    state = state.astype(dtype)
+    start = jnp.asarray(t0, dtype) * units.ps
+    stop = jnp.asarray(t1, dtype) * units.ps
+
+    if stepsize_controller is None:
+        rtol = default_tolerance(dtype) if rtol is None else rtol
+        atol = rtol if atol is None else atol
+        require_reachable("rtol", rtol, dtype)
+        shortest = SHORTEST_STEP * jnp.maximum(stop - start, 1e-30)
+        stepsize_controller = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, force_dtmin=False)
+    elif rtol is not None or atol is not None:
+        raise ValueError("rtol and atol belong to the default step-size control. Set them in your stepsize_controller.")
+
+    unroll = isinstance(model, LayeredMagnet) and solver is None and event is None and model.layers <= UNROLLED_LAYERS
+    if unroll:
+        initial: Any = tuple((m[0], m[1], m[2]) for m in state)
+        solver = UnrolledTsit5()
+
+        def field(t: Any, y: Any, magnet: Any) -> Any:
+            return tuple(magnet.layer_vector_fields(y))
+    else:
+        initial = state
+        solver = diffrax.Tsit5() if solver is None else solver
+
+        def field(t: Any, y: Any, magnet: Any) -> Any:
+            return magnet.vector_field(t, y, None)
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        solver,
+        start,
+        stop,
+        None,
+        initial,
+        args=model,
+        saveat=_internal_saveat(saveat, dtype),
+        stepsize_controller=stepsize_controller,
+        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+        event=event,
+        max_steps=max_steps,
+        throw=throw,
+        progress_meter=progress_meter,
+    )
+    if solution.ts is None or solution.ys is None:
+        raise ValueError("saveat saves no moments. Pass times, SaveAt(t1=True) or SaveAt(ts=...).")
+    ms = jnp.stack([jnp.stack(m, axis=-1) for m in solution.ys], axis=-2) if unroll else solution.ys
+    # Diffrax pads the times that it did not use with infinity.
+    finite = jnp.isfinite(ms) | ~jnp.isfinite(solution.ts)[:, None, None]
+    valid = diffrax.is_okay(solution.result) & jnp.all(finite)
+    return Solution(solution.ts / units.ps, ms, solution.result, solution.stats, valid)
+
+
+def _internal_saveat(saveat: Any, dtype: Any) -> diffrax.SaveAt:
+    """The same `SaveAt` with its times in hbar/meV."""
+    if saveat is None:
+        return diffrax.SaveAt(t1=True)
+    if not isinstance(saveat, diffrax.SaveAt):
+        times = float_array("saveat", saveat)
+        if times.ndim != 1 or times.size == 0:
+            raise ValueError(f"saveat has shape {times.shape}: it must be a list of times in ps, for example linspace.")
+        require_finite("saveat", times)
+        return diffrax.SaveAt(ts=times.astype(dtype) * units.ps)
+    if saveat.subs is not None and saveat.subs.ts is not None:
+        return eqx.tree_at(lambda s: s.subs.ts, saveat, saveat.subs.ts.astype(dtype) * units.ps)
+    return saveat

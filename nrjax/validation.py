@@ -1,0 +1,71 @@
+"""Checks of input values: every failure names the argument, its value, the allowed range and the remedy."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike
+
+
+def is_concrete(*values: ArrayLike | None) -> bool:
+    """Whether the values are known numbers, rather than placeholders of a jit, vmap or grad trace."""
+    return not any(isinstance(value, jax.core.Tracer) for value in values)
+
+
+def float_array(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> Array:
+    """`value` as a floating-point array, broadcast to `shape` when one is given.
+
+    **Raises** `ValueError` if `value` is not numeric or does not broadcast.
+    """
+    try:
+        array = jnp.asarray(value)
+        array = array.astype(jnp.result_type(array.dtype, jnp.float32))
+        if jnp.issubdtype(array.dtype, jnp.complexfloating):
+            raise TypeError("complex")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} = {value!r} is not real numbers. Pass a number or an array of numbers.") from error
+    if not jnp.issubdtype(jnp.asarray(value).dtype, jnp.floating):
+        array = array.astype(jnp.result_type(float))
+    if shape is None:
+        return array
+    try:
+        return jnp.broadcast_to(array, shape)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} has shape {array.shape}, which does not fit {shape}. Pass a scalar or an array of shape {shape}."
+        ) from error
+
+
+def require(
+    name: str, value: ArrayLike, allowed: Callable[[np.ndarray], np.ndarray], range_text: str, remedy: str = ""
+) -> None:
+    """Raise `ValueError` unless every entry of `value` is a number in the allowed range.
+
+    Placeholders of a trace cannot be looked at and pass; results then carry `valid = False` instead.
+    """
+    if not is_concrete(value):
+        return
+    array = np.asarray(value)
+    good = np.isfinite(array) & np.asarray(allowed(np.where(np.isfinite(array), array, 0.0)))
+    if good.all():
+        return
+    first = array[~good].flat[0] if array.ndim else array[()]
+    where = "" if array.ndim == 0 else f" at index {tuple(int(i) for i in np.argwhere(~good)[0])}"
+    text = f"{name} = {first:g}{where} is out of range: it must be {range_text}."
+    raise ValueError(f"{text} {remedy}".rstrip())
+
+
+def require_finite(name: str, value: ArrayLike) -> None:
+    """Raise `ValueError` if any entry is NaN or infinite."""
+    require(name, value, lambda x: np.full_like(x, True, dtype=bool), "a finite number")
+
+
+def require_positive(name: str, value: ArrayLike, remedy: str = "") -> None:
+    """Raise `ValueError` unless every entry is finite and greater than zero."""
+    require(name, value, lambda x: x > 0, "greater than 0", remedy)
+
+
+def require_nonnegative(name: str, value: ArrayLike, remedy: str = "") -> None:
+    """Raise `ValueError` unless every entry is finite and zero or greater."""
+    require(name, value, lambda x: x >= 0, "0 or greater", remedy)
