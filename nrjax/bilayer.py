@@ -1,17 +1,15 @@
 """Rigidly rotating states of an isotropic bilayer: Newton's polish, closed forms, stability."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from .magnets import LayeredMagnet
-from .magnets.shape import Gram, Matrix, ShapeDynamics
+from .magnets.shape import Gram, ShapeDynamics
 from .phases import Phase, collinear_tolerance, label
-from .settle import characteristic
+from .small_matrices import Adjugate, largest_real_part_2, largest_real_part_3, safe_sqrt
 
 
 class BilayerState(NamedTuple):
@@ -25,44 +23,6 @@ class BilayerState(NamedTuple):
     normal_sign: Array
     growth_rate: Array
     residual: Array
-
-
-def safe_sqrt(x: Array) -> Array:
-    """sqrt(x) with value and derivative 0 at x <= 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
-
-
-def largest_real_part_2(a: Array, b: Array, c: Array, d: Array) -> Array:
-    """The largest real part of the eigenvalues of [[a, b], [c, d]]."""
-    return 0.5 * (a + d) + safe_sqrt(0.25 * (a - d) ** 2 + b * c)
-
-
-def largest_real_part_3(matrix: Matrix) -> Array:
-    """The largest real part of the eigenvalues of a 3 x 3 matrix: a root of its characteristic cubic.
-
-    Differentiable wherever that eigenvalue is simple; exact multiple roots give derivative 0, never NaN.
-    """
-    trace, minors, determinant = characteristic(matrix)
-    shift = trace / 3.0
-    p = minors - trace * shift
-    q = -2.0 * shift**3 + shift * minors - determinant
-    discriminant = (q / 2.0) ** 2 + (p / 3.0) ** 3
-    three = discriminant < 0
-    # Three real roots: the trigonometric form; the largest is the one with the smallest angle.
-    radius = jnp.sqrt(jnp.where(three, -p / 3.0, 1.0))
-    argument = jnp.where(three, -q / (2.0 * radius**3), 0.0)
-    inside = jnp.abs(argument) < 1.0
-    angle = jnp.where(inside, jnp.arccos(jnp.where(inside, argument, 0.0)), jnp.where(argument > 0, 0.0, jnp.pi))
-    trigonometric = 2.0 * radius * jnp.cos(angle / 3.0)
-    # One real root u + v and a complex pair of real part -(u + v)/2.
-    root = safe_sqrt(jnp.where(three, 0.0, discriminant))
-    large = -q / 2.0 - jnp.where(q > 0, root, -root)
-    nonzero = large != 0
-    u = jnp.where(nonzero, jnp.cbrt(jnp.where(nonzero, large, 1.0)), 0.0)
-    single = u - jnp.where(nonzero, p / (3.0 * jnp.where(nonzero, u, 1.0)), 0.0)
-    cardano = jnp.where(single > 0, single, -0.5 * single)
-    return shift + jnp.where(three, trigonometric, cardano)
 
 
 def polish(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
@@ -82,12 +42,12 @@ def polish(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
     tolerance = 1e-9 if dtype == jnp.float64 else 3e-5
     solution = optx.root_find(
         scaled_rates,
-        optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=lx.LU()),
+        optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=Adjugate()),
         jax.lax.stop_gradient(jnp.stack([x / s for x, s in zip(start, size, strict=True)])),
         args=shape,
         max_steps=16,
         throw=False,
-        adjoint=optx.ImplicitAdjoint(linear_solver=lx.LU()),
+        adjoint=optx.ImplicitAdjoint(linear_solver=Adjugate()),
     )
     root = Gram(*(solution.value[i] * size[i] for i in range(3)))
     return root, solution.result == optx.RESULTS.successful
@@ -101,27 +61,26 @@ def describe(shape: ShapeDynamics, gram: Gram, paramagnetic: Array) -> BilayerSt
     **Source** docs/physics.md, "Shape dynamics".
     """
     ordered = ~paramagnetic
-    both = ordered & (gram.aa > 0) & (gram.bb > 0)
+    both = (gram.aa > 0) & (gram.bb > 0)
     product = jnp.where(both, gram.aa * gram.bb, 1.0)
-    cosine = jnp.where(both, gram.ab / jnp.sqrt(product), 0.0)
+    # A single ordered layer counts as aligned, like a magnet of one layer.
+    cosine = jnp.where(both, gram.ab / jnp.sqrt(product), 1.0)
     sine_squared = jnp.where(both, 1.0 - cosine**2, 0.0)
     collinear = sine_squared < collinear_tolerance(product.dtype)
     sine = jnp.where(collinear, 0.0, safe_sqrt(sine_squared))
-    cosine = jnp.where(collinear & both, jnp.sign(cosine), cosine)
+    cosine = jnp.where(collinear, jnp.sign(cosine), cosine)
 
     r_a, r_b = shape.relaxation_rates(gram)
     w_a, w_b = shape.w_aa - r_a, shape.w_bb - r_b
     determinant = w_a * w_b - shape.w_ab * shape.w_ba
     phase = label(ordered=ordered, cosine=cosine, collinear=collinear, rotating=determinant > 0)
-    # A layer without moment has no direction: neither aligned nor antialigned.
-    phase = jnp.where(ordered & ~both, Phase.UNRESOLVED, phase)
     chiral = phase == Phase.CHIRAL
     chase_rate = jnp.where(chiral, safe_sqrt(jnp.where(chiral, determinant, 0.0)), 0.0)
 
     rates, jacobian = shape.rates_and_jacobian(gram)
     in_shape = largest_real_part_3(jacobian)
     # Collinear: the lengths alone (signed, so that one layer may pass through zero), and the tilt at rate trace W.
-    a, b = jnp.where(both, safe_sqrt(gram.aa), 0.0), jnp.where(both, safe_sqrt(gram.bb) * jnp.sign(cosine), 0.0)
+    a, b = safe_sqrt(gram.aa), safe_sqrt(gram.bb) * jnp.sign(cosine)
     lengths = _length_matrix(shape, a, b)
     in_lengths = largest_real_part_2(*lengths)
     collinear_growth = jnp.where(paramagnetic, in_lengths, jnp.maximum(in_lengths, w_a + w_b))
@@ -166,14 +125,13 @@ def _unit(vector: Array, otherwise: Array) -> Array:
     return jnp.where(enough, vector / jnp.sqrt(jnp.where(enough, square, 1.0)), otherwise)
 
 
-def angular_velocity(magnet: LayeredMagnet, state: BilayerState, m: Float[Array, "2 3"]) -> Float[Array, "3"]:
+def angular_velocity(state: BilayerState, m: Float[Array, "2 3"], precession: Float[Array, "3"]) -> Float[Array, "3"]:
     """Omega = omega_c n - gyro (j_BA m_A + j_AB m_B) in meV, n the normal of the plane with n . Omega > 0.
 
-    Zero for states that do not rotate.
+    **Arguments** `precession`: gyro (j_BA m_A + j_AB m_B). **Returns** zero for states that do not rotate.
     """
     chiral = state.phase == Phase.CHIRAL
     cross = jnp.cross(m[0], m[1])
     square = jnp.sum(cross**2)
     normal = state.normal_sign * cross / jnp.sqrt(jnp.where(chiral & (square > 0), square, 1.0))
-    precession = magnet.gyro * (magnet.exchange[1, 0] * m[0] + magnet.exchange[0, 1] * m[1])
     return jnp.where(chiral, state.chase_rate * normal - precession, jnp.zeros_like(precession))

@@ -11,8 +11,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from . import bilayer, corotating, units
 from .magnets import LayeredMagnet
 from .magnets.shape import Gram, ShapeDynamics
-from .phases import Phase, classify_trajectory
-from .settle import settle
+from .phases import Phase, classify_trajectory, collinear_tolerance
+from .settle import VANISHED, settle
+from .small_matrices import safe_sqrt
 from .validation import float_array, is_concrete, require_finite
 
 # Size of the deviation that the default initial state carries, so that no symmetry of the start is special.
@@ -169,45 +170,71 @@ def _zero_tangent(x: Array) -> Any:
 
 def _bilayer_steady_state(model: LayeredMagnet, start: Float[Array, "2 3"], max_steps: int) -> SteadyState:
     gram = Gram(jnp.sum(start[0] ** 2), jnp.sum(start[1] ** 2), jnp.sum(start[0] * start[1]))
-    shape = ShapeDynamics(model)
-    arrays, rest = eqx.partition(shape, eqx.is_array)
+    arrays, rest = eqx.partition(ShapeDynamics(model), eqx.is_array)
     search = _without_derivative(lambda arrays, gram: settle(eqx.combine(arrays, rest), gram, max_steps))
     found = search(arrays, gram)
-    seed = Gram(*(jnp.where(found.paramagnetic, 0.0, x) for x in found.gram))
+    seed = _without_vanished(found)
+    state = bilayer_state_from_gram(model, seed, found.paramagnetic, start)
+    valid = state.valid & found.arrived
+    result = RESULTS.where(found.arrived, state.result, RESULTS.not_settled)
+    finite = jnp.isfinite(found.gram.aa + found.gram.bb + gram.aa + gram.bb)
+    result = RESULTS.where(finite, result, RESULTS.nonfinite)
+    phase = jnp.where(valid, state.phase, Phase.UNRESOLVED).astype(jnp.int32)
+    return eqx.tree_at(
+        lambda s: (s.phase, s.valid, s.result, s.steps), state, (phase, valid, result, found.steps)
+    )
+
+
+def bilayer_state_from_gram(
+    model: LayeredMagnet, seed: Gram, paramagnetic: Bool[Array, ""], like: Float[Array, "2 3"]
+) -> SteadyState:
+    """The rigid state of an isotropic bilayer next to `seed`, polished and described.
+
+    **Arguments** `seed`: its Gram matrix, nearly. `paramagnetic`: whether m = 0 is meant. `like`: moments that
+    choose the orientation, shape (2, 3).
+
+    **Returns** a `SteadyState`; `valid` only if it is an attractor. Differentiable.
+    """
+    shape = ShapeDynamics(model)
+    seed = jax.lax.stop_gradient(seed)
     root, converged = bilayer.polish(shape, seed)
-    state = bilayer.describe(shape, root, found.paramagnetic)
-
-    near = jnp.maximum(jnp.abs(root.aa - seed.aa), jnp.abs(root.bb - seed.bb) * seed.aa / jnp.where(seed.bb > 0, seed.bb, 1.0))
-    stayed = (near <= 0.3 * seed.aa) & (root.aa >= 0) & (root.bb >= 0)
-    physical = root.ab**2 <= root.aa * root.bb * (1.0 + 1e-9)
+    state = bilayer.describe(shape, root, paramagnetic)
+    stayed = (jnp.abs(root.aa - seed.aa) <= 0.3 * seed.aa) & (jnp.abs(root.bb - seed.bb) <= 0.3 * seed.bb)
+    physical = root.ab**2 <= root.aa * root.bb * (1.0 + collinear_tolerance(like.dtype))
     attractor = converged & stayed & physical & (state.growth_rate < 0)
-    attractor = attractor & (state.residual < residual_tolerance(start.dtype)) & (state.phase != Phase.UNRESOLVED)
+    attractor = attractor & (state.residual < residual_tolerance(like.dtype))
     finite = jnp.isfinite(root.aa + root.bb + root.ab + state.growth_rate + state.chase_rate)
-    valid = found.arrived & attractor & finite
     result = RESULTS.where(attractor, RESULTS.successful, RESULTS.not_an_attractor)
-    result = RESULTS.where(found.arrived, result, RESULTS.not_settled)
-    result = RESULTS.where(finite & jnp.isfinite(gram.aa + gram.bb), result, RESULTS.nonfinite)
+    result = RESULTS.where(finite, result, RESULTS.nonfinite)
 
-    m = bilayer.moments(state, start)
-    omega = bilayer.angular_velocity(model, state, m)
+    m = bilayer.moments(state, like)
     precession = model.gyro * (model.exchange[1, 0] * m[0] + model.exchange[0, 1] * m[1])
     chiral = state.phase == Phase.CHIRAL
-    rate = bilayer.safe_sqrt(jnp.where(chiral, state.chase_rate**2 + jnp.sum(precession**2), 0.0))
-    ordered = ~found.paramagnetic
-    angle = jnp.where(ordered, jnp.arctan2(state.sine, jnp.where(ordered, state.cosine, 1.0)), 0.0)
+    rate = safe_sqrt(jnp.where(chiral, state.chase_rate**2 + jnp.sum(precession**2), 0.0))
     return SteadyState(
-        phase=jnp.where(valid, state.phase, Phase.UNRESOLVED).astype(jnp.int32),
+        phase=state.phase,
         m=m,
-        lengths=jnp.stack([bilayer.safe_sqrt(root.aa), bilayer.safe_sqrt(root.bb)]),
-        angle=angle,
+        lengths=jnp.stack([safe_sqrt(root.aa), safe_sqrt(root.bb)]),
+        angle=jnp.arctan2(state.sine, state.cosine),
         chase_frequency=state.chase_rate / units.GHz,
         rotation_frequency=rate / units.GHz,
-        angular_velocity=omega,
+        angular_velocity=bilayer.angular_velocity(state, m, precession),
         growth_rate=state.growth_rate,
         residual=state.residual,
         result=result,
-        steps=found.steps,
-        valid=valid,
+        steps=jnp.asarray(0, jnp.int32),
+        valid=attractor & finite,
+    )
+
+
+def _without_vanished(found: Any) -> Gram:
+    """The seed for Newton's method, with moments that have vanished set to zero."""
+    gram = found.gram
+    total = gram.aa + gram.bb
+    no_a = found.paramagnetic | (found.arrived & (gram.aa < VANISHED * total))
+    no_b = found.paramagnetic | (found.arrived & (gram.bb < VANISHED * total))
+    return Gram(
+        jnp.where(no_a, 0.0, gram.aa), jnp.where(no_b, 0.0, gram.bb), jnp.where(no_a | no_b, 0.0, gram.ab)
     )
 
 
@@ -239,17 +266,17 @@ def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_
 
     second = min(1, model.layers - 1)
     cross = jnp.cross(m[0], m[second])
-    area = bilayer.safe_sqrt(jnp.sum(cross**2))
+    area = safe_sqrt(jnp.sum(cross**2))
     chiral = state.phase == Phase.CHIRAL
     normal = cross / jnp.where(area > 0, area, 1.0)
     chase = jnp.where(chiral & ~modulated, jnp.abs(jnp.dot(normal, omega)), 0.0)
-    rate = jnp.where(chiral & ~modulated, bilayer.safe_sqrt(jnp.sum(omega**2)), 0.0)
+    rate = jnp.where(chiral & ~modulated, safe_sqrt(jnp.sum(omega**2)), 0.0)
     ordered = state.phase != Phase.PARAMAGNETIC
     angle = jnp.arctan2(jnp.where(ordered, area, 0.0), jnp.where(ordered, jnp.dot(m[0], m[second]), 1.0))
     return SteadyState(
         phase=phase.astype(jnp.int32),
         m=m,
-        lengths=jnp.where(modulated, observed_lengths, bilayer.safe_sqrt(jnp.sum(m**2, axis=1))),
+        lengths=jnp.where(modulated, observed_lengths, safe_sqrt(jnp.sum(m**2, axis=1))),
         angle=jnp.where(modulated, observed_angle, angle),
         chase_frequency=chase / units.GHz,
         rotation_frequency=rate / units.GHz,

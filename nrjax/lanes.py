@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
 # Lanes worked on at a time on a CPU: few enough to stay in cache, enough to outweigh the cost of a dispatch.
-CPU_WIDTH: Final = 512
+CPU_WIDTH: Final = 256
 # An accelerator wants all lanes at once.
 ACCELERATOR_WIDTH: Final = 1 << 17
 # Steps between two looks at the queue.

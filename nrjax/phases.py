@@ -16,7 +16,7 @@ class Phase(enum.IntEnum):
     """What the moments of a magnet do.
 
     - `PARAMAGNETIC`: all moments vanish.
-    - `ALIGNED`: the moments of the first two layers point the same way (a single layer: it is ordered).
+    - `ALIGNED`: the moments of the first two layers point the same way (or only one layer is ordered).
     - `ANTIALIGNED`: they point opposite ways.
     - `CHIRAL`: they enclose an angle and rotate rigidly, one chasing the other.
     - `MODULATED`: lengths or angle themselves keep oscillating.

@@ -15,12 +15,17 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .lanes import iterate
-from .magnets.shape import Gram, Matrix, ShapeDynamics
+from .magnets.shape import Gram, ShapeDynamics
+from .small_matrices import Matrix, adjugate, apply, characteristic, is_stable
 
 # Relative error of one step. It only has to lead to the right attractor; Newton's method polishes.
 STEP_TOLERANCE: Final = 1e-2
 # Newton's step, relative to the state, below which a stable state counts as reached.
 CLOSE: Final = 0.03
+# sin^2 of the angle below which only the collinear state can be meant.
+COLLINEAR: Final = 1e-5
+# Share of the squared lengths below which a decoupled layer counts as disordered.
+VANISHED: Final = 1e-12
 # |h|^2/T^2 below which a stable paramagnet has won: the nonlinearity is negligible and only damps further.
 LINEAR_FIELD: Final = 1e-3
 # Least tilt (1 - |cos|) kept while a collinear state is unstable, so that rounding cannot trap the angle.
@@ -43,36 +48,6 @@ class _State(NamedTuple):
     paramagnetic: Array
 
 
-def characteristic(matrix: Matrix) -> tuple[Array, Array, Array]:
-    """(trace, sum of principal 2 x 2 minors, determinant) of a 3 x 3 matrix."""
-    (a, b, c), (d, e, f), (g, h, i) = matrix
-    minors = (a * e - b * d) + (a * i - c * g) + (e * i - f * h)
-    return a + e + i, minors, a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-
-
-def is_stable(trace: Array, minors: Array, determinant: Array) -> Array:
-    """Routh-Hurwitz: all three eigenvalues have a negative real part."""
-    return (trace < 0) & (determinant < 0) & (trace * minors < determinant)
-
-
-def adjugate(matrix: Matrix) -> tuple[Matrix, Array]:
-    """The adjugate of a 3 x 3 matrix and its determinant: inverse = adjugate / determinant."""
-    rows = tuple(
-        tuple(
-            matrix[(j + 1) % 3][(i + 1) % 3] * matrix[(j + 2) % 3][(i + 2) % 3]
-            - matrix[(j + 1) % 3][(i + 2) % 3] * matrix[(j + 2) % 3][(i + 1) % 3]
-            for j in range(3)
-        )
-        for i in range(3)
-    )
-    return rows, sum((matrix[0][k] * rows[k][0] for k in range(1, 3)), matrix[0][0] * rows[0][0])
-
-
-def apply(matrix: Matrix, vector: Gram, scale: Array) -> Gram:
-    """scale * matrix @ vector."""
-    return Gram(*(scale * (row[0] * vector[0] + row[1] * vector[1] + row[2] * vector[2]) for row in matrix))
-
-
 def rosenbrock_step(shape: ShapeDynamics, g: Gram, rates: Gram, jacobian: Matrix, step: Array) -> tuple[Gram, Gram]:
     """One step of Rodas3; returns the new Gram matrix and the estimate of its error."""
     shift, over = 2.0 / step, 1.0 / step
@@ -90,7 +65,7 @@ def rosenbrock_step(shape: ShapeDynamics, g: Gram, rates: Gram, jacobian: Matrix
             for f, a, b, c in zip(shape.rates(nearly), k1, k2, k3, strict=True)
         )
     )
-    error = apply(inverse, last, scale)
+    error = Gram(*apply(inverse, last, scale))
     return Gram(*(x + e for x, e in zip(nearly, error, strict=True))), error
 
 
@@ -131,12 +106,19 @@ def _advance(parameters: tuple[ShapeDynamics, Array], state: _State) -> _State:
     new = Gram(aa, bb, jnp.clip(new.ab, -bound, bound))
 
     inverse, determinant = adjugate(jacobian)
-    newton = apply(inverse, rates, 1.0 / determinant)
+    newton = Gram(*apply(inverse, rates, 1.0 / determinant))
+    # A layer that nothing keeps ordered (no exchange reaches it) decays to nothing beside an ordered one.
+    alone = (jnp.minimum(g.aa, g.bb) < VANISHED * total) & (shape.w_ab * shape.w_ba == 0)
     close = (
-        (jnp.abs(newton.aa) < CLOSE * g.aa)
-        & (jnp.abs(newton.bb) < CLOSE * g.bb)
-        & (jnp.abs(newton.ab) < CLOSE * jnp.sqrt(g.aa * g.bb))
+        ((jnp.abs(newton.aa) < CLOSE * g.aa) | (alone & (g.aa < g.bb)))
+        & ((jnp.abs(newton.bb) < CLOSE * g.bb) | (alone & (g.bb < g.aa)))
+        & ((jnp.abs(newton.ab) < CLOSE * jnp.sqrt(g.aa * g.bb)) | alone)
     )
+    # Next to the onset of the chase a chiral and a collinear root lie close together: tell them apart by their tilt.
+    product = g.aa * g.bb
+    tilt = product - g.ab * g.ab
+    change = g.aa * newton.bb + g.bb * newton.aa - 2.0 * g.ab * newton.ab
+    close = close & (alone | (jnp.abs(change) < 0.3 * jnp.maximum(tilt, COLLINEAR * product)))
     paramagnetic = paramagnet_is_stable & (shape.field_scale * total < LINEAR_FIELD)
     arrived = (close & stable) | paramagnetic
     return _State(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from ..small_matrices import Matrix
 from .baths import AbstractBath
 from .layers import LayeredMagnet
 
@@ -17,9 +18,6 @@ class Gram(NamedTuple):
     aa: Array
     bb: Array
     ab: Array
-
-
-Matrix = tuple[tuple[Array, ...], ...]
 
 
 class ShapeDynamics(eqx.Module):

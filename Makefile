@@ -1,0 +1,41 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets up .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types bench clean
+
+.venv/.demo: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[plot]'
+	@touch $@
+
+.venv/.test: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ .venv/.demo
+
+.venv/.bench: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[benchmarks]'
+	@touch $@ .venv/.demo
+
+demo: .venv/.demo  ## Draw the phase diagram of the light-driven bilayer.
+	@mkdir -p out
+	$(BIN)/nrjax phase-diagram --output out/phase_diagram.png --data out/phase_diagram.nc --overwrite
+
+test: .venv/.test  ## Run the tests.
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.test
+	$(BIN)/pyright
+
+bench: .venv/.bench  ## Run the benchmarks; writes benchmarks/results/*.json.
+	$(BIN)/python benchmarks/phase_diagram.py
+	$(BIN)/python benchmarks/trajectories.py
+
+clean:
+	rm -rf .venv out .pytest_cache .ruff_cache

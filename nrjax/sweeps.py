@@ -1,0 +1,271 @@
+"""Sweeps: a steady state (or any observable) on every point of a grid, as an xarray.Dataset."""
+
+import concurrent.futures
+import functools
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import ArrayLike
+
+from .equilibria import RESULTS, SteadyState, steady_state
+from .files import atomic, require_writable
+from .magnets import ShapeDynamics
+from .phases import Phase
+from .tiling import run_tiles
+
+# Points per tile: a few MB of arrays on a CPU, enough lanes to fill an accelerator.
+CPU_TILE: Final = 32768
+ACCELERATOR_TILE: Final = 1 << 18
+
+VARIABLES: Final = {
+    "phase": ("1", "phase"),
+    "lengths": ("1", "length of each moment, in units of the saturated moment"),
+    "angle": ("rad", "angle between layers 0 and 1"),
+    "chase_frequency": ("GHz", "chase frequency omega_c / 2 pi hbar"),
+    "rotation_frequency": ("GHz", "rotation frequency |Omega| / 2 pi hbar"),
+    "growth_rate": ("meV", "largest real part of the linearization without zero modes"),
+    "residual": ("1", "relative residual of the steady state"),
+    "valid": ("1", "finite, converged to a rigid state, stable"),
+    "result": ("1", "result code"),
+}
+
+
+def sweep(
+    build: Callable[..., Any],
+    axes: Mapping[str, ArrayLike],
+    *,
+    observe: Callable[[Any], Any] = steady_state,
+    tile: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    executor: concurrent.futures.Executor | None = None,
+) -> xr.Dataset:
+    """observe(build(**point)) on every point of the grid spanned by `axes`.
+
+    **Arguments**
+
+    - `build`: makes a model from one value of each axis, `build(**point)`; traced once.
+    - `axes`: name -> 1-D array of strictly increasing or decreasing values. The order is the order of dimensions.
+    - `observe`: maps the model to a `SteadyState` (default: `steady_state` with throw=False), a dictionary of arrays
+      or one array.
+    - `tile`: points computed at a time; bounds the memory. Default 32768 on a CPU, 262144 on an accelerator.
+    - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
+    - `resume`: use what `store` already holds, if it was computed from the same input.
+    - `progress`: a bar after two seconds, on a terminal.
+    - `executor`: where tiles run; default one thread per core.
+
+    **Returns** a Dataset with the axes as coordinates; for steady states the variables `phase` (int8, CF flags),
+    `lengths`, `angle` (rad), `chase_frequency` and `rotation_frequency` (GHz), `growth_rate` (meV), `residual`,
+    `valid`, `result`. One bad point is flagged and spoils no other.
+
+    **Raises** `ValueError` for empty, non-monotonic or unknown axes, values that the model refuses, a store that
+    cannot be written or that holds other input.
+    """
+    grid = _checked_axes(axes)
+    model = _checked_build(build, grid)
+    dtype = jnp.result_type(float)
+    total = int(np.prod([len(values) for values in grid.values()]))
+    if tile is None:
+        tile = CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
+        # Small sweeps in two halves at least, so that two cores share them.
+        tile = min(tile, max(256, -(-total // (2 * (os.cpu_count() or 1)))))
+    elif tile < 1:
+        raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (points computed at a time).")
+    tile = min(tile, total)
+
+    mesh = np.meshgrid(*(values.astype(dtype) for values in grid.values()), indexing="ij")
+    lanes = {name: values.reshape(-1) for name, values in zip(grid, mesh, strict=True)}
+
+    fingerprint = _fingerprint(grid, tile, build, observe, model)
+    shelf = _Shelf(store, fingerprint, resume)
+    finished = shelf.finished()
+    if finished is not None:
+        return finished
+    # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road is
+    # free of them.
+    threads = None if observe is steady_state and ShapeDynamics.applies_to(model) else 1
+    values = run_tiles(
+        _compiled(build, observe), lanes, tile, executor=executor, threads=threads, progress=progress, label="sweep",
+        load=shelf.load, save=shelf.save,
+    )
+    dataset = _dataset(grid, values, fingerprint, dtype)
+    shelf.finish(dataset)
+    return dataset
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(build: Callable[..., Any], observe: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The observables of a batch of points; kept, so that a second sweep of the same functions compiles nothing."""
+
+    def point(values: dict[str, Any]) -> dict[str, Any]:
+        model = build(**values)
+        return _variables(steady_state(model, throw=False) if observe is steady_state else observe(model))
+
+    return jax.jit(jax.vmap(point))
+
+
+def _checked_axes(axes: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    if not axes:
+        raise ValueError("axes is empty: pass at least one, for example {'loss_rate': numpy.linspace(0, 0.12, 101)}.")
+    checked = {}
+    for name, values in axes.items():
+        try:
+            array = np.asarray(values, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"axis {name!r} is not an array of numbers: {values!r}.") from error
+        if array.ndim != 1 or array.size == 0:
+            raise ValueError(f"axis {name!r} has shape {array.shape}: it must be one-dimensional with at least one value.")
+        if not np.isfinite(array).all():
+            bad = int(np.flatnonzero(~np.isfinite(array))[0])
+            raise ValueError(f"axis {name!r} holds {array[bad]} at index {bad}: it must hold finite numbers.")
+        steps = np.diff(array)
+        if not ((steps > 0).all() or (steps < 0).all()):
+            bad = int(np.flatnonzero(steps * np.sign(steps.sum() or 1.0) <= 0)[0])
+            raise ValueError(
+                f"axis {name!r} is not monotonic: {array[bad]:g} is followed by {array[bad + 1]:g} at index {bad + 1}. "
+                "Sort it and drop repeated values."
+            )
+        checked[name] = array
+    return checked
+
+
+def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> Any:
+    """Build the model at the corners of the grid, where bad values show with a clear error; returns the first."""
+    first = None
+    for corner in itertools.product(*((0, -1) if len(values) > 1 else (0,) for values in grid.values())):
+        point = {name: jnp.asarray(values[i], jnp.result_type(float)) for (name, values), i in zip(grid.items(), corner, strict=True)}
+        try:
+            model = build(**point)
+        except TypeError as error:
+            raise ValueError(
+                f"the axes {', '.join(map(repr, grid))} do not fit the model: {error}. Name arguments that build() takes."
+            ) from error
+        first = model if first is None else first
+    return first
+
+
+def _variables(observed: Any) -> dict[str, Any]:
+    if isinstance(observed, SteadyState):
+        variables = {name: getattr(observed, name) for name in VARIABLES}
+        variables["result"] = _code(observed.result)
+        variables["phase"] = observed.phase.astype(jnp.int8)
+        return variables
+    if isinstance(observed, Mapping):
+        return dict(observed)
+    return {"value": observed}
+
+
+def _code(result: Any) -> Any:
+    """The number of a result, as an array."""
+    return sum(
+        (jnp.where(result == item, code, 0) for code, item in enumerate(_result_items())), jnp.asarray(0)
+    ).astype(jnp.int8)
+
+
+def _result_items() -> list[Any]:
+    return [RESULTS.successful, RESULTS.modulated, RESULTS.not_settled, RESULTS.not_an_attractor, RESULTS.nonfinite]
+
+
+def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], fingerprint: str, dtype: Any) -> xr.Dataset:
+    shape = tuple(len(axis) for axis in grid.values())
+    variables = {}
+    for name, array in values.items():
+        extra = ["layer"] if name == "lengths" else [f"{name}_{i}" for i in range(array.ndim - 1)]
+        unit, text = VARIABLES.get(name, ("", name))
+        attributes: dict[str, Any] = {"long_name": text} | ({"units": unit} if unit else {})
+        if name == "phase":
+            attributes["flag_values"] = np.array([phase.value for phase in Phase], np.int8)
+            attributes["flag_meanings"] = " ".join(phase.name.lower() for phase in Phase)
+        if name == "result":
+            items = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite")
+            attributes["flag_values"] = np.arange(len(items), dtype=np.int8)
+            attributes["flag_meanings"] = " ".join(items)
+        variables[name] = ((*grid, *extra), array.reshape(shape + array.shape[1:]), attributes)
+    attributes = {
+        "title": "nrjax sweep",
+        "dtype": jnp.dtype(dtype).name,
+        "device": jax.devices()[0].device_kind,
+        "fingerprint": fingerprint,
+        **{f"{package}_version": version(package) for package in ("nrjax", "jax", "diffrax", "optimistix", "equinox")},
+    }
+    dataset = xr.Dataset(variables, coords=dict(grid), attrs=attributes)
+    for name, unit in {"loss_rate": "meV", "interlayer_exchange": "meV", "temperature": "meV"}.items():
+        if name in dataset.coords:
+            dataset[name].attrs["units"] = unit
+    return dataset
+
+
+def _fingerprint(grid: dict[str, np.ndarray], tile: int, build: Any, observe: Any, model: Any) -> str:
+    """What a sweep was computed from: axes, tile, functions by name, the constants of its first model, precision."""
+    digest = hashlib.sha256()
+    names = [f"{getattr(f, '__module__', '')}.{getattr(f, '__qualname__', repr(type(f)))}" for f in (build, observe)]
+    digest.update(json.dumps([tile, names, version("nrjax"), jnp.dtype(jnp.result_type(float)).name]).encode())
+    for name, values in grid.items():
+        digest.update(name.encode() + values.tobytes())
+    leaves, structure = jax.tree.flatten(model)
+    digest.update(str(structure).encode())
+    for leaf in leaves:
+        digest.update(np.asarray(leaf).tobytes() if eqx.is_array_like(leaf) else repr(leaf).encode())
+    return digest.hexdigest()
+
+
+class _Shelf:
+    """Finished tiles beside the file they will become; does nothing without a file."""
+
+    def __init__(self, store: str | os.PathLike[str] | None, fingerprint: str, resume: bool):
+        self.fingerprint = fingerprint
+        self.resume = resume
+        self.target = None if store is None else require_writable(store)
+        if self.target is not None:
+            self.parts = self.target.with_name(self.target.name + ".parts")
+            if not resume:
+                shutil.rmtree(self.parts, ignore_errors=True)
+
+    def finished(self) -> xr.Dataset | None:
+        if self.target is None or not self.resume or not self.target.exists():
+            return None
+        with xr.open_dataset(self.target, engine="h5netcdf") as dataset:
+            if dataset.attrs.get("fingerprint") != self.fingerprint:
+                raise ValueError(
+                    f"{self.target} holds a sweep of other input. Give another store, or resume=False to replace it."
+                )
+            return dataset.load()
+
+    def _part(self, index: int) -> Path:
+        return self.parts / f"{self.fingerprint[:16]}-{index:06d}.npz"
+
+    def load(self, index: int) -> dict[str, np.ndarray] | None:
+        if self.target is None or not self._part(index).exists():
+            return None
+        with np.load(self._part(index)) as arrays:
+            return dict(arrays)
+
+    def save(self, index: int, result: dict[str, np.ndarray]) -> None:
+        if self.target is not None:
+            self.parts.mkdir(exist_ok=True)
+            with atomic(self._part(index)) as path, path.open("wb") as stream:
+                np.savez(stream, **result)
+
+    def finish(self, dataset: xr.Dataset) -> None:
+        if self.target is not None:
+            save_dataset(dataset, self.target)
+            shutil.rmtree(self.parts, ignore_errors=True)
+
+
+def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a Dataset as NetCDF, whole or not at all."""
+    with atomic(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf")

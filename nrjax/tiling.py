@@ -1,0 +1,71 @@
+"""Running one compiled function over many lanes in tiles of bounded memory."""
+
+import concurrent.futures
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from tqdm.auto import tqdm
+
+
+def run_tiles(
+    function: Callable[[PyTree], PyTree],
+    lanes: PyTree,
+    tile: int,
+    *,
+    executor: concurrent.futures.Executor | None = None,
+    threads: int | None = None,
+    progress: bool = True,
+    label: str = "",
+    load: Callable[[int], PyTree | None] = lambda index: None,
+    save: Callable[[int, PyTree], None] = lambda index, result: None,
+) -> PyTree:
+    """function(lanes), tile by tile, as NumPy arrays.
+
+    **Arguments**
+
+    - `function`: maps arrays of leading size `tile` to arrays of leading size `tile`; compiled once, since the last
+      tile is padded with copies of its last lane.
+    - `lanes`: arrays of shape (lanes, ...).
+    - `executor`: where tiles run. Default: `threads` threads, which defaults to one per CPU core (XLA works outside
+      Python's lock) and to one on an accelerator.
+    - `progress`: a bar with tiles and points per second after two seconds, silent when not on a terminal.
+    - `load`, `save`: a store of finished tiles.
+    """
+    lanes = jax.tree.map(np.asarray, lanes)
+    total = jax.tree.leaves(lanes)[0].shape[0]
+    tiles = -(-total // tile)
+
+    def run(index: int) -> PyTree:
+        stored = load(index)
+        if stored is not None:
+            return stored
+        picked = np.minimum(np.arange(index * tile, (index + 1) * tile), total - 1)
+        result = jax.tree.map(np.asarray, function(jax.tree.map(lambda x: x[picked], lanes)))
+        result = jax.tree.map(lambda x: x[: min(tile, total - index * tile)], result)
+        save(index, result)
+        return result
+
+    own = executor is None
+    if executor is None:
+        if threads is None:
+            threads = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+        executor = concurrent.futures.ThreadPoolExecutor(max_workers=threads)
+    bar = tqdm(total=total, desc=label, unit=" points", unit_scale=True, delay=2, disable=None if progress else True)
+    try:
+        # The first tile compiles; the others then share what it compiled.
+        results: list[Any] = [executor.submit(run, 0).result()]
+        bar.update(min(tile, total))
+        futures = [executor.submit(run, index) for index in range(1, tiles)]
+        for index, future in enumerate(futures, start=1):
+            results.append(future.result())
+            bar.set_postfix_str(f"tile {index + 1}/{tiles}", refresh=False)
+            bar.update(min(tile, total - index * tile))
+    finally:
+        bar.close()
+        if own:
+            executor.shutdown(wait=True, cancel_futures=True)
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
