@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .branches import chiral_condition
+from .bilayer_branches import chiral_condition
 from .magnets import LayeredMagnet
 
 SCAN: Final = 512

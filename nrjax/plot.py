@@ -1,0 +1,169 @@
+"""Pictures: phase diagrams and trajectories. Needs the `plot` extra (matplotlib)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from .boundaries import Boundary, indicator
+from .magnets import LayeredMagnet
+from .phases import Phase
+from .solve import Solution
+
+try:
+    import matplotlib.figure
+    from matplotlib.axes import Axes
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+except ImportError as error:  # pragma: no cover
+    raise ImportError("nrjax.plot needs matplotlib. Install it with: pip install 'nrjax[plot]'") from error
+
+# Okabe and Ito's palette, told apart with any colour vision.
+COLOURS: Final = {
+    Phase.PARAMAGNETIC: "#dddddd",
+    Phase.ALIGNED: "#0072b2",
+    Phase.ANTIALIGNED: "#e69f00",
+    Phase.CHIRAL: "#009e73",
+    Phase.MODULATED: "#cc79a7",
+    Phase.UNRESOLVED: "#000000",
+}
+LINES: Final = {
+    Boundary.ALIGNED_ANTIALIGNED: ":",
+    Boundary.ANTIALIGNED_CHIRAL: "-",
+    Boundary.ALIGNED_CHIRAL: "-",
+    Boundary.CHIRAL_PARAMAGNETIC: "--",
+    Boundary.COLLINEAR_PARAMAGNETIC: "-.",
+}
+AXIS_LABELS: Final = {
+    "loss_rate": r"loss rate $\gamma_B$ (meV)",
+    "interlayer_exchange": r"interlayer exchange $j_{AB}$ (meV)",
+    "temperature": r"temperature $k_B T$ (meV)",
+}
+BOUNDARY_SAMPLES: Final = 401
+
+
+def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | None = None) -> Figure:
+    """The phases of a two-dimensional sweep, and beside them the chase frequency in GHz.
+
+    **Arguments**
+
+    - `dataset`: from `sweep` over two axes; the first becomes horizontal.
+    - `build`: the function that the sweep was made with; if given, the closed-form phase boundaries are drawn on top.
+
+    **Returns** a matplotlib Figure; `figure.savefig(path)` writes it.
+
+    **Raises** `ValueError` if the dataset does not have two axes.
+    """
+    dims = [str(d) for d in dataset["phase"].dims]
+    if len(dims) != 2 or min(dataset.sizes[d] for d in dims) < 2:
+        raise ValueError(f"the dataset has axes {dict(dataset['phase'].sizes)}: phase_diagram needs two with 2 points or more.")
+    horizontal, vertical = dims
+    x, y = dataset[horizontal].values, dataset[vertical].values
+    figure = Figure(figsize=(12.5, 5.2), layout="constrained")
+    phases_axes, frequency_axes = figure.subplots(1, 2, sharey=True)
+
+    present = sorted({Phase(int(p)) for p in np.unique(dataset["phase"].values)})
+    order = [p for p in Phase if p in present]
+    index = np.vectorize({p: i for i, p in enumerate(order)}.__getitem__, otypes=[int])
+    colours = ListedColormap([COLOURS[p] for p in order])
+    norm = BoundaryNorm(np.arange(len(order) + 1) - 0.5, len(order))
+    phases_axes.pcolormesh(
+        x, y, index(dataset["phase"].values).T, cmap=colours, norm=norm, shading="nearest", rasterized=True
+    )
+    handles: list[Any] = [Patch(color=COLOURS[p], label=p.name.lower()) for p in order]
+
+    chase = dataset["chase_frequency"].where(dataset["phase"] == Phase.CHIRAL).values.T
+    frequency_axes.set_facecolor("#f4f4f4")
+    if np.isfinite(chase).any():
+        mesh = frequency_axes.pcolormesh(x, y, chase, cmap="viridis", shading="nearest", rasterized=True)
+        figure.colorbar(mesh, ax=frequency_axes, label=r"chase frequency $\omega_c/2\pi\hbar$ (GHz)")
+    else:
+        frequency_axes.text(0.5, 0.5, "no chiral phase here", ha="center", transform=frequency_axes.transAxes)
+
+    if build is not None:
+        drawn = _draw_boundaries(phases_axes, frequency_axes, build, (horizontal, x), (vertical, y))
+        handles += [Line2D([], [], color="black", linestyle=LINES[kind], label=kind.value) for kind in drawn]
+    for axes, title in ((phases_axes, "phase"), (frequency_axes, "chase frequency")):
+        axes.set_xlabel(AXIS_LABELS.get(horizontal, horizontal))
+        axes.set_title(title)
+        axes.set_xlim(x.min(), x.max())
+        axes.set_ylim(y.min(), y.max())
+    phases_axes.set_ylabel(AXIS_LABELS.get(vertical, vertical))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
+    return figure
+
+
+def _draw_boundaries(
+    phases_axes: Axes, frequency_axes: Axes, build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]
+) -> list[Boundary]:
+    """Contours at zero of every boundary's closed form; returns those that cross the window."""
+    (x_name, x), (y_name, y) = horizontal, vertical
+    xs, ys = (np.linspace(v.min(), v.max(), BOUNDARY_SAMPLES) for v in (x, y))
+    drawn = []
+    for kind in Boundary:
+
+        def value(a: Any, b: Any, kind: Boundary = kind) -> Any:
+            return indicator(build(**{x_name: a, y_name: b}), kind)
+
+        rows = jax.jit(jax.vmap(jax.vmap(value, (0, None)), (None, 0)))
+        values = np.asarray(rows(jnp.asarray(xs), jnp.asarray(ys)))
+        with np.errstate(invalid="ignore"):
+            if not ((values > 0).any() and (values < 0).any()):
+                continue
+        for axes, colour in ((phases_axes, "black"), (frequency_axes, "0.35")):
+            axes.contour(
+                xs, ys, np.ma.masked_invalid(values), levels=[0.0], colors=colour, linestyles=LINES[kind], linewidths=1.4
+            )
+        drawn.append(kind)
+    return drawn
+
+
+def trajectory(solution: Solution, names: Sequence[str] = "ABCDEFGH", title: str = "") -> Figure:
+    """The tips of the moments in space, and their components against time in ps.
+
+    **Arguments** `solution`: a `simulate` result saved at several times. `names`: of the layers. `title`: a line on top.
+
+    **Returns** a matplotlib Figure.
+
+    **Raises** `ValueError` if fewer than two times were saved.
+    """
+    ts, ms = np.asarray(solution.ts), np.asarray(solution.ms)
+    if len(ts) < 2:
+        raise ValueError(f"the solution has {len(ts)} saved time: a picture needs several. Set saveat=numpy.linspace(...).")
+    layers = ms.shape[1]
+    colours = [COLOURS[Phase.ALIGNED], COLOURS[Phase.ANTIALIGNED], COLOURS[Phase.CHIRAL], COLOURS[Phase.MODULATED]]
+    figure = Figure(figsize=(12.5, max(5.0, 2.3 * layers)), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
+    space = left.add_subplot(projection="3d")
+    for layer in range(layers):
+        colour = colours[layer % len(colours)]
+        path = ms[:, layer]
+        # Early times faint, late times strong: what the eye follows is where the motion settles.
+        pieces = np.array_split(np.arange(len(ts)), min(20, len(ts) - 1))
+        for number, piece in enumerate(pieces):
+            along = path[piece[0] : piece[-1] + 2]
+            space.plot(*along.T, color=colour, alpha=0.12 + 0.88 * (number + 1) / len(pieces), linewidth=0.9)
+        space.plot(*zip(np.zeros(3), path[-1], strict=True), color=colour, linewidth=2.5, label=f"layer {names[layer]}")
+        space.plot(*path[-1:].T, "o", color=colour)
+    reach = float(np.abs(ms).max()) or 1.0
+    space.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach), xlabel="$m_x$", ylabel="$m_y$", zlabel="$m_z$")
+    space.set_box_aspect((1, 1, 1))
+    space.legend(loc="upper left", frameon=False)
+    panels = np.atleast_1d(right.subplots(layers, 1, sharex=True))
+    for layer, axes in enumerate(panels):
+        for component, style, shade in zip("xyz", ("-", "--", "-"), (0.9, 0.7, 0.45), strict=True):
+            value = ms[:, layer, "xyz".index(component)]
+            axes.plot(ts, value, style, linewidth=0.8, alpha=shade, color=("C0", "C1", "C2")["xyz".index(component)], label=f"$m_{component}$")
+        axes.plot(ts, np.linalg.norm(ms[:, layer], axis=1), color="black", linewidth=1.3, label="$|m|$")
+        axes.set_ylabel(f"layer {names[layer]}")
+        axes.margins(x=0)
+    panels[0].legend(loc="upper right", ncols=4, frameon=False, fontsize="small")
+    panels[-1].set_xlabel("time (ps)")
+    if title:
+        figure.suptitle(title)
+    return figure
