@@ -33,7 +33,7 @@ class Boundary(enum.Enum):
 
 
 def indicator(model: LayeredMagnet, kind: Boundary) -> Float[Array, ""]:
-    """The function in meV (its square for determinants) whose zero is the boundary; NaN where it does not apply.
+    """The function whose zero is the boundary (meV; meV^2 for determinants; W_BA/j_BA for the first); NaN elsewhere.
 
     **Arguments** `model`: an isotropic bilayer with damping > 0 in layer 0. **Returns** a scalar, differentiable.
 
@@ -44,7 +44,9 @@ def indicator(model: LayeredMagnet, kind: Boundary) -> Float[Array, ""]:
         cosine = -1.0 if kind is Boundary.ANTIALIGNED_CHIRAL else 1.0
         return chiral_condition(model, jnp.asarray(cosine, model.exchange.dtype))[0]
     if kind is Boundary.ALIGNED_ANTIALIGNED:
-        return model.exchange_rates()[1, 0]
+        exchange = model.exchange[1, 0]
+        coupled = exchange != 0
+        return jnp.where(coupled, model.exchange_rates()[1, 0] / jnp.where(coupled, exchange, 1.0), jnp.nan)
     w = model.linear_rates(jnp.zeros((2, 3), model.exchange.dtype))
     trace, determinant = w[0, 0] + w[1, 1], w[0, 0] * w[1, 1] - w[0, 1] * w[1, 0]
     if kind is Boundary.CHIRAL_PARAMAGNETIC:

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -82,10 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         "components against time. Default: the chiral phase, loss rate 0.05 meV, interlayer exchange 6 meV.",
     )
     _common(motion, "simulation.png", "simulation.nc")
-    motion.add_argument("--time", type=float, metavar="PS", help="how long to simulate, in ps (default 150)")
-    motion.add_argument("--samples", type=int, metavar="N", help="how many times to save (default 6000)")
+    motion.add_argument("--time", type=float, metavar="PS", help="how long to simulate, in ps (default 400)")
+    motion.add_argument("--samples", type=int, metavar="N", help="how many times to save (default 16000)")
     motion.add_argument(
-        "--m0", type=float, nargs="+", metavar="M", help="initial moments, x y z of each layer (default: no-light state)"
+        "--m0",
+        type=float,
+        nargs="+",
+        metavar="M",
+        help="initial moments, x y z of each layer (default: no-light state)",
     )
     motion.set_defaults(run=_simulate)
 
@@ -109,7 +113,9 @@ def _common(parser: argparse.ArgumentParser, picture: str, data: str) -> None:
     parser.add_argument("--output", "-o", metavar="FILE", help=f"the picture, .png, .pdf or .svg (default {picture})")
     parser.add_argument("--data", metavar="FILE", help=f"the numbers, NetCDF (default {data})")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument("--precision", choices=("double", "single"), default="double", help="floating point (default double)")
+    parser.add_argument(
+        "--precision", choices=("double", "single"), default="double", help="floating point (default double)"
+    )
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress bar")
     parser.set_defaults(default_output=picture, default_data=data)
 
@@ -128,7 +134,9 @@ def _configuration(options: argparse.Namespace, run_keys: Sequence[str]) -> tupl
         _known("table", content, ("magnet", "run"), options.config)
         for name in ("magnet", "run"):
             if not isinstance(content.get(name, {}), dict):
-                raise ValueError(f"{name} = {content[name]!r} in {options.config} must be a table. Write it as [{name}].")
+                raise ValueError(
+                    f"{name} = {content[name]!r} in {options.config} must be a table. Write it as [{name}]."
+                )
         magnet, run = dict(content.get("magnet", {})), dict(content.get("run", {}))
         _known("key in [magnet]", magnet, MAGNET_KEYS, options.config)
         _known("key in [run]", run, run_keys, options.config)
@@ -231,7 +239,7 @@ def _simulate(options: argparse.Namespace) -> int:
     for name in ("time", "samples", "m0"):
         if getattr(options, name) is not None:
             run[name] = getattr(options, name)
-    duration, samples = run.get("time", 150.0), run.get("samples", 6000)
+    duration, samples = run.get("time", 400.0), run.get("samples", 16000)
     if not (isinstance(duration, int | float) and np.isfinite(duration) and duration > 0):
         raise ValueError(f"time = {duration!r}: give a time in ps greater than 0.")
     if not (isinstance(samples, int) and samples >= 2):
@@ -265,7 +273,8 @@ def _simulate(options: argparse.Namespace) -> int:
             "rotation_frequency_ghz": float(state.rotation_frequency),
         },
     )
-    title = f"{Phase(int(state.phase)).name.lower()}: chase {float(state.chase_frequency):.4g} GHz, rotation {float(state.rotation_frequency):.4g} GHz"
+    chase, rotation = float(state.chase_frequency), float(state.rotation_frequency)
+    title = f"{Phase(int(state.phase)).name.lower()}: chase {chase:.4g} GHz, rotation {rotation:.4g} GHz"
     figure = plot.trajectory(solution, title=title)
     save_dataset(dataset, run["data"])
     _save_picture(figure, run["output"])

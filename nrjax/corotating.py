@@ -13,10 +13,10 @@ import lineax as lx
 import optimistix as optx
 from jaxtyping import Array, Float
 
+from . import units
 from .magnets import LayeredMagnet
 from .phases import Phase, collinear_tolerance, label
 from .solve import Solution, default_tolerance, simulate
-from . import units
 
 # Relative residual at which a trajectory counts as close to a rigid rotation.
 CLOSE: Final = 1e-6
@@ -229,5 +229,3 @@ def generic_directions(layers: int, dtype: Any) -> Float[Array, "L 3"]:
     z = 1.0 - 2.0 * (index + 0.5) / (layers + 0.5)
     radius, turn = jnp.sqrt(1.0 - z**2), 2.399963229728653 * (index + 1.0)
     return jnp.stack([radius * jnp.cos(turn), radius * jnp.sin(turn), z], axis=1)
-
-

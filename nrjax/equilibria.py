@@ -180,9 +180,7 @@ def _bilayer_steady_state(model: LayeredMagnet, start: Float[Array, "2 3"], max_
     finite = jnp.isfinite(found.gram.aa + found.gram.bb + gram.aa + gram.bb)
     result = RESULTS.where(finite, result, RESULTS.nonfinite)
     phase = jnp.where(valid, state.phase, Phase.UNRESOLVED).astype(jnp.int32)
-    return eqx.tree_at(
-        lambda s: (s.phase, s.valid, s.result, s.steps), state, (phase, valid, result, found.steps)
-    )
+    return eqx.tree_at(lambda s: (s.phase, s.valid, s.result, s.steps), state, (phase, valid, result, found.steps))
 
 
 def bilayer_state_from_gram(
@@ -233,9 +231,7 @@ def _without_vanished(found: Any) -> Gram:
     total = gram.aa + gram.bb
     no_a = found.paramagnetic | (found.arrived & (gram.aa < VANISHED * total))
     no_b = found.paramagnetic | (found.arrived & (gram.bb < VANISHED * total))
-    return Gram(
-        jnp.where(no_a, 0.0, gram.aa), jnp.where(no_b, 0.0, gram.bb), jnp.where(no_a | no_b, 0.0, gram.ab)
-    )
+    return Gram(jnp.where(no_a, 0.0, gram.aa), jnp.where(no_b, 0.0, gram.bb), jnp.where(no_a | no_b, 0.0, gram.ab))
 
 
 def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_steps: int) -> SteadyState:

@@ -28,7 +28,7 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when the block ends without an error, and vanishes otherwise."""
+    """A temporary file beside `path` that takes its name if the block ends without an error, and vanishes if not."""
     target = require_writable(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".nrjax-", suffix=target.suffix)
     os.close(handle)

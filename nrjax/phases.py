@@ -89,7 +89,9 @@ def classify_trajectory(solution: Solution) -> TrajectoryPhase:
     """
     times, layers, _ = solution.ms.shape
     if times < 16:
-        raise ValueError(f"the trajectory has {times} saved times: classify_trajectory needs 16. Set saveat=linspace(...).")
+        raise ValueError(
+            f"the trajectory has {times} saved times: classify_trajectory needs 16. Set saveat=linspace(...)."
+        )
     ms = jnp.where(jnp.isfinite(solution.ms), solution.ms, 0.0)
     gram = jnp.einsum("tai,tbi->tab", ms, ms)
     third, fourth = gram[times // 2 : 3 * times // 4], gram[3 * times // 4 :]

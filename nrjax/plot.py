@@ -14,7 +14,6 @@ from .phases import Phase
 from .solve import Solution
 
 try:
-    import matplotlib.figure
     from matplotlib.axes import Axes
     from matplotlib.colors import BoundaryNorm, ListedColormap
     from matplotlib.figure import Figure
@@ -32,7 +31,7 @@ COLOURS: Final = {
     Phase.MODULATED: "#cc79a7",
     Phase.UNRESOLVED: "#000000",
 }
-LINES: Final = {
+LINES: Final[dict[Boundary, Any]] = {
     Boundary.ALIGNED_ANTIALIGNED: ":",
     Boundary.ANTIALIGNED_CHIRAL: "-",
     Boundary.ALIGNED_CHIRAL: "-",
@@ -61,7 +60,9 @@ def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | Non
     """
     dims = [str(d) for d in dataset["phase"].dims]
     if len(dims) != 2 or min(dataset.sizes[d] for d in dims) < 2:
-        raise ValueError(f"the dataset has axes {dict(dataset['phase'].sizes)}: phase_diagram needs two with 2 points or more.")
+        raise ValueError(
+            f"the dataset has axes {dict(dataset['phase'].sizes)}: phase_diagram needs two with 2 points or more."
+        )
     horizontal, vertical = dims
     x, y = dataset[horizontal].values, dataset[vertical].values
     figure = Figure(figsize=(12.5, 5.2), layout="constrained")
@@ -117,16 +118,24 @@ def _draw_boundaries(
                 continue
         for axes, colour in ((phases_axes, "black"), (frequency_axes, "0.35")):
             axes.contour(
-                xs, ys, np.ma.masked_invalid(values), levels=[0.0], colors=colour, linestyles=LINES[kind], linewidths=1.4
+                xs,
+                ys,
+                np.ma.masked_invalid(values),
+                levels=[0.0],
+                colors=colour,
+                linestyles=LINES[kind],
+                linewidths=1.4,
             )
         drawn.append(kind)
     return drawn
 
 
-def trajectory(solution: Solution, names: Sequence[str] = "ABCDEFGH", title: str = "") -> Figure:
-    """The tips of the moments in space, and their components against time in ps.
+def trajectory(solution: Solution, names: Sequence[str] = "ABCDEFGH", title: str = "", stretch: float = 0.1) -> Figure:
+    """The shape of the magnet (lengths, angle) against all times, and for the last stretch the tips of the moments in
+    space and their components against time in ps.
 
-    **Arguments** `solution`: a `simulate` result saved at several times. `names`: of the layers. `title`: a line on top.
+    **Arguments** `solution`: a `simulate` result saved at several times. `names`: of the layers. `title`: a line on
+    top. `stretch`: the share of the time that counts as last.
 
     **Returns** a matplotlib Figure.
 
@@ -134,35 +143,43 @@ def trajectory(solution: Solution, names: Sequence[str] = "ABCDEFGH", title: str
     """
     ts, ms = np.asarray(solution.ts), np.asarray(solution.ms)
     if len(ts) < 2:
-        raise ValueError(f"the solution has {len(ts)} saved time: a picture needs several. Set saveat=numpy.linspace(...).")
+        raise ValueError(
+            f"the solution has {len(ts)} saved time: a picture needs more. Set saveat=numpy.linspace(...)."
+        )
     layers = ms.shape[1]
+    last = slice(min(int(len(ts) * (1.0 - stretch)), len(ts) - 2), None)
     colours = [COLOURS[Phase.ALIGNED], COLOURS[Phase.ANTIALIGNED], COLOURS[Phase.CHIRAL], COLOURS[Phase.MODULATED]]
-    figure = Figure(figsize=(12.5, max(5.0, 2.3 * layers)), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
+    figure = Figure(figsize=(13.0, 2.0 + 2.0 * (layers + 1)), layout="constrained")
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.2))
+    left, right = halves
     space = left.add_subplot(projection="3d")
+    panels = right.subplots(layers + 1, 1)
+    lengths = np.linalg.norm(ms, axis=2)
     for layer in range(layers):
-        colour = colours[layer % len(colours)]
-        path = ms[:, layer]
-        # Early times faint, late times strong: what the eye follows is where the motion settles.
-        pieces = np.array_split(np.arange(len(ts)), min(20, len(ts) - 1))
-        for number, piece in enumerate(pieces):
-            along = path[piece[0] : piece[-1] + 2]
-            space.plot(*along.T, color=colour, alpha=0.12 + 0.88 * (number + 1) / len(pieces), linewidth=0.9)
-        space.plot(*zip(np.zeros(3), path[-1], strict=True), color=colour, linewidth=2.5, label=f"layer {names[layer]}")
+        colour, path = colours[layer % len(colours)], ms[last, layer]
+        space.plot(*path.T, color=colour, linewidth=0.9, alpha=0.8)
+        space.plot(*zip(np.zeros(3), path[-1], strict=True), color=colour, linewidth=2.5, label=f"$m_{names[layer]}$")
         space.plot(*path[-1:].T, "o", color=colour)
-    reach = float(np.abs(ms).max()) or 1.0
-    space.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach), xlabel="$m_x$", ylabel="$m_y$", zlabel="$m_z$")
+        panels[0].plot(ts, lengths[:, layer], color=colour, label=f"$|m_{names[layer]}|$")
+        for component, label in enumerate("xyz"):
+            panels[layer + 1].plot(
+                ts[last], path[:, component], linewidth=1.0, color=f"C{component + 6}", label=f"$m_{label}$"
+            )
+        panels[layer + 1].set_ylabel(f"layer {names[layer]}")
+    if layers > 1:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosine = np.einsum("ti,ti->t", ms[:, 0], ms[:, 1]) / (lengths[:, 0] * lengths[:, 1])
+        panels[0].plot(ts, cosine, color="0.45", linewidth=0.9, linestyle="--", label=r"$\cos\theta$")
+    reach = float(np.abs(ms[last]).max()) or 1.0
+    limits = (-reach, reach)
+    space.set(xlim=limits, ylim=limits, zlim=limits, xlabel="$m_x$", ylabel="$m_y$", zlabel="$m_z$")
     space.set_box_aspect((1, 1, 1))
+    space.set_title(f"tips, last {ts[-1] - ts[last][0]:.3g} ps")
     space.legend(loc="upper left", frameon=False)
-    panels = np.atleast_1d(right.subplots(layers, 1, sharex=True))
-    for layer, axes in enumerate(panels):
-        for component, style, shade in zip("xyz", ("-", "--", "-"), (0.9, 0.7, 0.45), strict=True):
-            value = ms[:, layer, "xyz".index(component)]
-            axes.plot(ts, value, style, linewidth=0.8, alpha=shade, color=("C0", "C1", "C2")["xyz".index(component)], label=f"$m_{component}$")
-        axes.plot(ts, np.linalg.norm(ms[:, layer], axis=1), color="black", linewidth=1.3, label="$|m|$")
-        axes.set_ylabel(f"layer {names[layer]}")
+    for axes in panels:
         axes.margins(x=0)
-    panels[0].legend(loc="upper right", ncols=4, frameon=False, fontsize="small")
+        axes.legend(loc="upper right", ncols=4, frameon=True, framealpha=0.85, fontsize="small")
+    panels[0].set_ylabel("shape")
     panels[-1].set_xlabel("time (ps)")
     if title:
         figure.suptitle(title)

@@ -29,7 +29,9 @@ def hanai2025_bilayer(
     gamma = jnp.asarray(loss_rate, jnp.result_type(float))
     j_ab = jnp.asarray(interlayer_exchange, jnp.result_type(float))
     arguments: dict[str, Any] = {
-        "exchange": jnp.stack([jnp.stack([jnp.full_like(j_ab, 10.0), j_ab]), jnp.stack([j_ab, jnp.full_like(j_ab, 5.0)])]),
+        "exchange": jnp.stack(
+            [jnp.stack([jnp.full_like(j_ab, 10.0), j_ab]), jnp.stack([j_ab, jnp.full_like(j_ab, 5.0)])]
+        ),
         "damping": (0.1, 2e-3),
         "sd_coupling": -10.0,
         "loss_rate": jnp.stack([jnp.zeros_like(gamma), gamma]),

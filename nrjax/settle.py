@@ -60,10 +60,7 @@ def rosenbrock_step(shape: ShapeDynamics, g: Gram, rates: Gram, jacobian: Matrix
     k3 = apply(inverse, Gram(*(f + over * (a - b) for f, a, b in zip(middle, k1, k2, strict=True))), scale)
     nearly = Gram(*(x + 2.0 * a + c for x, a, c in zip(g, k1, k3, strict=True)))
     last = Gram(
-        *(
-            f + over * (a - b - (8.0 / 3.0) * c)
-            for f, a, b, c in zip(shape.rates(nearly), k1, k2, k3, strict=True)
-        )
+        *(f + over * (a - b - (8.0 / 3.0) * c) for f, a, b, c in zip(shape.rates(nearly), k1, k2, k3, strict=True))
     )
     error = Gram(*apply(inverse, last, scale))
     return Gram(*(x + e for x, e in zip(nearly, error, strict=True))), error
@@ -94,7 +91,9 @@ def _advance(parameters: tuple[ShapeDynamics, Array], state: _State) -> _State:
 
     total = g.aa + g.bb
     a, b = g.aa + 1e-4 * total, g.bb + 1e-4 * total
-    relative = jnp.maximum(jnp.maximum(jnp.abs(error.aa) / a, jnp.abs(error.bb) / b), jnp.abs(error.ab) / jnp.sqrt(a * b))
+    relative = jnp.maximum(
+        jnp.maximum(jnp.abs(error.aa) / a, jnp.abs(error.bb) / b), jnp.abs(error.ab) / jnp.sqrt(a * b)
+    )
     relative = relative / STEP_TOLERANCE
     relative = jnp.where(jnp.isfinite(relative), relative, 1e10)
     accept = relative <= 1.0

@@ -98,8 +98,15 @@ def sweep(
     # free of them.
     threads = None if observe is steady_state and ShapeDynamics.applies_to(model) else 1
     values = run_tiles(
-        _compiled(build, observe), lanes, tile, executor=executor, threads=threads, progress=progress, label="sweep",
-        load=shelf.load, save=shelf.save,
+        _compiled(build, observe),
+        lanes,
+        tile,
+        executor=executor,
+        threads=threads,
+        progress=progress,
+        label="sweep",
+        load=shelf.load,
+        save=shelf.save,
     )
     dataset = _dataset(grid, values, fingerprint, dtype)
     shelf.finish(dataset)
@@ -127,7 +134,9 @@ def _checked_axes(axes: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
         except (TypeError, ValueError) as error:
             raise ValueError(f"axis {name!r} is not an array of numbers: {values!r}.") from error
         if array.ndim != 1 or array.size == 0:
-            raise ValueError(f"axis {name!r} has shape {array.shape}: it must be one-dimensional with at least one value.")
+            raise ValueError(
+                f"axis {name!r} has shape {array.shape}: it must be one-dimensional with at least one value."
+            )
         if not np.isfinite(array).all():
             bad = int(np.flatnonzero(~np.isfinite(array))[0])
             raise ValueError(f"axis {name!r} holds {array[bad]} at index {bad}: it must hold finite numbers.")
@@ -146,12 +155,16 @@ def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> An
     """Build the model at the corners of the grid, where bad values show with a clear error; returns the first."""
     first = None
     for corner in itertools.product(*((0, -1) if len(values) > 1 else (0,) for values in grid.values())):
-        point = {name: jnp.asarray(values[i], jnp.result_type(float)) for (name, values), i in zip(grid.items(), corner, strict=True)}
+        point = {
+            name: jnp.asarray(values[i], jnp.result_type(float))
+            for (name, values), i in zip(grid.items(), corner, strict=True)
+        }
         try:
             model = build(**point)
         except TypeError as error:
             raise ValueError(
-                f"the axes {', '.join(map(repr, grid))} do not fit the model: {error}. Name arguments that build() takes."
+                f"the axes {', '.join(map(repr, grid))} do not fit the model: {error}. "
+                "Name arguments that build() takes."
             ) from error
         first = model if first is None else first
     return first
@@ -257,7 +270,7 @@ class _Shelf:
         if self.target is not None:
             self.parts.mkdir(exist_ok=True)
             with atomic(self._part(index)) as path, path.open("wb") as stream:
-                np.savez(stream, **result)
+                np.savez(stream, allow_pickle=False, **result)
 
     def finish(self, dataset: xr.Dataset) -> None:
         if self.target is not None:

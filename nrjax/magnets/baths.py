@@ -45,8 +45,6 @@ def _reduced_coth(s: Float[Array, "..."]) -> Float[Array, "..."]:
 class AbstractBath(eqx.Module):
     """phi(h) = |h| / B(|h|/T): what a layer's environment does to the length of its moment."""
 
-    zero_field_rate: eqx.AbstractClassVar[float]
-
     def relaxation_rate(
         self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
     ) -> Float[Array, "..."]:
@@ -63,15 +61,11 @@ class AbstractBath(eqx.Module):
         """
         raise NotImplementedError
 
-    def equilibrium_length(
-        self, field: Float[Array, "..."], temperature: Float[Array, "..."]
-    ) -> Float[Array, "..."]:
+    def equilibrium_length(self, field: Float[Array, "..."], temperature: Float[Array, "..."]) -> Float[Array, "..."]:
         """B(|h|/T) = |h| / phi(h): the moment's length in equilibrium with a field of |h| meV (0 to 1)."""
         return field / self.relaxation_rate(field**2, temperature)
 
-    def field_squared_at_rate(
-        self, rate: Float[Array, "..."], temperature: Float[Array, "..."]
-    ) -> Float[Array, "..."]:
+    def field_squared_at_rate(self, rate: Float[Array, "..."], temperature: Float[Array, "..."]) -> Float[Array, "..."]:
         """Solve phi(h) = rate for |h|^2.
 
         phi is concave in |h|^2, so Newton's iteration from h = 0 rises to the root without overshooting. Where
@@ -95,8 +89,6 @@ class AbstractBath(eqx.Module):
 class QuantumBath(AbstractBath):
     """phi(h) = |h| coth(|h|/T): spin 1/2 moments, m = tanh(h/T), Curie point T_c = j."""
 
-    zero_field_rate = 1.0
-
     def relaxation_rate(
         self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
     ) -> Float[Array, "..."]:
@@ -109,8 +101,6 @@ class ClassicalBath(AbstractBath):
 
     **Source** the equilibrium law of the Landau-Lifshitz-Bloch equation (Garanin 1997).
     """
-
-    zero_field_rate = 3.0
 
     def relaxation_rate(
         self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]

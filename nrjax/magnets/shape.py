@@ -63,10 +63,16 @@ class ShapeDynamics(eqx.Module):
         # In units of the temperature the bath is one function: phi(h)/T of |h|^2/T^2.
         self.damping_a, self.damping_b = (2.0 * magnet.damping[a] * temperature[a] for a in range(2))
         self.field_a, self.field_b = (
-            (j[a, 0] ** 2 / temperature[a] ** 2, j[a, 1] ** 2 / temperature[a] ** 2, 2.0 * j[a, 0] * j[a, 1] / temperature[a] ** 2)
+            (
+                j[a, 0] ** 2 / temperature[a] ** 2,
+                j[a, 1] ** 2 / temperature[a] ** 2,
+                2.0 * j[a, 0] * j[a, 1] / temperature[a] ** 2,
+            )
             for a in range(2)
         )
-        self.field_scale = jnp.maximum(sum(self.field_a[:2], jnp.zeros_like(w[0, 0])), sum(self.field_b[:2], jnp.zeros_like(w[0, 0])))
+        self.field_scale = jnp.maximum(
+            sum(self.field_a[:2], jnp.zeros_like(w[0, 0])), sum(self.field_b[:2], jnp.zeros_like(w[0, 0]))
+        )
         self.bath = magnet.bath
 
     @staticmethod
