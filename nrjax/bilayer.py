@@ -33,7 +33,7 @@ def polish(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
     dtype = start.aa.dtype
     size = Gram(*(jax.lax.stop_gradient(jnp.where(x == 0, 1.0, jnp.abs(x))) for x in start))
     size = size._replace(ab=jnp.sqrt(size.aa * size.bb))
-    rates_scale = jax.lax.stop_gradient(jnp.sqrt(sum(x * x for row in shape.rates_and_jacobian(start)[1] for x in row)))
+    rates_scale = jax.lax.stop_gradient(jnp.sqrt(sum(x * x for row in shape.linearize(start)[1] for x in row)))
 
     def scaled_rates(y: Array, shape: ShapeDynamics) -> Array:
         g = Gram(*(y[i] * size[i] for i in range(3)))
@@ -77,7 +77,7 @@ def describe(shape: ShapeDynamics, gram: Gram, paramagnetic: Array) -> BilayerSt
     chiral = phase == Phase.CHIRAL
     chase_rate = jnp.where(chiral, safe_sqrt(jnp.where(chiral, determinant, 0.0)), 0.0)
 
-    rates, jacobian = shape.rates_and_jacobian(gram)
+    rates, jacobian, _ = shape.linearize(gram)
     in_shape = largest_real_part_3(jacobian)
     # Collinear: the lengths alone (signed, so that one layer may pass through zero), and the tilt at rate trace W.
     a, b = safe_sqrt(gram.aa), safe_sqrt(gram.bb) * jnp.sign(cosine)

@@ -12,7 +12,8 @@ from . import bilayer, corotating, units
 from .magnets import LayeredMagnet
 from .magnets.shape import Gram, ShapeDynamics
 from .phases import Phase, classify_trajectory, collinear_tolerance
-from .settle import VANISHED, settle
+from .recurrence import averages, follow, is_modulated
+from .settle import VANISHED, Motion, settle
 from .small_matrices import safe_sqrt
 from .validation import float_array, is_concrete, require_finite
 
@@ -20,6 +21,10 @@ from .validation import float_array, is_concrete, require_finite
 DEVIATION: Final = 1e-2
 # Fixed-point iterations for the lengths of the state without light, which is only a place to start from.
 START_ITERATIONS: Final = 60
+# Fine steps spent on a shape that does not settle, for each step spent on settling.
+WATCH_FACTOR: Final = 4
+# Steps spent on a shape that does not settle, to see whether it repeats itself, for each step spent on settling.
+WATCH_FACTOR: Final = 5
 
 
 class RESULTS(eqx.Enumeration):  # pyright: ignore
@@ -54,7 +59,7 @@ class SteadyState(eqx.Module):
     - `rotation_frequency`: |Omega| / 2 pi hbar in GHz, what a probe in the laboratory sees.
     - `angular_velocity`: Omega, shape (3,), meV: dm_a/dt = Omega x m_a.
     - `growth_rate`: the largest real part of the linearization without the symmetry's zero modes, meV; negative for an
-      attractor, close to zero near a boundary.
+      attractor, close to zero near a boundary, NaN for a state that is not rigid.
     - `residual`: |dm/dt - Omega x m| relative to the terms of dm/dt.
     - `result`: why; see `RESULTS`.
     - `steps`: pseudo-time steps taken (0 for states found by time integration).
@@ -105,7 +110,7 @@ def default_start(model: LayeredMagnet) -> Float[Array, "L 3"]:
 
 
 def steady_state(
-    model: LayeredMagnet, m0: ArrayLike | None = None, *, max_steps: int = 2000, throw: bool = True
+    model: LayeredMagnet, m0: ArrayLike | None = None, *, max_steps: int = 1500, throw: bool = True
 ) -> SteadyState:
     """The attractor that dm/dt = model.vector_field(t, m) reaches from m0: a state with dm_a/dt = Omega x m_a.
 
@@ -117,7 +122,8 @@ def steady_state(
 
     - `model`: a `LayeredMagnet`.
     - `m0`: initial moments, shape (L, 3). Default: the state without light, with a small generic deviation.
-    - `max_steps`: the most pseudo-time steps (times 1000: time steps, where time integration is needed).
+    - `max_steps`: the most pseudo-time steps to settle; four times as many, finer ones are spent on a shape that
+      does not. Where time integration is needed: a thousand time steps for each.
     - `throw`: raise if the state is UNRESOLVED; with False look at `valid` and `result` (for use in batches).
 
     **Returns** a `SteadyState`. Works under jit, vmap, grad and jacfwd.
@@ -170,17 +176,50 @@ def _zero_tangent(x: Array) -> Any:
 
 def _bilayer_steady_state(model: LayeredMagnet, start: Float[Array, "2 3"], max_steps: int) -> SteadyState:
     gram = Gram(jnp.sum(start[0] ** 2), jnp.sum(start[1] ** 2), jnp.sum(start[0] * start[1]))
-    arrays, rest = eqx.partition(ShapeDynamics(model), eqx.is_array)
-    search = _without_derivative(lambda arrays, gram: settle(eqx.combine(arrays, rest), gram, max_steps))
-    found = search(arrays, gram)
-    seed = _without_vanished(found)
-    state = bilayer_state_from_gram(model, seed, found.paramagnetic, start)
-    valid = state.valid & found.arrived
-    result = RESULTS.where(found.arrived, state.result, RESULTS.not_settled)
-    finite = jnp.isfinite(found.gram.aa + found.gram.bb + gram.aa + gram.bb)
-    result = RESULTS.where(finite, result, RESULTS.nonfinite)
-    phase = jnp.where(valid, state.phase, Phase.UNRESOLVED).astype(jnp.int32)
-    return eqx.tree_at(lambda s: (s.phase, s.valid, s.result, s.steps), state, (phase, valid, result, found.steps))
+    arrays, rest = eqx.partition((ShapeDynamics(model), _gyro_exchange(model)), eqx.is_array)
+
+    def search(arrays: Any, gram: Gram) -> Any:
+        shape, gyro_exchange = eqx.combine(arrays, rest)
+        journey = settle(shape, gram, max_steps)
+        motion, watch = follow(shape, gyro_exchange, journey, WATCH_FACTOR * max_steps)
+        finite = jnp.isfinite(motion.gram.aa + motion.gram.bb + motion.gram.ab)
+        arrived = motion.arrived & finite
+        return motion, arrived, is_modulated(watch) & ~arrived & finite, finite, averages(watch), journey.steps
+
+    motion, arrived, modulated, finite, averaged, steps = _without_derivative(search)(arrays, gram)
+    state = bilayer_state_from_gram(model, _without_vanished(motion, arrived), motion.paramagnetic, start)
+
+    valid = state.valid & arrived
+    result = RESULTS.where(modulated, RESULTS.modulated, RESULTS.not_settled)
+    result = RESULTS.where(arrived, state.result, result)
+    result = RESULTS.where(finite & jnp.isfinite(gram.aa + gram.bb), result, RESULTS.nonfinite)
+    phase = jnp.where(valid, state.phase, jnp.where(modulated, Phase.MODULATED, Phase.UNRESOLVED))
+
+    def observe(average: Array, rigid: Array) -> Array:
+        return jnp.where(modulated, average, jnp.where(arrived, rigid, jnp.nan))
+
+    mean = averaged.gram
+    lengths = jnp.sqrt(jnp.stack([mean.aa, mean.bb]))
+    angle = jnp.arctan2(safe_sqrt(mean.aa * mean.bb - mean.ab**2), mean.ab)
+    return SteadyState(
+        phase=phase.astype(jnp.int32),
+        m=state.m,
+        lengths=observe(lengths, state.lengths),
+        angle=observe(angle, state.angle),
+        chase_frequency=observe(averaged.chase / units.GHz, state.chase_frequency),
+        rotation_frequency=observe(averaged.rotation / units.GHz, state.rotation_frequency),
+        angular_velocity=state.angular_velocity,
+        growth_rate=jnp.where(arrived, state.growth_rate, jnp.nan),
+        residual=jnp.where(arrived, state.residual, jnp.inf),
+        result=result,
+        steps=steps,
+        valid=valid,
+    )
+
+
+def _gyro_exchange(model: LayeredMagnet) -> tuple[Array, Array]:
+    """(gyro j_BA, gyro j_AB) in meV: the plane of the moments turns at their sum over m_A and m_B."""
+    return model.gyro * model.exchange[1, 0], model.gyro * model.exchange[0, 1]
 
 
 def bilayer_state_from_gram(
@@ -206,7 +245,8 @@ def bilayer_state_from_gram(
     result = RESULTS.where(finite, result, RESULTS.nonfinite)
 
     m = bilayer.moments(state, like)
-    precession = model.gyro * (model.exchange[1, 0] * m[0] + model.exchange[0, 1] * m[1])
+    to_a, to_b = _gyro_exchange(model)
+    precession = to_a * m[0] + to_b * m[1]
     chiral = state.phase == Phase.CHIRAL
     rate = safe_sqrt(jnp.where(chiral, state.chase_rate**2 + jnp.sum(precession**2), 0.0))
     return SteadyState(
@@ -225,12 +265,12 @@ def bilayer_state_from_gram(
     )
 
 
-def _without_vanished(found: Any) -> Gram:
+def _without_vanished(motion: Motion, arrived: Bool[Array, ""]) -> Gram:
     """The seed for Newton's method, with moments that have vanished set to zero."""
-    gram = found.gram
+    gram = motion.gram
     total = gram.aa + gram.bb
-    no_a = found.paramagnetic | (found.arrived & (gram.aa < VANISHED * total))
-    no_b = found.paramagnetic | (found.arrived & (gram.bb < VANISHED * total))
+    no_a = motion.paramagnetic | (arrived & (gram.aa < VANISHED * total))
+    no_b = motion.paramagnetic | (arrived & (gram.bb < VANISHED * total))
     return Gram(jnp.where(no_a, 0.0, gram.aa), jnp.where(no_b, 0.0, gram.bb), jnp.where(no_a | no_b, 0.0, gram.ab))
 
 

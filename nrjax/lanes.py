@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, PyTree
+from jaxtyping import Array, Bool, PyTree
 
 # Lanes worked on at a time on a CPU: few enough to stay in cache, enough to outweigh the cost of a dispatch.
 CPU_WIDTH: Final = 256
+# The same where few systems are expected to need any step at all.
+CPU_WIDTH_FEW: Final = 32
 # An accelerator wants all lanes at once.
 ACCELERATOR_WIDTH: Final = 1 << 17
 # Steps between two looks at the queue.
@@ -24,32 +26,23 @@ def iterate(
     done: Callable[[PyTree], Bool[Array, ""]],
     parameters: PyTree,
     state: PyTree,
-    max_steps: int,
-) -> tuple[PyTree, Int[Array, ""]]:
-    """state <- step(parameters, state) until done(state), at most `max_steps` times.
+    *,
+    few: bool = False,
+) -> PyTree:
+    """state <- step(parameters, state) until done(state).
 
     Each lane does exactly what it would do alone, whatever it is batched with. Not differentiable: wrap it where
     derivatives pass.
 
-    **Arguments** `step` and `done` act on one system; `parameters` and `state` are its arrays.
+    **Arguments** `step` and `done` act on one system; `parameters` and `state` are its arrays. `few`: most
+    systems are done before they start.
 
-    **Returns** the last state and the number of steps taken.
+    **Returns** the last state.
     """
-    if jax.default_backend() == "cpu":
-        width = CPU_WIDTH
-    else:
-        width = ACCELERATOR_WIDTH
-
-    def working(carry: tuple[PyTree, Array]) -> Array:
-        return ~done(carry[0]) & (carry[1] < max_steps)
-
-    def advance(parameters: PyTree, carry: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
-        return step(parameters, carry[0]), carry[1] + 1
 
     @jax.custom_batching.custom_vmap
-    def run(parameters: PyTree, state: PyTree) -> tuple[PyTree, Array]:
-        start = (state, jnp.asarray(0, jnp.int32))
-        return jax.lax.while_loop(working, lambda carry: advance(parameters, carry), start)
+    def run(parameters: PyTree, state: PyTree) -> PyTree:
+        return jax.lax.while_loop(lambda s: ~done(s), lambda s: step(parameters, s), state)
 
     @run.def_vmap
     def run_batched(size: int, batched: Any, parameters: PyTree, state: PyTree) -> Any:
@@ -58,43 +51,46 @@ def iterate(
             (parameters, state),
             tuple(batched),
         )
-        result = _run_queue(
-            jax.vmap(advance), jax.vmap(working), parameters, (state, jnp.zeros(size, jnp.int32)), min(width, size)
-        )
+        width = ACCELERATOR_WIDTH
+        if jax.default_backend() == "cpu":
+            width = CPU_WIDTH_FEW if few else CPU_WIDTH
+        result = _run_queue(jax.vmap(step), jax.vmap(done), parameters, state, min(width, size))
         return result, jax.tree.map(lambda _: True, result)
 
     return run(parameters, state)
 
 
-def _run_queue(advance: Any, working: Any, queue: PyTree, carry: PyTree, width: int) -> PyTree:
-    """Work through `queue` with `width` lanes; returns the final carry of every entry, in order."""
-    size = jax.tree.leaves(carry)[0].shape[0]
+def _run_queue(step: Any, done: Any, parameters: PyTree, states: PyTree, width: int) -> PyTree:
+    """Work through all systems with `width` lanes; returns the final state of each, in order."""
+    size = jax.tree.leaves(states)[0].shape[0]
+    # Systems that are done before they start never enter a lane.
+    finished = done(states)
+    order = jnp.argsort(finished, stable=True)
+    waiting = size - jnp.sum(finished)
     # One spare row takes the writes of lanes that have nothing to report.
-    output = jax.tree.map(lambda x: jnp.concatenate([x, x[:1]]), carry)
+    output = jax.tree.map(lambda x: jnp.concatenate([x, x[:1]]), states)
 
     def select(mask: Array, new: PyTree, old: PyTree) -> PyTree:
         return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b), new, old)
 
-    def take(tree: PyTree, index: Array) -> PyTree:
-        return jax.tree.map(lambda x: x[jnp.minimum(index, size - 1)], tree)
+    def take(tree: PyTree, place: Array) -> PyTree:
+        row = order[jnp.minimum(place, size - 1)]
+        return jax.tree.map(lambda x: x[row], tree)
 
     def body(loop: tuple[Array, Array, PyTree, PyTree, PyTree]) -> tuple[Array, Array, PyTree, PyTree, PyTree]:
-        index, following, parameters, lanes, output = loop
-
-        def one(_: int, lanes: PyTree) -> PyTree:
-            return select(working(lanes), advance(parameters, lanes), lanes)
-
-        lanes = jax.lax.fori_loop(0, STEPS_PER_REFILL, one, lanes)
-        finished = ~working(lanes)
-        row = jnp.where(finished, index, size)
+        place, following, own, lanes, output = loop
+        lanes = jax.lax.fori_loop(
+            0, STEPS_PER_REFILL, lambda _, lanes: select(done(lanes), lanes, step(own, lanes)), lanes
+        )
+        free = done(lanes) | (place >= waiting)
+        row = jnp.where(free & (place < waiting), order[jnp.minimum(place, size - 1)], size)
         output = jax.tree.map(lambda out, x: out.at[row].set(x), output, lanes)
-        taken = jnp.cumsum(finished) - 1 + following
-        index = jnp.where(finished, jnp.minimum(taken, size), index).astype(index.dtype)
-        parameters = select(finished, take(queue, index), parameters)
-        lanes = select(finished, take(carry, index), lanes)
-        return index, following + jnp.sum(finished), parameters, lanes, output
+        place = jnp.where(free, following + jnp.cumsum(free) - 1, place)
+        own = select(free, take(parameters, place), own)
+        lanes = select(free, take(states, place), lanes)
+        return place, following + jnp.sum(free), own, lanes, output
 
-    index = jnp.arange(width)
-    start = (index, jnp.asarray(width), take(queue, index), take(carry, index), output)
-    final = jax.lax.while_loop(lambda loop: jnp.any(loop[0] < size), body, start)
+    place = jnp.arange(width)
+    start = (place, jnp.asarray(width), take(parameters, place), take(states, place), output)
+    final = jax.lax.while_loop(lambda loop: jnp.any(loop[0] < waiting), body, start)
     return jax.tree.map(lambda x: x[:size], final[-1])

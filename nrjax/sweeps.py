@@ -26,7 +26,7 @@ from .phases import Phase
 from .tiling import run_tiles
 
 # Points per tile: a few MB of arrays on a CPU, enough lanes to fill an accelerator.
-CPU_TILE: Final = 32768
+CPU_TILE: Final = 16384
 ACCELERATOR_TILE: Final = 1 << 18
 
 VARIABLES: Final = {
@@ -61,7 +61,7 @@ def sweep(
     - `axes`: name -> 1-D array of strictly increasing or decreasing values. The order is the order of dimensions.
     - `observe`: maps the model to a `SteadyState` (default: `steady_state` with throw=False), a dictionary of arrays
       or one array.
-    - `tile`: points computed at a time; bounds the memory. Default 32768 on a CPU, 262144 on an accelerator.
+    - `tile`: points computed at a time; bounds the memory. Default 16384 on a CPU, 262144 on an accelerator.
     - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
     - `resume`: use what `store` already holds, if it was computed from the same input.
     - `progress`: a bar after two seconds, on a terminal.

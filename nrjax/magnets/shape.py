@@ -109,8 +109,11 @@ class ShapeDynamics(eqx.Module):
         sizes = eqx.combine(sizes, self)
         return sizes._assemble(Gram(g.aa, g.bb, jnp.abs(g.ab)), sizes.w_aa + r_a, sizes.w_bb + r_b)
 
-    def rates_and_jacobian(self, g: Gram) -> tuple[Gram, Matrix]:
-        """dG/dt in meV and its derivative with respect to (aa, bb, ab), as a 3 x 3 tuple of scalars."""
+    def linearize(self, g: Gram) -> tuple[Gram, Matrix, Array]:
+        """dG/dt in meV, its derivative with respect to (aa, bb, ab) as a 3 x 3 tuple of scalars, and trace W.
+
+        The determinant of G obeys d(det G)/dt = 2 (trace W) det G: no state ever leaves or reaches collinearity.
+        """
 
         def with_slope(field: tuple[Array, ...], damping: Array, light: Array) -> tuple[Array, list[Array]]:
             s = _field_squared(field, g)
@@ -129,7 +132,7 @@ class ShapeDynamics(eqx.Module):
                 w_a + w_b - (da[2] + db[2]) * g.ab,
             ),
         )
-        return self._assemble(g, w_a, w_b), jacobian
+        return self._assemble(g, w_a, w_b), jacobian, w_a + w_b
 
     def vector_field(self, t: ArrayLike, g: Float[Array, "3"], args: Any = None) -> Float[Array, "3"]:
         """dG/dt in meV for g = (|m_A|^2, |m_B|^2, m_A . m_B); `t` and `args` are unused, there for Diffrax."""
