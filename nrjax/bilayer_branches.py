@@ -1,7 +1,7 @@
 """Every rigid state of a bilayer, stable or not, so that coexistence shows."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import equinox as eqx
 import jax
@@ -110,7 +110,7 @@ def _roots(condition: Callable[[Array], tuple[Array, Gram]], grid: Float[Array, 
     def bisect(left: Array, right: Array) -> Gram:
         sign = jnp.sign(condition(left)[0])
 
-        def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
             left, right = bracket
             middle = 0.5 * (left + right)
             same = jnp.sign(condition(middle)[0]) == sign

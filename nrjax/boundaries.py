@@ -89,7 +89,7 @@ def boundary(
     def bisect(start: Array, stop: Array) -> Array:
         sign = jnp.sign(value(start))
 
-        def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
             start, stop = bracket
             middle = 0.5 * (start + stop)
             same = jnp.sign(value(middle)) == sign

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from . import bilayer, corotating, units
 from .magnets import LayeredMagnet
@@ -15,7 +15,7 @@ from .phases import Phase, classify_trajectory, collinear_tolerance
 from .recurrence import averages, follow, is_modulated
 from .settle import VANISHED, Motion, settle
 from .small_matrices import safe_sqrt
-from .validation import float_array, is_concrete, require_finite
+from .validation import Numbers, float_array, is_concrete, require_finite
 
 # Size of the deviation that the default initial state carries, so that no symmetry of the start is special.
 DEVIATION: Final = 1e-2
@@ -100,7 +100,7 @@ def default_start(model: LayeredMagnet) -> Float[Array, "L 3"]:
     """The state without light, m_a = B(h_a/T) along z, with a small generic deviation. Shape (L, 3)."""
     sign = jnp.where(model.exchange[0] < 0, -1.0, 1.0).at[0].set(1.0)
 
-    def settle_lengths(_: int, lengths: Array) -> Array:
+    def settle_lengths(_: Any, lengths: Array) -> Array:
         h = model.exchange @ lengths
         return jnp.sign(h) * model.bath.equilibrium_length(jnp.abs(h), model.temperature)
 
@@ -110,7 +110,7 @@ def default_start(model: LayeredMagnet) -> Float[Array, "L 3"]:
 
 
 def steady_state(
-    model: LayeredMagnet, m0: ArrayLike | None = None, *, max_steps: int = 1500, throw: bool = True
+    model: LayeredMagnet, m0: Numbers | None = None, *, max_steps: int = 1500, throw: bool = True
 ) -> SteadyState:
     """The attractor that dm/dt = model.vector_field(t, m) reaches from m0: a state with dm_a/dt = Omega x m_a.
 

@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import functools
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import diffrax
 import equinox as eqx
@@ -15,7 +15,7 @@ from . import units
 from .magnets import LayeredMagnet
 from .tiling import run_tiles
 from .unrolled import UnrolledTsit5
-from .validation import float_array, is_concrete, require_finite, require_nonnegative
+from .validation import Numbers, float_array, is_concrete, require_finite, require_nonnegative
 
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
 UNROLLED_LAYERS: Final = 4
@@ -23,6 +23,7 @@ UNROLLED_LAYERS: Final = 4
 SHORTEST_STEP: Final = 1e-9
 
 
+@runtime_checkable
 class SpinModel(Protocol):
     """Anything with `vector_field(t, m, args)`: t in hbar/meV, m of shape (L, 3), result in meV."""
 
@@ -78,11 +79,11 @@ def default_tolerance(dtype: Any) -> float:
 
 def simulate(
     model: SpinModel,
-    m0: ArrayLike,
+    m0: Numbers,
     t1: ArrayLike,
     *,
     t0: ArrayLike = 0.0,
-    saveat: diffrax.SaveAt | ArrayLike | None = None,
+    saveat: diffrax.SaveAt | Numbers | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     solver: diffrax.AbstractSolver | None = None,
@@ -187,10 +188,10 @@ def simulate(
 
 def simulate_many(
     models: LayeredMagnet,
-    m0: ArrayLike,
-    t1: ArrayLike,
+    m0: Numbers,
+    t1: Numbers,
     *,
-    saveat: ArrayLike | None = None,
+    saveat: Numbers | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     max_steps: int | None = 1_000_000,

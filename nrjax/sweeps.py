@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import ArrayLike
 
 from .equilibria import RESULTS, SteadyState, steady_state
 from .files import atomic, require_writable
 from .magnets import ShapeDynamics
 from .phases import Phase
 from .tiling import run_tiles
+from .validation import Numbers
 
 # Points per tile: a few MB of arrays on a CPU, enough lanes to fill an accelerator.
 CPU_TILE: Final = 16384
@@ -44,7 +44,7 @@ VARIABLES: Final = {
 
 def sweep(
     build: Callable[..., Any],
-    axes: Mapping[str, ArrayLike],
+    axes: Mapping[str, Numbers],
     *,
     observe: Callable[[Any], Any] = steady_state,
     tile: int | None = None,
@@ -124,7 +124,7 @@ def _compiled(build: Callable[..., Any], observe: Callable[[Any], Any]) -> Calla
     return jax.jit(jax.vmap(point))
 
 
-def _checked_axes(axes: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+def _checked_axes(axes: Mapping[str, Numbers]) -> dict[str, np.ndarray]:
     if not axes:
         raise ValueError("axes is empty: pass at least one, for example {'loss_rate': numpy.linspace(0, 0.12, 101)}.")
     checked = {}

@@ -1,11 +1,15 @@
 """Checks of input values: every failure names the argument, its value, the allowed range and the remedy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
+
+Numbers = ArrayLike | Sequence[Any]
+"""What users may pass for an array: a number, an array, nested lists."""
 
 
 def is_concrete(*values: ArrayLike | None) -> bool:
@@ -13,19 +17,18 @@ def is_concrete(*values: ArrayLike | None) -> bool:
     return not any(isinstance(value, jax.core.Tracer) for value in values)
 
 
-def float_array(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> Array:
+def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None) -> Array:
     """`value` as a floating-point array, broadcast to `shape` when one is given.
 
     **Raises** `ValueError` if `value` is not numeric or does not broadcast.
     """
     try:
         array = jnp.asarray(value)
-        array = array.astype(jnp.result_type(array.dtype, jnp.float32))
-        if jnp.issubdtype(array.dtype, jnp.complexfloating):
-            raise TypeError("complex")
+        if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == bool:
+            raise TypeError(f"of type {array.dtype}")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} = {value!r} is not real numbers. Pass a number or an array of numbers.") from error
-    if not jnp.issubdtype(jnp.asarray(value).dtype, jnp.floating):
+    if not jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(jnp.result_type(float))
     if shape is None:
         return array

@@ -8,7 +8,7 @@ where B is the response of one free moment: tanh for a quantum spin 1/2, Langevi
 follow from q(s) = (x coth x - 1) / x^2 with x^2 = s, which is smooth at zero field; all derivatives are finite.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import equinox as eqx
 import jax
@@ -79,7 +79,7 @@ class AbstractBath(eqx.Module):
         def reduced(s: Array) -> Array:
             return self.relaxation_rate(s, one)
 
-        def newton(_: int, s: Array) -> Array:
+        def newton(_: Any, s: Array) -> Array:
             value, slope = jax.jvp(reduced, (jnp.maximum(s, 0.0),), (one,))
             return jnp.maximum(s, 0.0) + (target - value) / slope
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from ..validation import (
+    Numbers,
     float_array,
     is_concrete,
     require,
@@ -34,10 +35,10 @@ class UniaxialAnisotropy(eqx.Module):
     strength: Float[Array, "*layers"]
     axis: Float[Array, "3"]
 
-    def __init__(self, strength: ArrayLike, axis: ArrayLike | Sequence[float] = (0.0, 0.0, 1.0)):
+    def __init__(self, strength: Numbers, axis: Numbers = (0.0, 0.0, 1.0)):
         self.strength = float_array("anisotropy strength", strength)
         require_finite("anisotropy strength", self.strength)
-        direction = float_array("anisotropy axis", jnp.asarray(axis), (3,))
+        direction = float_array("anisotropy axis", axis, (3,))
         length = jnp.sqrt(jnp.sum(direction**2))
         require_positive("length of the anisotropy axis", length, "Pass a direction, for example (0, 0, 1).")
         self.axis = direction / length
@@ -120,20 +121,20 @@ class LayeredMagnet(eqx.Module):
 
     def __init__(
         self,
-        exchange: ArrayLike | Sequence[Sequence[float]],
-        damping: ArrayLike | Sequence[float],
-        sd_coupling: ArrayLike | Sequence[float],
-        loss_rate: ArrayLike | Sequence[float],
-        filling: ArrayLike | Sequence[float],
-        temperature: ArrayLike | Sequence[float],
+        exchange: Numbers,
+        damping: Numbers,
+        sd_coupling: Numbers,
+        loss_rate: Numbers,
+        filling: Numbers,
+        temperature: Numbers,
         *,
         gyro: ArrayLike = 2.0,
-        mediated_exchange: ArrayLike | Sequence[Sequence[float]] | None = None,
-        field: ArrayLike | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        anisotropy: UniaxialAnisotropy | ArrayLike | Sequence[float] | None = None,
+        mediated_exchange: Numbers | None = None,
+        field: Numbers | None = None,
+        anisotropy: UniaxialAnisotropy | Numbers | None = None,
         bath: AbstractBath = QuantumBath(),
     ):
-        self.exchange = float_array("exchange", jnp.asarray(exchange))
+        self.exchange = float_array("exchange", exchange)
         if self.exchange.ndim != 2 or self.exchange.shape[0] != self.exchange.shape[1]:
             raise ValueError(
                 f"exchange has shape {self.exchange.shape}: it must be a square matrix with exchange[a, b] the field "
@@ -141,8 +142,8 @@ class LayeredMagnet(eqx.Module):
             )
         layers = self.exchange.shape[0]
 
-        def per_layer(name: str, value: Any) -> Array:
-            return float_array(name, jnp.asarray(value), (layers,))
+        def per_layer(name: str, value: Numbers) -> Array:
+            return float_array(name, value, (layers,))
 
         self.damping = per_layer("damping", damping)
         self.sd_coupling = per_layer("sd_coupling", sd_coupling)
@@ -151,15 +152,13 @@ class LayeredMagnet(eqx.Module):
         self.temperature = per_layer("temperature", temperature)
         self.gyro = float_array("gyro", gyro, ())
         self.mediated_exchange = (
-            None
-            if mediated_exchange is None
-            else float_array("mediated_exchange", jnp.asarray(mediated_exchange), (layers, layers))
+            None if mediated_exchange is None else float_array("mediated_exchange", mediated_exchange, (layers, layers))
         )
-        self.field = None if field is None else float_array("field", jnp.asarray(field), (layers, 3))
+        self.field = None if field is None else float_array("field", field, (layers, 3))
         if anisotropy is None or isinstance(anisotropy, UniaxialAnisotropy):
             self.anisotropy = anisotropy
         else:
-            self.anisotropy = UniaxialAnisotropy(jnp.asarray(anisotropy))
+            self.anisotropy = UniaxialAnisotropy(anisotropy)
         if self.anisotropy is not None:
             strength = float_array("anisotropy strength", self.anisotropy.strength, (layers,))
             self.anisotropy = UniaxialAnisotropy(strength, self.anisotropy.axis)

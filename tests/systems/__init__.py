@@ -1,0 +1,1 @@
+"""Oracles: answers found without nrjax, derived in README.md."""
