@@ -247,10 +247,11 @@ def simulate_many(
     return jax.tree.map(lambda x: x[back], values)
 
 
-def _precession_rate(exchange: Array, gyro: Array) -> Array:
+@jax.vmap
+def _precession_rate(exchange: Float[Array, "L L"], gyro: Float[Array, ""]) -> Float[Array, ""]:
     """gyro * max_a sum_(b != a) |j_ab| in meV: an estimate of what sets the number of steps."""
-    others = jnp.abs(exchange) * (1.0 - jnp.eye(exchange.shape[-1], dtype=exchange.dtype))
-    return jnp.abs(gyro) * jnp.max(jnp.sum(others, axis=-1), axis=-1)
+    others = jnp.abs(exchange) * (1.0 - jnp.eye(exchange.shape[0], dtype=exchange.dtype))
+    return jnp.abs(gyro) * jnp.max(jnp.sum(others, axis=1))
 
 
 @functools.lru_cache(maxsize=32)

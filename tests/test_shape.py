@@ -1,0 +1,127 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nrjax import ClassicalBath, LayeredMagnet, ShapeDynamics, hanai2025_bilayer
+from nrjax.lanes import iterate
+from nrjax.magnets import Gram
+from nrjax.settle import rosenbrock_step
+from nrjax.small_matrices import Adjugate, adjugate, characteristic, is_stable, largest_real_part_3
+
+M = jnp.asarray([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
+
+
+def magnets():
+    rng = np.random.default_rng(0)
+    yield hanai2025_bilayer(0.05, 6.0)
+    yield hanai2025_bilayer(0.05, 6.0, gyro=0.0)
+    for bath in (ClassicalBath(), None):
+        options = {} if bath is None else {"bath": bath}
+        yield LayeredMagnet(
+            rng.normal(size=(2, 2)) * 5, [0.1, 0.03], [-10.0, 6.0], [0.04, 0.07], [1.0, 0.8], [9.0, 5.0],
+            mediated_exchange=rng.normal(size=(2, 2)) * 4, **options,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("magnet", list(magnets()))
+def test_shape_is_the_exact_projection_of_the_moments(magnet):
+    _, rate = jax.jvp(lambda m: m @ m.T, (M,), (magnet.vector_field(0.0, M),))
+    gram = M @ M.T
+    shape = ShapeDynamics(magnet)
+    g = jnp.stack([gram[0, 0], gram[1, 1], gram[0, 1]])
+    np.testing.assert_allclose(
+        shape.vector_field(0.0, g), [rate[0, 0], rate[1, 1], rate[0, 1]], rtol=1e-12, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("magnet", list(magnets()))
+def test_jacobian_and_trace(magnet):
+    shape = ShapeDynamics(magnet)
+    g = jnp.asarray([0.4, 0.3, -0.1])
+    rates, jacobian, trace = shape.linearize(Gram(g[0], g[1], g[2]))
+    np.testing.assert_allclose(jnp.stack(rates), shape.vector_field(0.0, g), rtol=1e-14)
+    np.testing.assert_allclose(
+        jnp.asarray(jacobian), jax.jacfwd(lambda x: shape.vector_field(0.0, x))(g), rtol=1e-11, atol=1e-13
+    )
+    # d(det G)/dt = 2 (trace W) det G
+    determinant = lambda x: x[0] * x[1] - x[2] ** 2  # noqa: E731
+    _, rate = jax.jvp(determinant, (g,), (shape.vector_field(0.0, g),))
+    assert float(rate) == pytest.approx(float(2 * trace * determinant(g)), rel=1e-12)
+
+
+def test_only_for_isotropic_bilayers():
+    with pytest.raises(ValueError, match="simulate"):
+        ShapeDynamics(hanai2025_bilayer(field=[0.0, 0.0, 1.0]))
+    with pytest.raises(ValueError, match="1 layer"):
+        ShapeDynamics(LayeredMagnet([[1.0]], 0.1, -1.0, 0.0, 1.0, 1.0))
+
+
+def test_rosenbrock_step_has_order_three():
+    shape = ShapeDynamics(hanai2025_bilayer(0.05, 6.0))
+    start = Gram(*(jnp.asarray(x) for x in (0.5, 0.2, -0.1)))
+
+    @jax.jit
+    def integrate(steps):
+        def body(_, g):
+            rates, jacobian, _ = shape.linearize(g)
+            return rosenbrock_step(shape, g, rates, jacobian, 2.0 / steps)[0]
+
+        return jnp.stack(jax.lax.fori_loop(0, steps, body, start))
+
+    exact = integrate(4096)
+    errors = [float(jnp.max(jnp.abs(integrate(n) - exact))) for n in (16, 32, 64)]
+    orders = np.log2(np.asarray(errors[:-1]) / np.asarray(errors[1:]))
+    assert (orders > 2.8).all() and (orders < 3.4).all()
+
+
+def test_small_matrices():
+    rng = np.random.default_rng(1)
+    for scale in ([1.0, 1.0, 1.0], [1.0, 1e-3, 1e2]):
+        for _ in range(100):
+            matrix = rng.normal(size=(3, 3)) * np.asarray(scale)
+            entries = tuple(tuple(jnp.asarray(x) for x in row) for row in matrix)
+            eigenvalues = np.linalg.eigvals(matrix)
+            largest = eigenvalues.real.max()
+            np.testing.assert_allclose(
+                largest_real_part_3(entries), largest, rtol=1e-6, atol=1e-7 * np.abs(eigenvalues).max()
+            )
+            assert bool(is_stable(*characteristic(entries))) == (largest < 0)
+            rows, determinant = adjugate(entries)
+            np.testing.assert_allclose(jnp.asarray(rows) / determinant, np.linalg.inv(matrix), rtol=1e-8)
+
+
+def test_adjugate_solver_and_its_transpose():
+    import lineax as lx
+
+    matrix = jnp.asarray([[2.0, 1.0, 0.3], [0.1, -1.0, 4.0], [0.5, 0.2, 1.0]])
+    b = jnp.asarray([1.0, -2.0, 0.7])
+    solve = lambda matrix, b: lx.linear_solve(lx.MatrixLinearOperator(matrix), b, Adjugate()).value  # noqa: E731
+    np.testing.assert_allclose(solve(matrix, b), np.linalg.solve(matrix, b), rtol=1e-13)
+    forward, reverse = jax.jacfwd(solve)(matrix, b), jax.jacrev(solve)(matrix, b)
+    np.testing.assert_allclose(forward, reverse, rtol=1e-12)
+    with pytest.raises(ValueError, match="3 x 3"):
+        lx.linear_solve(lx.MatrixLinearOperator(jnp.eye(2)), jnp.ones(2), Adjugate())
+
+
+def test_lanes_do_together_what_each_does_alone():
+    # Collatz: every start takes another number of steps.
+    def step(parameters, state):
+        value, steps = state
+        return jnp.where(value % 2 == 0, value // 2, parameters * value + 1), steps + 1
+
+    def done(state):
+        return (state[0] == 1) | (state[1] >= 200)
+
+    starts = jnp.arange(1, 1200)
+    together = jax.jit(jax.vmap(lambda n: iterate(step, done, jnp.asarray(3), (n, jnp.asarray(0)))))(starts)
+
+    def alone(n):
+        steps = 0
+        while n != 1 and steps < 200:
+            n, steps = (n // 2 if n % 2 == 0 else 3 * n + 1), steps + 1
+        return steps
+
+    np.testing.assert_array_equal(together[1], [alone(int(n)) for n in starts])
+    few = jax.vmap(lambda n: iterate(step, done, jnp.asarray(3), (n, jnp.asarray(0)), few=True))(starts[:100])
+    np.testing.assert_array_equal(few[1], together[1][:100])

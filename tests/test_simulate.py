@@ -1,0 +1,179 @@
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from nrjax import LayeredMagnet, hanai2025_bilayer, simulate, simulate_many, units
+from tests.systems import single_layer
+from tests.systems.bilayer import Bilayer
+
+M0 = np.array([[0.1, 0.0, 0.87], [0.0, 0.05, 0.7]])
+
+
+def test_against_scipy():
+    system = Bilayer().with_light(0.05, 6.0)
+    times = np.linspace(0.0, 20.0, 9)
+    reference = solve_ivp(
+        lambda t, y: system.velocity(y.reshape(2, 3)).ravel(), (0, times[-1] * units.ps), M0.ravel(),
+        method="DOP853", rtol=1e-12, atol=1e-13, t_eval=times * units.ps,
+    )  # fmt: skip
+    solution = simulate(hanai2025_bilayer(0.05, 6.0), M0, 20.0, saveat=times, rtol=1e-10)
+    np.testing.assert_allclose(solution.ts, times, rtol=1e-14)
+    np.testing.assert_allclose(solution.ms, reference.y.T.reshape(-1, 2, 3), atol=1e-7)
+    assert bool(solution.valid) and "9 times" in str(solution)
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": diffrax.Tsit5()}, {"solver": diffrax.Dopri8()}])
+def test_solvers_agree_and_time_shift_is_free(options):
+    magnet = hanai2025_bilayer(0.03, 8.0)
+    one = simulate(magnet, M0, 10.0, rtol=1e-11)
+    other = simulate(magnet, M0, 15.0, t0=5.0, rtol=1e-11, **options)
+    np.testing.assert_allclose(other.ms, one.ms, atol=1e-8)
+    np.testing.assert_allclose(other.ts, [15.0])
+
+
+def test_unrolled_solver_takes_the_steps_of_diffrax():
+    magnet = hanai2025_bilayer(0.03, 8.0)
+    times = np.linspace(0, 10, 7)
+    ours = simulate(magnet, M0, 10.0, saveat=times)
+    theirs = simulate(magnet, M0, 10.0, saveat=diffrax.SaveAt(ts=jnp.asarray(times)), solver=diffrax.Tsit5())
+    assert abs(int(ours.stats["num_steps"]) - int(theirs.stats["num_steps"])) <= 2
+    np.testing.assert_allclose(ours.ms, theirs.ms, atol=1e-9)
+
+
+def test_one_layer_relaxes_at_its_rate():
+    exchange, temperature, damping = 10.0, 9.0, 0.1
+    magnet = LayeredMagnet([[exchange]], damping, -10.0, 0.0, 1.0, temperature)
+    length = single_layer.ordered_length(exchange, temperature)
+    rate = single_layer.relaxation_rate(exchange, temperature, damping)
+    start = np.array([[0.0, 0.6, 0.8]]) * (length + 1e-4)
+    times = np.array([0.0, 5.0])
+    solution = simulate(magnet, start, 5.0, saveat=times, rtol=1e-11, atol=1e-14)
+    deviation = np.linalg.norm(solution.ms[:, 0], axis=-1) - length
+    assert np.log(deviation[1] / deviation[0]) / (5.0 * units.ps) == pytest.approx(rate, rel=1e-3)
+
+
+def test_precession_alone_keeps_lengths_and_energy():
+    magnet = hanai2025_bilayer(0.0, 6.0, damping=0.0)
+    start = np.array([[0.5, 0.0, 0.6], [0.0, 0.7, -0.1]])
+    solution = simulate(magnet, start, 30.0, saveat=np.linspace(0, 30, 50), rtol=1e-11, atol=1e-12)
+    lengths = np.linalg.norm(solution.ms, axis=-1)
+    np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), rtol=1e-8)
+    energy = -0.5 * np.einsum("ab,tai,tbi->t", magnet.exchange, solution.ms, solution.ms)
+    np.testing.assert_allclose(energy, energy[0], rtol=1e-8)
+    assert np.linalg.norm(solution.ms[7] - solution.ms[0]) > 0.1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_free_energy_falls_without_light(seed):
+    rng = np.random.default_rng(seed)
+    system = Bilayer().with_light(0.0, rng.uniform(0, 12))
+    magnet = hanai2025_bilayer(0.0, system.exchange[0, 1])
+    start = rng.normal(size=(2, 3)) * 0.3
+    solution = simulate(magnet, start, 40.0, saveat=np.linspace(0, 40, 200), rtol=1e-10)
+    energy = np.array([system.free_energy(m) for m in np.asarray(solution.ms)])
+    assert (np.diff(energy) < 1e-12).all() and energy[-1] < energy[0] - 1e-3
+
+
+def final_cosine(gamma, adjoint=None):
+    solution = simulate(hanai2025_bilayer(gamma, 6.0), M0, 15.0, rtol=1e-11, adjoint=adjoint, max_steps=4096)
+    return jnp.sum(solution.ms[-1, 0] * solution.ms[-1, 1])
+
+
+def test_derivatives_through_time_agree():
+    reverse = jax.grad(final_cosine)(0.05)
+    forward = jax.jacfwd(lambda g: final_cosine(g, diffrax.ForwardMode()))(0.05)
+    h = 1e-5
+    difference = (final_cosine(0.05 + h) - final_cosine(0.05 - h)) / (2 * h)
+    assert float(reverse) == pytest.approx(float(forward), rel=1e-8)
+    assert float(reverse) == pytest.approx(float(difference), rel=1e-5)
+
+
+def test_derivatives_with_respect_to_every_parameter():
+    magnet = hanai2025_bilayer(0.05, 6.0)
+    arrays, static = eqx.partition(magnet, eqx.is_array)
+
+    def observable(arrays, adjoint):
+        model = eqx.combine(arrays, static)
+        return jnp.sum(simulate(model, M0, 5.0, rtol=1e-11, adjoint=adjoint, max_steps=4096).ms[-1] ** 2)
+
+    reverse = jax.grad(lambda a: observable(a, None))(arrays)
+    forward = jax.jacfwd(lambda a: observable(a, diffrax.ForwardMode()))(arrays)
+    for one, other in zip(jax.tree.leaves(reverse), jax.tree.leaves(forward), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
+
+
+def test_batch_is_what_each_lane_does_alone():
+    gammas = jnp.asarray(np.linspace(0.0, 0.12, 37))
+    batch = jax.vmap(lambda g: hanai2025_bilayer(g, 10.0 * g + 3.0))(gammas)
+    together = simulate_many(batch, M0, 10.0, tile=16)
+    for lane in (0, 17, 36):
+        alone = simulate(hanai2025_bilayer(gammas[lane], 10.0 * gammas[lane] + 3.0), M0, 10.0)
+        np.testing.assert_allclose(together.ms[lane], alone.ms, atol=1e-10)
+    np.testing.assert_array_equal(together.ms, simulate_many(batch, M0, 10.0, tile=37).ms)
+    starts = np.broadcast_to(M0, (37, 2, 3))
+    stops = np.full(37, 10.0)
+    np.testing.assert_array_equal(together.ms, simulate_many(batch, starts, stops, tile=16).ms)
+
+
+def test_bad_lanes_spoil_no_other():
+    gammas = np.linspace(0.0, 0.12, 64)
+    good = jax.vmap(lambda g: hanai2025_bilayer(g, 6.0))(jnp.asarray(gammas))
+    damping = np.array(good.damping)
+    damping[7] = np.nan
+    damping[21] = -50.0  # grows without bound
+    damping[40] = 1e9  # stiffer than any explicit step
+    bad = eqx.tree_at(lambda m: m.damping, good, jnp.asarray(damping))
+    healthy = simulate_many(good, M0, 5.0, tile=16)
+    mixed = simulate_many(bad, M0, 5.0, tile=16, max_steps=20_000)
+    broken = np.isin(np.arange(64), [7, 21, 40])
+    np.testing.assert_array_equal(mixed.valid, ~broken)
+    np.testing.assert_array_equal(mixed.ms[~broken], healthy.ms[~broken])
+
+
+def test_single_precision():
+    with jax.enable_x64(False):
+        magnet = hanai2025_bilayer(0.05, 6.0)
+        assert magnet.exchange.dtype == jnp.float32
+        solution = simulate(magnet, M0.astype(np.float32), 10.0)
+        assert solution.ms.dtype == jnp.float32
+        with pytest.raises(ValueError, match="jax_enable_x64") as caught:
+            simulate(magnet, M0.astype(np.float32), 10.0, rtol=1e-9)
+        assert "1e-09" in str(caught.value) and "float32" in str(caught.value)
+        single = np.asarray(solution.ms)
+    np.testing.assert_allclose(single, simulate(hanai2025_bilayer(0.05, 6.0), M0, 10.0).ms, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (dict(m0=np.zeros((3, 3))), ["3 rows", "2 layers"]),
+        (dict(m0=np.zeros(6)), ["(6,)", "(layers, 3)"]),
+        (dict(m0=np.full((2, 3), np.nan)), ["m0", "nan"]),
+        (dict(t1=-1.0), ["t1", "-1", "forward"]),
+        (dict(t1=np.inf), ["t1", "inf"]),
+        (dict(saveat=[]), ["saveat", "(0,)"]),
+        (dict(saveat=[0.0, np.nan]), ["saveat", "nan"]),
+        (dict(rtol=1e-17), ["rtol", "1e-17", "float64"]),
+        (dict(rtol=1e-6, stepsize_controller=diffrax.ConstantStepSize()), ["stepsize_controller"]),
+    ],
+)
+def test_bad_input(arguments, words):
+    arguments = dict(model=hanai2025_bilayer(), m0=M0, t1=1.0) | arguments
+    with pytest.raises(ValueError) as caught:
+        simulate(**arguments)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_bad_batches():
+    batch = jax.vmap(lambda g: hanai2025_bilayer(g, 6.0))(jnp.linspace(0.0, 0.1, 4))
+    with pytest.raises(ValueError, match="vmap"):
+        simulate_many(hanai2025_bilayer(), M0, 1.0)
+    with pytest.raises(ValueError, match=r"\(3, 2, 3\)"):
+        simulate_many(batch, np.zeros((3, 2, 3)), 1.0)
+    with pytest.raises(ValueError, match="tile"):
+        simulate_many(batch, M0, 1.0, tile=0)

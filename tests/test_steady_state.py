@@ -1,0 +1,352 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nrjax import (
+    RESULTS,
+    ClassicalBath,
+    LayeredMagnet,
+    Phase,
+    UniaxialAnisotropy,
+    classify_trajectory,
+    default_start,
+    hanai2025_bilayer,
+    simulate,
+    steady_state,
+    units,
+)
+from tests.systems import single_layer
+from tests.systems.bilayer import Bilayer
+
+# (gamma_B, j_AB, phase, m_A, m_B, cos, omega_c, Omega) in meV: an independent high-precision solution.
+TABLE = [
+    (0.0, 5.0, Phase.ALIGNED, 0.878370935, 0.706723902, 1.0, 0.0, 0.0),
+    (0.01, 5.0, Phase.ALIGNED, 0.713897912, 0.183363330, 1.0, 0.0, 0.0),
+    (0.05, 2.0, Phase.ANTIALIGNED, 0.476748155, 0.049287318, -1.0, 0.0, 0.0),
+    (0.05, 6.0, Phase.CHIRAL, 0.356527321, 0.061752343, -0.560897756, 0.172072683, 3.914884916),
+    (0.03, 8.0, Phase.CHIRAL, 0.424672817, 0.042467282, -0.484991879, 0.139922985, 6.493981628),
+    (0.12, 6.0, Phase.PARAMAGNETIC, 0.0, 0.0, 1.0, 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_reference_table(row):
+    gamma, j_ab, phase, m_a, m_b, cosine, chase, rotation = row
+    state = steady_state(hanai2025_bilayer(gamma, j_ab))
+    assert int(state.phase) == phase and bool(state.valid)
+    np.testing.assert_allclose(state.lengths, [m_a, m_b], rtol=1e-6)
+    np.testing.assert_allclose(np.cos(state.angle), cosine, rtol=1e-6)
+    np.testing.assert_allclose(state.chase_frequency * units.GHz, chase, rtol=1e-6)
+    np.testing.assert_allclose(state.rotation_frequency * units.GHz, rotation, rtol=1e-6)
+    assert float(state.residual) < 1e-12 and float(state.growth_rate) < 0
+    assert phase.name in str(state)
+
+
+@pytest.mark.parametrize("gamma, j_ab", [(0.05, 6.0), (0.03, 8.0), (0.08, 5.0), (0.025, 11.0)])
+def test_chiral_closed_form(gamma, j_ab):
+    oracle = Bilayer().with_light(gamma, j_ab)
+    state = steady_state(hanai2025_bilayer(gamma, j_ab))
+    a, b, cosine, chase, rotation = oracle.chiral((float(state.lengths[0]) * 1.05, float(np.cos(state.angle)) * 0.95))
+    np.testing.assert_allclose(state.lengths, [a, b], rtol=1e-9)
+    np.testing.assert_allclose(np.cos(state.angle), cosine, rtol=1e-9)
+    np.testing.assert_allclose(state.chase_frequency * units.GHz, chase, rtol=1e-8)
+    np.testing.assert_allclose(state.rotation_frequency * units.GHz, rotation, rtol=1e-9)
+    # The whole state turns about the angular velocity, in the plain NumPy equation of motion.
+    m, omega = np.asarray(state.m), np.asarray(state.angular_velocity)
+    np.testing.assert_allclose(oracle.velocity(m), np.cross(omega[None, :], m), atol=1e-13)
+    normal = np.cross(m[0], m[1]) / np.linalg.norm(np.cross(m[0], m[1]))
+    assert float(normal @ omega) == pytest.approx(chase, rel=1e-8)
+
+
+@pytest.mark.parametrize("row", TABLE[:5])
+def test_simulate_reaches_the_same_state(row):
+    gamma, j_ab, phase, m_a, m_b, cosine, _, rotation = row
+    magnet = hanai2025_bilayer(gamma, j_ab)
+    settled = simulate(magnet, default_start(magnet), 1500.0, rtol=1e-9)
+    period = 2 * np.pi / max(rotation, 1.0) / units.ps
+    times = np.linspace(0, 0.2 * period, 41)
+    solution = simulate(magnet, settled.ms[-1], times[-1], saveat=times, rtol=1e-10)
+    assert int(classify_trajectory(solution).phase) == phase
+    m = np.asarray(solution.ms)
+    lengths = np.linalg.norm(m[-1], axis=1)
+    np.testing.assert_allclose(lengths, [m_a, m_b], rtol=1e-5)
+    np.testing.assert_allclose(m[-1, 0] @ m[-1, 1] / lengths.prod(), cosine, rtol=1e-5)
+    if phase == Phase.CHIRAL:
+        # Rotation read off the trajectory: the best rigid turn between two frames.
+        left, _, right = np.linalg.svd(m[-1].T @ m[0])
+        turn = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
+        angle = np.arccos((np.trace(turn) - 1) / 2)
+        assert angle / (times[-1] * units.ps) == pytest.approx(rotation, rel=1e-5)
+
+
+def test_boundary_points_through_steady_state():
+    def cross(build, low, high):
+        # Bisect on the label itself, down to 1e-7.
+        inside = int(steady_state(build(high), throw=False).phase)
+        while high - low > 1e-7 * high:
+            middle = 0.5 * (low + high)
+            phase = int(steady_state(build(middle), throw=False).phase)
+            assert phase in (Phase.ANTIALIGNED, Phase.CHIRAL)
+            low, high = (low, middle) if phase == inside else (middle, high)
+        return 0.5 * (low + high)
+
+    exchange = cross(lambda j: hanai2025_bilayer(0.05, j), 3.0, 4.0)
+    light = cross(lambda g: hanai2025_bilayer(g, 6.0), 0.0215, 0.03)
+    assert exchange == pytest.approx(3.352034332, rel=1e-6)
+    assert light == pytest.approx(0.0227023022, rel=1e-6)
+
+
+PARAMETERS = [
+    "exchange", "damping", "sd_coupling", "loss_rate", "filling", "temperature", "gyro", "mediated_exchange"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("observable", ["chase_frequency", "rotation_frequency"])
+@pytest.mark.parametrize("bath", [None, ClassicalBath()])
+def test_derivatives_with_respect_to_every_parameter(observable, bath):
+    magnet = hanai2025_bilayer(0.05, 6.0, mediated_exchange=[[9.0, 5.0], [5.5, 4.0]])
+    if bath is not None:
+        magnet = hanai2025_bilayer(0.03, 6.0, temperature=3.0, bath=bath)
+    arrays, static = eqx.partition(magnet, eqx.is_array)
+
+    @jax.jit
+    def value(arrays):
+        return getattr(steady_state(eqx.combine(arrays, static)), observable)
+
+    assert float(value(arrays)) > 0
+    reverse, forward = jax.grad(value)(arrays), jax.jacfwd(value)(arrays)
+    for name in PARAMETERS:
+        parameter = getattr(arrays, name)
+        if parameter is None:
+            continue
+        for index in np.ndindex(parameter.shape):
+            size = max(abs(float(parameter[index])), 1e-2)
+
+            def at(shift, name=name, parameter=parameter, index=index):
+                moved = parameter.at[index].add(shift)
+                return float(value(eqx.tree_at(lambda m: getattr(m, name), arrays, moved)))
+
+            # Fourth-order central difference; light switched on in a dark layer would cross gamma = 0.
+            h = 1e-4 * size
+            if name == "loss_rate" and float(parameter[index]) == 0:
+                difference = (-3 * at(0) + 4 * at(h) - at(2 * h)) / (2 * h)
+            else:
+                difference = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+            scale = float(value(arrays)) / size
+            np.testing.assert_allclose(getattr(reverse, name)[index], difference, rtol=1e-5, atol=1e-6 * scale)
+            np.testing.assert_allclose(getattr(forward, name)[index], difference, rtol=1e-5, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("gamma, j_ab", [(0.0, 5.0), (0.05, 2.0), (0.12, 6.0), (0.05, 0.0), (0.02, 5.0)])
+def test_derivatives_are_finite_where_nothing_rotates(gamma, j_ab):
+    arrays, static = eqx.partition(hanai2025_bilayer(gamma, j_ab), eqx.is_array)
+    for name in ("chase_frequency", "rotation_frequency", "angle", "growth_rate", "lengths", "m", "angular_velocity"):
+
+        def value(arrays, name=name):
+            return jnp.sum(getattr(steady_state(eqx.combine(arrays, static), throw=False), name))
+
+        for gradient in (jax.grad(value)(arrays), jax.jacfwd(value)(arrays)):
+            assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient)), name
+            if name in ("chase_frequency", "rotation_frequency"):
+                assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(gradient))
+
+
+def test_length_of_a_collinear_state_has_the_right_derivative():
+    f = lambda j: steady_state(hanai2025_bilayer(0.05, j)).lengths[1]  # noqa: E731
+    assert float(jax.grad(f)(2.0)) == pytest.approx(float(f(2.0 + 1e-5) - f(2.0 - 1e-5)) / 2e-5, rel=1e-6)
+
+
+def test_transformations_compose():
+    f = lambda g, j: steady_state(hanai2025_bilayer(g, j), throw=False).chase_frequency  # noqa: E731
+    gammas, exchanges = jnp.asarray([0.01, 0.05, 0.12, 0.03]), jnp.asarray([5.0, 6.0, 6.0, 8.0])
+    together = jax.jit(jax.vmap(f))(gammas, exchanges)
+    np.testing.assert_allclose(together, [f(g, j) for g, j in zip(gammas, exchanges, strict=True)], rtol=1e-12)
+    slopes = jax.jit(jax.vmap(jax.grad(f)))(gammas, exchanges)
+    np.testing.assert_allclose(slopes, jax.vmap(jax.jacfwd(f))(gammas, exchanges), rtol=1e-10)
+    assert float(slopes[0]) == float(slopes[2]) == 0.0 and float(slopes[1]) > 0
+    nested = jax.vmap(lambda g: jax.vmap(lambda j: f(g, j))(exchanges))(gammas)
+    np.testing.assert_allclose(jnp.diag(nested), together, rtol=1e-12)
+
+
+def test_the_start_decides_orientation_and_nothing_else():
+    magnet = hanai2025_bilayer(0.05, 6.0)
+    turn = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    start = np.array([[0.1, 0.0, 0.87], [0.0, 0.05, 0.7]])
+    one, other = steady_state(magnet, start), steady_state(magnet, start @ turn.T)
+    np.testing.assert_allclose(other.m, np.asarray(one.m) @ turn.T, atol=1e-12)
+    np.testing.assert_allclose(other.angular_velocity, turn @ np.asarray(one.angular_velocity), atol=1e-12)
+    mirrored = steady_state(magnet, start * np.array([1.0, -1.0, 1.0]))
+    np.testing.assert_allclose(mirrored.chase_frequency, one.chase_frequency, rtol=1e-12)
+
+
+def test_without_light_aligned_is_the_only_attractor():
+    rng = np.random.default_rng(0)
+    starts = rng.normal(size=(200, 2, 3)) * 0.5
+    magnet = hanai2025_bilayer(0.0, 5.0)
+    phases = jax.vmap(lambda m: steady_state(magnet, m, throw=False).phase)(jnp.asarray(starts))
+    assert (np.asarray(phases) == Phase.ALIGNED).all()
+
+
+def test_relabelled_layers_give_the_relabelled_state():
+    magnet = hanai2025_bilayer(0.05, 6.0)
+    flip = [1, 0]
+    flipped = LayeredMagnet(
+        np.asarray(magnet.exchange)[::-1, ::-1], magnet.damping[::-1], -10.0, magnet.loss_rate[::-1], 1.0, 9.0
+    )
+    one, other = steady_state(magnet), steady_state(flipped)
+    np.testing.assert_allclose(other.lengths, one.lengths[jnp.asarray(flip)], rtol=1e-10)
+    np.testing.assert_allclose(other.rotation_frequency, one.rotation_frequency, rtol=1e-10)
+
+
+def test_one_layer_follows_the_tanh_law():
+    for temperature in (3.0, 9.0):
+        state = steady_state(LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, temperature))
+        assert int(state.phase) == Phase.ALIGNED
+        np.testing.assert_allclose(state.lengths, [single_layer.ordered_length(10.0, temperature)], rtol=1e-9)
+        rate = single_layer.relaxation_rate(10.0, temperature, 0.1)
+        np.testing.assert_allclose(state.growth_rate, rate, rtol=1e-7)
+    assert int(steady_state(LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, 11.0)).phase) == Phase.PARAMAGNETIC
+
+
+def test_classical_curie_point():
+    hot = steady_state(LayeredMagnet([[9.0]], 0.1, -10.0, 0.0, 1.0, 3.1, bath=ClassicalBath()))
+    cold = steady_state(LayeredMagnet([[9.0]], 0.1, -10.0, 0.0, 1.0, 2.5, bath=ClassicalBath()))
+    assert int(hot.phase) == Phase.PARAMAGNETIC and int(cold.phase) == Phase.ALIGNED
+    np.testing.assert_allclose(cold.lengths, [single_layer.classical_length(9.0, 2.5)], rtol=1e-9)
+
+
+def test_time_integration_finds_the_state_of_the_shape():
+    # A field of zero takes the general road; the isotropic bilayer takes the closed shape.
+    for gamma, j_ab in ((0.05, 6.0), (0.05, 2.0), (0.12, 6.0)):
+        general = steady_state(hanai2025_bilayer(gamma, j_ab, field=[0.0, 0.0, 0.0]))
+        shape = steady_state(hanai2025_bilayer(gamma, j_ab))
+        assert int(general.phase) == int(shape.phase)
+        for name in ("lengths", "angle", "chase_frequency", "rotation_frequency", "growth_rate"):
+            np.testing.assert_allclose(getattr(general, name), getattr(shape, name), rtol=1e-7, atol=1e-7)
+
+
+def test_a_field_turns_the_moments_and_its_derivative_is_right():
+    def length(b):
+        return steady_state(hanai2025_bilayer(0.0, 5.0, field=jnp.stack([0.0 * b, 0.0 * b, b]))).lengths[0]
+
+    # In a field along the moments m_A = tanh((j_AA m_A + j_AB m_B + B)/T), and the same for B.
+    b = 0.7
+    m = np.array([0.8, 0.7])
+    for _ in range(2000):
+        m = np.tanh((np.array([[10.0, 5.0], [5.0, 5.0]]) @ m + b) / 9.0)
+    assert float(length(jnp.asarray(b))) == pytest.approx(m[0], rel=1e-9)
+    difference = (length(jnp.asarray(b + 1e-4)) - length(jnp.asarray(b - 1e-4))) / 2e-4
+    assert float(jax.grad(length)(jnp.asarray(b))) == pytest.approx(float(difference), rel=1e-5)
+
+
+def test_easy_axis_chooses_a_direction():
+    axis = np.array([1.0, 2.0, 2.0]) / 3.0
+    state = steady_state(hanai2025_bilayer(0.0, 5.0, anisotropy=UniaxialAnisotropy(0.5, axis)))
+    assert int(state.phase) == Phase.ALIGNED
+    np.testing.assert_allclose(np.abs(state.m @ axis), state.lengths, rtol=1e-9)
+
+
+def test_three_layers_without_light():
+    # Reciprocal and ferromagnetic: m_a = tanh(h_a/T) along one axis.
+    j = np.array([[8.0, 3.0, 0.0], [3.0, 6.0, 2.0], [0.0, 2.0, 7.0]])
+    m = np.ones(3)
+    for _ in range(3000):
+        m = np.tanh(j @ m / 7.0)
+    state = steady_state(LayeredMagnet(j, 0.1, -10.0, 0.0, 1.0, 7.0))
+    assert int(state.phase) == Phase.ALIGNED
+    np.testing.assert_allclose(state.lengths, m, rtol=1e-9)
+
+
+def test_three_layers_with_a_spectator():
+    # A third layer that is hot and coupled to nothing leaves the chase of the other two as it is.
+    j = np.zeros((3, 3))
+    j[:2, :2] = [[10.0, 6.0], [6.0, 5.0]]
+    j[2, 2] = 1.0
+    state = steady_state(LayeredMagnet(j, [0.1, 2e-3, 0.1], -10.0, [0.0, 0.05, 0.0], 1.0, 9.0))
+    assert int(state.phase) == Phase.CHIRAL
+    np.testing.assert_allclose(state.chase_frequency * units.GHz, 0.172072683, rtol=1e-6)
+    np.testing.assert_allclose(state.rotation_frequency * units.GHz, 3.914884916, rtol=1e-6)
+
+
+def modulated_magnet():
+    # Found by a random search; its lengths and angle keep oscillating.
+    return LayeredMagnet(
+        [[8.71057037, 0.53915208], [-4.32330225, 11.36926766]], [0.0535582, 0.06521313], -10.0,
+        [0.11526141, 0.09890705], 1.0, 4.595116603269163,
+    )  # fmt: skip
+
+
+def test_modulated_shape():
+    start = np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
+    state = steady_state(modulated_magnet(), start)
+    assert int(state.phase) == Phase.MODULATED and not bool(state.valid)
+    assert state.result == RESULTS.modulated
+    # The same averages from a trajectory, over many periods.
+    times = np.linspace(0.0, 400.0, 20001)
+    settled = simulate(modulated_magnet(), start, 1500.0)
+    ms = np.asarray(simulate(modulated_magnet(), settled.ms[-1], 400.0, saveat=times).ms)
+    assert int(classify_trajectory(simulate(modulated_magnet(), settled.ms[-1], 400.0, saveat=times)).phase) == 4
+    rms = np.sqrt(np.mean(np.sum(ms**2, axis=-1), axis=0))
+    np.testing.assert_allclose(state.lengths, rms, rtol=1e-2)
+
+
+def test_bad_lanes_spoil_no_other_and_cost_nothing():
+    gammas = jnp.asarray(np.linspace(0.0, 0.12, 256))
+    magnets = jax.vmap(lambda g: hanai2025_bilayer(g, 6.0))(gammas)
+    solve = jax.jit(jax.vmap(lambda m: steady_state(m, throw=False)))
+    good = solve(magnets)
+    loss, damping = np.array(magnets.loss_rate), np.array(magnets.damping)
+    temperature = np.array(magnets.temperature)
+    temperature[3, 0] = np.nan
+    damping[100, 1], loss[100, 1] = -0.5, -0.5  # grows without bound
+    damping[200, 0] = 1e9  # stiff
+    bad = eqx.tree_at(
+        lambda m: (m.loss_rate, m.damping, m.temperature), magnets, tuple(map(jnp.asarray, (loss, damping, temperature)))
+    )
+    mixed = solve(bad)
+    untouched = ~np.isin(np.arange(256), [3, 100, 200])
+    for name in ("phase", "lengths", "chase_frequency", "growth_rate", "valid", "steps"):
+        np.testing.assert_array_equal(
+            np.asarray(getattr(mixed, name))[untouched], np.asarray(getattr(good, name))[untouched]
+        )
+    assert not bool(mixed.valid[3]) and not bool(mixed.valid[100])
+    assert int(mixed.phase[3]) == int(mixed.phase[100]) == Phase.UNRESOLVED
+    # The work, in lane steps, stays within three times that of the healthy batch.
+    assert int(mixed.steps.sum()) < 3 * int(good.steps.sum())
+
+
+def test_single_precision_gives_the_same_labels():
+    rng = np.random.default_rng(5)
+    gammas, exchanges = rng.uniform(0, 0.12, 400), rng.uniform(0.1, 12, 400)
+
+    def solve(g, j):
+        return jax.vmap(lambda g, j: steady_state(hanai2025_bilayer(g, j), throw=False))(g, j)
+
+    double = solve(jnp.asarray(gammas), jnp.asarray(exchanges))
+    away = np.ones(400, dtype=bool)
+    for factor in (0.98, 1.02):
+        for g, j in ((gammas * factor, exchanges), (gammas, exchanges * factor)):
+            away &= np.asarray(solve(jnp.asarray(g), jnp.asarray(j)).phase) == np.asarray(double.phase)
+    assert away.mean() > 0.8
+    with jax.enable_x64(False):
+        single = solve(jnp.asarray(gammas, jnp.float32), jnp.asarray(exchanges, jnp.float32))
+        assert single.lengths.dtype == jnp.float32
+        phases, lengths = np.asarray(single.phase), np.asarray(single.lengths)
+    np.testing.assert_array_equal(phases[away], np.asarray(double.phase)[away])
+    np.testing.assert_allclose(lengths[away], np.asarray(double.lengths)[away], atol=2e-3)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"\(3, 3\).*\(2, 3\)"):
+        steady_state(hanai2025_bilayer(), np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="m0 = nan"):
+        steady_state(hanai2025_bilayer(), np.full((2, 3), np.nan))
+
+
+def test_throw_tells_why():
+    with pytest.raises(eqx.EquinoxRuntimeError, match="Raise max_steps"):
+        steady_state(hanai2025_bilayer(0.0915, 11.0), max_steps=5)
+    state = steady_state(hanai2025_bilayer(0.0915, 11.0), max_steps=5, throw=False)
+    assert int(state.phase) == Phase.UNRESOLVED and state.result == RESULTS.not_settled and "max_steps" in str(state)
