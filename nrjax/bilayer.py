@@ -45,7 +45,7 @@ def polish(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
         optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=Adjugate()),
         jax.lax.stop_gradient(jnp.stack([x / s for x, s in zip(start, size, strict=True)])),
         args=shape,
-        max_steps=16,
+        max_steps=64,
         throw=False,
         adjoint=optx.ImplicitAdjoint(linear_solver=Adjugate()),
     )

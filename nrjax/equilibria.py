@@ -96,6 +96,7 @@ def residual_tolerance(dtype: Any) -> float:
     return 1e-9 if jnp.dtype(dtype) == jnp.float64 else 1e-4
 
 
+@eqx.filter_jit
 def default_start(model: LayeredMagnet) -> Float[Array, "L 3"]:
     """The state without light, m_a = B(h_a/T) along z, with a small generic deviation. Shape (L, 3)."""
     sign = jnp.where(model.exchange[0] < 0, -1.0, 1.0).at[0].set(1.0)
@@ -134,7 +135,7 @@ def steady_state(
     """
     dtype = model.exchange.dtype
     if m0 is None:
-        start = default_start(model)
+        start = default_start(jax.tree.map(jax.lax.stop_gradient, model))
     else:
         start = float_array("m0", m0)
         if start.shape != (model.layers, 3):
@@ -174,6 +175,7 @@ def _zero_tangent(x: Array) -> Any:
     return np.zeros(jnp.shape(x), jax.dtypes.float0)
 
 
+@eqx.filter_jit
 def _bilayer_steady_state(model: LayeredMagnet, start: Float[Array, "2 3"], max_steps: int) -> SteadyState:
     gram = Gram(jnp.sum(start[0] ** 2), jnp.sum(start[1] ** 2), jnp.sum(start[0] * start[1]))
     arrays, rest = eqx.partition((ShapeDynamics(model), _gyro_exchange(model)), eqx.is_array)
@@ -238,8 +240,10 @@ def bilayer_state_from_gram(
     state = bilayer.describe(shape, root, paramagnetic)
     stayed = (jnp.abs(root.aa - seed.aa) <= 0.3 * seed.aa) & (jnp.abs(root.bb - seed.bb) <= 0.3 * seed.bb)
     physical = root.ab**2 <= root.aa * root.bb * (1.0 + collinear_tolerance(like.dtype))
-    attractor = converged & stayed & physical & (state.growth_rate < 0)
-    attractor = attractor & (state.residual < residual_tolerance(like.dtype))
+    tolerance = residual_tolerance(like.dtype)
+    # Next to a boundary two roots merge and Newton's method creeps; a residual at rounding level is as good.
+    solved = (converged & (state.residual < tolerance)) | (state.residual < 1e-3 * tolerance)
+    attractor = solved & stayed & physical & (state.growth_rate < 0)
     finite = jnp.isfinite(root.aa + root.bb + root.ab + state.growth_rate + state.chase_rate)
     result = RESULTS.where(attractor, RESULTS.successful, RESULTS.not_an_attractor)
     result = RESULTS.where(finite, result, RESULTS.nonfinite)
@@ -274,6 +278,7 @@ def _without_vanished(motion: Motion, arrived: Bool[Array, ""]) -> Gram:
     return Gram(jnp.where(no_a, 0.0, gram.aa), jnp.where(no_b, 0.0, gram.bb), jnp.where(no_a | no_b, 0.0, gram.ab))
 
 
+@eqx.filter_jit
 def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_steps: int) -> SteadyState:
     steps = 1000 * max_steps
     arrays, rest = eqx.partition(model, eqx.is_array)

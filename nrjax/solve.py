@@ -151,18 +151,11 @@ def simulate(
     if unroll:
         initial: Any = tuple((m[0], m[1], m[2]) for m in state)
         solver = UnrolledTsit5()
-
-        def field(t: Any, y: Any, magnet: Any) -> Any:
-            return tuple(magnet.layer_vector_fields(y))
     else:
         initial = state
         solver = diffrax.Tsit5() if solver is None else solver
-
-        def field(t: Any, y: Any, magnet: Any) -> Any:
-            return magnet.vector_field(t, y, None)
-
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(field),
+        diffrax.ODETerm(_scalar_field if unroll else _array_field),
         solver,
         start,
         stop,
@@ -261,6 +254,14 @@ def _batch_solver(static: LayeredMagnet, rtol: float | None, atol: float | None,
         return simulate(model, start, t1, saveat=times, rtol=rtol, atol=atol, max_steps=max_steps, throw=False)
 
     return eqx.filter_jit(jax.vmap(one, in_axes=(0, 0, 0, None)))
+
+
+def _scalar_field(t: Any, y: Any, magnet: Any) -> Any:
+    return tuple(magnet.layer_vector_fields(y))
+
+
+def _array_field(t: Any, y: Any, magnet: Any) -> Any:
+    return magnet.vector_field(t, y, None)
 
 
 def _internal_saveat(saveat: Any, dtype: Any) -> diffrax.SaveAt:

@@ -56,9 +56,9 @@ class LayerParameters(NamedTuple):
 
 
 def light_torque_factor(loss_rate: Array, sd_coupling: Array) -> Array:
-    """2 gamma/g, and 0 for a layer without light whatever its g."""
-    dark = loss_rate == 0
-    return jnp.where(dark, 0.0, 2.0 * loss_rate / jnp.where(dark, 1.0, sd_coupling))
+    """2 gamma/g, and 0 for a layer without coupling (which then has no light either); its derivatives stay finite."""
+    coupled = sd_coupling != 0
+    return jnp.where(coupled, 2.0 * loss_rate / jnp.where(coupled, sd_coupling, 1.0), 0.0)
 
 
 def torque(m: Vector, h: Vector, h_light: Vector, p: LayerParameters, bath: AbstractBath) -> Vector:

@@ -1,0 +1,126 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nrjax import Boundary, Phase, boundary, branches, hanai2025_bilayer, steady_state, tilt_modes
+from tests.systems.bilayer import Bilayer
+
+
+def test_reference_boundary_points():
+    exchange = boundary(
+        hanai2025_bilayer, Boundary.ANTIALIGNED_CHIRAL, "interlayer_exchange", (0.1, 12.0), loss_rate=0.05
+    )
+    light = boundary(
+        hanai2025_bilayer, Boundary.ANTIALIGNED_CHIRAL, "loss_rate", (0.0, 0.12), interlayer_exchange=6.0
+    )
+    np.testing.assert_allclose(exchange, [3.352034332], rtol=1e-9)
+    np.testing.assert_allclose(light, [0.0227023022], rtol=1e-8)
+
+
+@pytest.mark.parametrize("j_ab", [4.5, 6.0, 11.0])
+def test_paramagnetic_boundary_does_not_depend_on_the_exchange(j_ab):
+    point = boundary(
+        hanai2025_bilayer, Boundary.CHIRAL_PARAMAGNETIC, "loss_rate", (0.0, 0.12), interlayer_exchange=j_ab
+    )
+    np.testing.assert_allclose(point, [0.092], rtol=1e-12)
+
+
+def test_reversal_of_the_torque():
+    point = boundary(hanai2025_bilayer, Boundary.ALIGNED_ANTIALIGNED, "loss_rate", (0.0, 0.12), interlayer_exchange=5.0)
+    np.testing.assert_allclose(point, [2e-3 * 10.0], rtol=1e-12)
+
+
+def test_collinear_states_lose_their_order_where_the_determinant_vanishes():
+    (j_ab,) = boundary(
+        hanai2025_bilayer, Boundary.COLLINEAR_PARAMAGNETIC, "interlayer_exchange", (0.5, 12.0), loss_rate=0.1
+    )
+    w = Bilayer().with_light(0.1, float(j_ab)).rates(0.0, 0.0, 1.0)
+    assert abs(np.linalg.det(w)) < 1e-12
+    below, above = (steady_state(hanai2025_bilayer(0.1, j_ab * f)) for f in (0.99, 1.01))
+    assert int(below.phase) == Phase.ANTIALIGNED and int(above.phase) == Phase.PARAMAGNETIC
+
+
+def test_no_crossing_and_bad_range():
+    assert boundary(hanai2025_bilayer, Boundary.ALIGNED_ANTIALIGNED, "loss_rate", (0.03, 0.12)).size == 0
+    with pytest.raises(ValueError, match="smaller value first"):
+        boundary(hanai2025_bilayer, Boundary.ALIGNED_ANTIALIGNED, "loss_rate", (0.12, 0.0))
+
+
+def test_exceptional_point_without_precession():
+    (j_ab,) = boundary(
+        hanai2025_bilayer, Boundary.ANTIALIGNED_CHIRAL, "interlayer_exchange", (0.1, 12.0), loss_rate=0.05
+    )
+    oracle = Bilayer().with_light(0.05, float(j_ab))
+    a, b = oracle.collinear((0.35, -0.06))
+    assert a * b < 0
+    m = jnp.asarray([[0.0, 0.0, a], [0.0, 0.0, b]])
+    frozen = np.asarray(tilt_modes(hanai2025_bilayer(0.05, j_ab, gyro=0.0), m))
+    size = np.abs(frozen).max()
+    # Jordan block: both eigenvalues vanish, the square of the matrix vanishes, the matrix does not.
+    assert np.abs(frozen @ frozen).max() < 1e-9 * size**2 and size > 1e-2
+    left, right = np.linalg.eig(frozen)[1].T
+    assert abs(np.vdot(left, right)) > 1 - 1e-6
+
+    turning = np.linalg.eigvals(np.asarray(tilt_modes(hanai2025_bilayer(0.05, j_ab), m)))
+    expected = -1j * 2.0 * (j_ab * a + j_ab * b)
+    order = np.argsort(np.abs(turning))
+    np.testing.assert_allclose(turning[order], [0.0, expected], atol=1e-9)
+
+
+def test_second_tilt_mode_has_the_trace_of_w():
+    state = steady_state(hanai2025_bilayer(0.05, 2.0))
+    modes = np.linalg.eigvals(np.asarray(tilt_modes(hanai2025_bilayer(0.05, 2.0), state.m)))
+    w = Bilayer().with_light(0.05, 2.0).rates(float(state.lengths[0]), float(state.lengths[1]), -1.0)
+    assert np.abs(modes.real).min() < 1e-12
+    assert modes.real.min() == pytest.approx(np.trace(w), rel=1e-9)
+
+
+def test_growth_rate_is_the_spectrum_of_the_full_equation():
+    # The 6 x 6 Jacobian in the co-rotating frame, less the modes of a common rotation.
+    for gamma, j_ab, zero_modes in ((0.05, 6.0, 3), (0.05, 2.0, 2), (0.12, 6.0, 0)):
+        magnet = hanai2025_bilayer(gamma, j_ab)
+        state = steady_state(magnet)
+        omega = state.angular_velocity
+
+        def rest(flat, magnet=magnet, omega=omega):
+            m = flat.reshape(2, 3)
+            return (magnet.vector_field(0.0, m) - jnp.cross(omega[None, :], m)).ravel()
+
+        spectrum = np.linalg.eigvals(np.asarray(jax.jacfwd(rest)(state.m.ravel())))
+        real = np.sort(spectrum.real)[::-1]
+        np.testing.assert_allclose(real[:zero_modes], 0.0, atol=1e-10)
+        assert float(state.growth_rate) == pytest.approx(real[zero_modes], rel=1e-7)
+
+
+def test_branches_hold_the_attractor_and_the_unstable_states():
+    stable, *unstable = branches(hanai2025_bilayer(0.05, 6.0))
+    assert int(stable.phase) == Phase.CHIRAL and bool(stable.valid)
+    np.testing.assert_allclose(stable.chase_frequency, steady_state(hanai2025_bilayer(0.05, 6.0)).chase_frequency)
+    assert [int(s.phase) for s in unstable] == [Phase.PARAMAGNETIC] and not any(bool(s.valid) for s in unstable)
+    assert all(float(s.residual) < 1e-12 for s in (stable, *unstable))
+
+
+@pytest.mark.parametrize("gamma, j_ab", [(0.0, 3.0), (0.015, 1.0), (0.05, 1.0), (0.03, 3.6)])
+def test_branches_find_what_scipy_finds(gamma, j_ab):
+    oracle = Bilayer().with_light(gamma, j_ab)
+    found = {(round(float(s.lengths[0]), 6), round(float(s.lengths[1] * np.cos(s.angle)), 6))
+             for s in branches(hanai2025_bilayer(gamma, j_ab)) if int(s.phase) in (1, 2)}  # fmt: skip
+    expected = set()
+    for guess in ((x, y) for x in (0.2, 0.5, 0.9) for y in (-0.8, -0.3, -0.05, 0.05, 0.3, 0.8)):
+        try:
+            a, b = oracle.collinear(guess)
+        except AssertionError:
+            continue
+        if abs(a) > 1e-3 and abs(b) > 1e-4 and np.abs(oracle.rates(abs(a), abs(b), np.sign(a * b)) @ [a, b]).max() < 1e-10:
+            expected.add((round(abs(a), 6), round(b * np.sign(a), 6)))
+    assert expected == found
+
+
+def test_branches_refuse_what_they_cannot_do():
+    with pytest.raises(ValueError, match="simulate"):
+        branches(hanai2025_bilayer(field=[0.0, 0.0, 1.0]))
+    with pytest.raises(ValueError, match="damping of layer 0"):
+        branches(hanai2025_bilayer(damping=[0.0, 0.1]))
+    with pytest.raises(ValueError, match="outside jit"):
+        jax.jit(lambda g: branches(hanai2025_bilayer(g, 5.0))[0].angle)(0.01)

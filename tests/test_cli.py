@@ -1,0 +1,122 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from nrjax import Phase
+from nrjax.cli import main
+
+SMALL = ["--axis", "loss_rate", "0", "0.12", "25", "--axis", "interlayer_exchange", "0.5", "12", "21"]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def png_size(path):
+    header = path.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    return tuple(int.from_bytes(header[i : i + 4], "big") for i in (16, 20))
+
+
+def test_phase_diagram(tmp_path, capsys):
+    assert main(["phase-diagram", *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "wrote phase_diagram.png" in printed and "wrote phase_diagram.nc" in printed and "chiral" in printed
+    assert min(png_size(tmp_path / "phase_diagram.png")) > 500
+    with xr.open_dataset("phase_diagram.nc", engine="h5netcdf") as dataset:
+        assert dataset.sizes["loss_rate"] == 25
+        assert int(dataset["phase"].sel(loss_rate=0.05, interlayer_exchange=6.25, method="nearest")) == Phase.CHIRAL
+        assert int(dataset["phase"].sel(loss_rate=0.0, interlayer_exchange=6.25, method="nearest")) == Phase.ALIGNED
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["phase_diagram.nc", "phase_diagram.png"]
+    # Nothing is replaced unasked.
+    assert main(["phase-diagram", *SMALL]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_simulate_from_a_file(tmp_path, capsys):
+    (tmp_path / "run.toml").write_text(
+        '[magnet]\nloss_rate = 0.03\ninterlayer_exchange = 8\nbath = "quantum"\n'
+        '[run]\ntime = 20\nsamples = 200\nm0 = [0.1, 0, 0.8, 0, 0.1, 0.5]\noutput = "a.svg"\ndata = "a.nc"\n'
+    )
+    assert main(["simulate", "run.toml", "--loss-rate", "0.05", "--interlayer-exchange", "6"]) == 0
+    assert "CHIRAL" in capsys.readouterr().out
+    with xr.open_dataset("a.nc", engine="h5netcdf") as dataset:
+        assert dataset["moment"].shape == (200, 2, 3) and dataset["time"].attrs["units"] == "ps"
+        np.testing.assert_allclose(dataset["moment"][0], [[0.1, 0, 0.8], [0, 0.1, 0.5]], atol=1e-12)
+        assert dataset.attrs["chase_frequency_ghz"] == pytest.approx(0.172072683 * 241.7989242, rel=1e-6)
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    assert "jax" in printed and "cpu" in printed and "241.799" in printed
+
+
+@pytest.mark.parametrize("command", [[], ["phase-diagram"], ["simulate"], ["info"]])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0 and len(capsys.readouterr().out) > 100
+
+
+BAD_FILES = {
+    "malformed.toml": "[magnet\nloss_rate = 1",
+    "unknown.toml": "[magnet]\ncolour = 3",
+    "table.toml": "[laser]\nintensity = 3",
+    "nottable.toml": "magnet = 3",
+    "run.toml": "[run]\nspeed = 3",
+    "axes.toml": "[run]\naxes = 3",
+}
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["simulate", "malformed.toml"], ["malformed.toml", "not valid TOML"]),
+        (["simulate", "unknown.toml"], ["colour", "Allowed", "temperature"]),
+        (["simulate", "table.toml"], ["laser", "Allowed"]),
+        (["simulate", "nottable.toml"], ["[magnet]"]),
+        (["simulate", "run.toml"], ["speed", "Allowed"]),
+        (["simulate", "missing.toml"], ["missing.toml"]),
+        (["simulate", "--set", "temperature=-9"], ["temperature", "-9", "greater than 0"]),
+        (["simulate", "--set", "temperature=hot"], ["temperature", "hot"]),
+        (["simulate", "--set", "temperature"], ["NAME=VALUE"]),
+        (["simulate", "--set", "colour=1"], ["colour", "Allowed"]),
+        (["simulate", "--set", "bath=warm"], ["warm", "quantum"]),
+        (["simulate", "--loss-rate", "nan"], ["loss_rate", "nan"]),
+        (["simulate", "--time", "-3"], ["time", "-3"]),
+        (["simulate", "--samples", "1"], ["samples", "1"]),
+        (["simulate", "--m0", "1", "2"], ["m0", "2 numbers", "6"]),
+        (["simulate", "--output", "nowhere/x.png"], ["nowhere", "does not exist"]),
+        (["simulate", "--output", "x.exe"], ["x.exe", ".png"]),
+        (["phase-diagram", "axes.toml"], ["axes", "MIN MAX POINTS"]),
+        (["phase-diagram", "--axis", "loss_rate", "0", "1", "9"], ["axes", "two"]),
+        (["phase-diagram", *SMALL[:5], "--axis", "colour", "0", "1", "3"], ["colour", "Allowed"]),
+        (["phase-diagram", *SMALL[:5], "--axis", "temperature", "9", "1", "3"], ["temperature", "MIN < MAX"]),
+        (["phase-diagram", *SMALL[:5], "--axis", "temperature", "-9", "9", "3"], ["temperature", "-9"]),
+        (["phase-diagram", *SMALL[:5], "--axis", "temperature", "a", "9", "3"], ["temperature", "'a'"]),
+        (["phase-diagram", *SMALL, "--set", "sd_coupling=0"], ["sd_coupling", "nonzero"]),
+    ],
+)
+def test_bad_input_gives_one_clear_error_and_no_file(arguments, words, tmp_path, capsys):
+    for name, text in BAD_FILES.items():
+        (tmp_path / name).write_text(text)
+    before = sorted(tmp_path.iterdir())
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    for word in words:
+        assert word in error
+    assert error.count("\n") == 1 and "Traceback" not in error
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_unknown_flag_and_exit_code_of_the_installed_command():
+    run = subprocess.run(
+        [sys.executable, "-m", "nrjax.cli", "simulate", "--colour"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2 and "--colour" in run.stderr and "Traceback" not in run.stderr

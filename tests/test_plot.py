@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from nrjax import Boundary, boundary, hanai2025_bilayer, plot, simulate, sweep
+
+
+def legend_texts(figure):
+    return {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+
+
+def test_phase_diagram_shows_phases_and_exact_lines():
+    axes = {"loss_rate": np.linspace(0, 0.12, 21), "interlayer_exchange": np.linspace(0.2, 12, 20)}
+    figure = plot.phase_diagram(sweep(hanai2025_bilayer, axes, progress=False), hanai2025_bilayer)
+    texts = legend_texts(figure)
+    assert {"aligned", "antialigned", "chiral", "paramagnetic", "antialigned - chiral"} <= texts
+    left = figure.axes[0]
+    assert "meV" in left.get_xlabel() and "meV" in left.get_ylabel()
+    # The drawn line is the closed form: its points solve the boundary equation.
+    drawn = [c for c in left.collections if c.get_linestyle() and len(c.get_paths()) and hasattr(c, "levels")]
+    points = np.concatenate([p.vertices for c in drawn for p in c.get_paths()])
+    exact = boundary(hanai2025_bilayer, Boundary.ANTIALIGNED_CHIRAL, "interlayer_exchange", (0.2, 12), loss_rate=0.06)
+    nearest = points[np.argsort(np.abs(points[:, 0] - 0.06))[:4]]
+    assert np.abs(nearest[:, 1] - exact).min() < 2e-3
+
+
+def test_trajectory_shows_space_shape_and_components():
+    solution = simulate(hanai2025_bilayer(), [[0.1, 0.0, 0.8], [0.0, 0.2, 0.5]], 5.0, saveat=np.linspace(0, 5, 100))
+    figure = plot.trajectory(solution, title="dark")
+    labels = [axes.get_xlabel() for part in figure.subfigs for axes in part.axes]
+    assert "time (ps)" in labels and "$m_x$" in labels
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="two"):
+        plot.phase_diagram(sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.05]}, progress=False))
+    with pytest.raises(ValueError, match="saveat"):
+        plot.trajectory(simulate(hanai2025_bilayer(), [[0.1, 0.0, 0.8], [0.0, 0.2, 0.5]], 1.0))

@@ -1,0 +1,174 @@
+import concurrent.futures
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from nrjax import LayeredMagnet, Phase, hanai2025_bilayer, steady_state, sweep
+from nrjax.sweeps import VARIABLES
+
+AXES = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.5, 12.0, 9)}
+
+
+def test_every_point_is_the_steady_state():
+    dataset = sweep(hanai2025_bilayer, AXES, progress=False)
+    assert set(VARIABLES) == set(dataset.data_vars)
+    assert dataset["phase"].shape == (13, 9) and dataset["lengths"].dims == (*AXES, "layer")
+    assert dataset["phase"].dtype == np.int8
+    for i, j in ((0, 0), (5, 4), (12, 8), (3, 7)):
+        state = steady_state(hanai2025_bilayer(AXES["loss_rate"][i], AXES["interlayer_exchange"][j]))
+        point = dataset.isel(loss_rate=i, interlayer_exchange=j)
+        assert int(point["phase"]) == int(state.phase)
+        for name in ("lengths", "angle", "chase_frequency", "rotation_frequency", "growth_rate"):
+            np.testing.assert_allclose(point[name], getattr(state, name), rtol=1e-9, atol=1e-12)
+
+
+def test_metadata():
+    dataset = sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.05]}, progress=False)
+    assert dataset["chase_frequency"].attrs["units"] == "GHz" and dataset["growth_rate"].attrs["units"] == "meV"
+    flags = dict(zip(dataset["phase"].attrs["flag_meanings"].split(), dataset["phase"].attrs["flag_values"], strict=True))
+    assert flags == {phase.name.lower(): phase.value for phase in Phase}
+    assert dataset.attrs["dtype"] == "float64" and dataset.attrs["nrjax_version"]
+    assert dataset["loss_rate"].attrs["units"] == "meV"
+
+
+def test_a_sweep_compiles_once():
+    traces = []
+
+    def build(temperature):
+        traces.append(1)
+        return hanai2025_bilayer(0.05, 6.0, temperature=temperature)
+
+    axes = {"temperature": np.linspace(7.0, 11.0, 50)}
+    sweep(build, axes, tile=7, progress=False)
+    first = len(traces)
+    # One build for each corner of the grid, which checks the values, and one trace.
+    assert first == 2 + 1
+    sweep(build, axes, tile=7, progress=False)
+    assert len(traces) == first + 2
+
+
+def test_tiling_and_executors_change_nothing():
+    whole = sweep(hanai2025_bilayer, AXES, tile=117, progress=False)
+    for options in ({"tile": 10}, {"tile": 40, "executor": concurrent.futures.ThreadPoolExecutor(1)}):
+        parts = sweep(hanai2025_bilayer, AXES, progress=False, **options)
+        for name in VARIABLES:
+            np.testing.assert_array_equal(parts[name], whole[name])
+
+
+def test_own_observables_and_three_axes():
+    axes = {"loss_rate": [0.0, 0.05], "temperature": [8.0, 9.0, 10.0], "interlayer_exchange": [6.0]}
+    dataset = sweep(
+        hanai2025_bilayer, axes, observe=lambda m: {"rates": m.linear_rates(jnp.zeros((2, 3)))}, progress=False
+    )
+    assert dataset["rates"].dims == (*axes, "rates_0", "rates_1")
+    expected = hanai2025_bilayer(0.05, 6.0, temperature=9.0).linear_rates(jnp.zeros((2, 3)))
+    np.testing.assert_allclose(dataset["rates"].values[1, 1, 0], expected)
+    trace = sweep(
+        hanai2025_bilayer, axes, observe=lambda m: jnp.trace(m.linear_rates(jnp.zeros((2, 3)))), progress=False
+    )
+    np.testing.assert_allclose(trace["value"].values[1, 1, 0], jnp.trace(expected))
+
+
+def test_a_bad_point_is_flagged_and_spoils_no_other():
+    def build(loss_rate):
+        return hanai2025_bilayer(jnp.where(jnp.abs(loss_rate - 0.05) < 1e-9, jnp.nan, loss_rate), 6.0)
+
+    dataset = sweep(build, {"loss_rate": np.array([0.0, 0.03, 0.05, 0.1])}, progress=False)
+    np.testing.assert_array_equal(dataset["valid"], [True, True, False, True])
+    assert int(dataset["phase"][2]) == Phase.UNRESOLVED and int(dataset["result"][2]) == 4
+    healthy = sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.03, 0.1], "interlayer_exchange": [6.0]}, progress=False)
+    np.testing.assert_array_equal(dataset["chase_frequency"].values[[0, 1, 3]], healthy["chase_frequency"].values[:, 0])
+
+
+def test_interrupted_sweep_resumes(tmp_path):
+    store = tmp_path / "map.nc"
+    calls = []
+
+    class Interrupting(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, function, index):
+            def run():
+                calls.append(index)
+                if index == 3 and len(calls) == 4:
+                    raise KeyboardInterrupt
+                return function(index)
+
+            return super().submit(run)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(hanai2025_bilayer, AXES, tile=20, store=store, executor=Interrupting(1), progress=False)
+    assert not store.exists() and len(list((tmp_path / "map.nc.parts").iterdir())) == 5
+    dataset = sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False)
+    assert store.exists() and not (tmp_path / "map.nc.parts").exists()
+    whole = sweep(hanai2025_bilayer, AXES, tile=20, progress=False)
+    xr.testing.assert_equal(dataset, whole)
+    # A finished store is read, not computed; another sweep does not overwrite it.
+    xr.testing.assert_equal(sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False), whole)
+    with pytest.raises(ValueError, match="other input"):
+        sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.1]}, store=store, progress=False)
+    other = sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.1]}, store=store, resume=False, progress=False)
+    with xr.open_dataset(store, engine="h5netcdf") as stored:
+        np.testing.assert_array_equal(stored["phase"], other["phase"])
+
+
+def test_progress_is_silent_off_a_terminal(capsys):
+    sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.05]})
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_progress_bar_tells_tiles(monkeypatch):
+    import io
+
+    import nrjax.tiling
+
+    stream = io.StringIO()
+    original = nrjax.tiling.tqdm
+    monkeypatch.setattr(
+        nrjax.tiling, "tqdm", lambda **k: original(**(k | {"file": stream, "disable": False, "delay": 0, "mininterval": 0}))
+    )
+    sweep(hanai2025_bilayer, AXES, tile=30)
+    text = stream.getvalue()
+    assert "tile 4/4" in text and "points/s" in text
+
+
+@pytest.mark.parametrize(
+    "axes, words",
+    [
+        ({}, ["axes", "empty"]),
+        ({"loss_rate": []}, ["loss_rate", "(0,)"]),
+        ({"loss_rate": [[0.0, 1.0]]}, ["loss_rate", "one-dimensional"]),
+        ({"loss_rate": [0.0, 0.2, 0.1]}, ["loss_rate", "not monotonic", "0.2", "0.1"]),
+        ({"loss_rate": [0.0, 0.0]}, ["loss_rate", "not monotonic"]),
+        ({"loss_rate": [0.0, np.nan]}, ["loss_rate", "nan", "index 1"]),
+        ({"loss_rate": ["bright"]}, ["loss_rate", "bright"]),
+        ({"colour": [0.0, 1.0]}, ["colour", "build()"]),
+        ({"temperature": [-1.0, 1.0]}, ["temperature", "-1"]),
+        ({"loss_rate": [-0.1, 0.1]}, ["loss_rate", "-0.1"]),
+    ],
+)
+def test_bad_axes(axes, words):
+    with pytest.raises(ValueError) as caught:
+        sweep(hanai2025_bilayer, axes, progress=False)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_bad_stores_and_tiles(tmp_path):
+    axes = {"loss_rate": [0.0, 0.05]}
+    with pytest.raises(ValueError, match="does not exist"):
+        sweep(hanai2025_bilayer, axes, store=tmp_path / "nowhere" / "x.nc")
+    with pytest.raises(ValueError, match="folder"):
+        sweep(hanai2025_bilayer, axes, store=tmp_path)
+    with pytest.raises(ValueError, match="tile = 0"):
+        sweep(hanai2025_bilayer, axes, tile=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_three_layers_sweep():
+    def build(temperature):
+        return LayeredMagnet(10.0 * np.eye(3) + 1.0, 0.1, -10.0, 0.0, 1.0, temperature)
+
+    dataset = sweep(build, {"temperature": [9.0, 11.0, 15.0]}, progress=False)
+    np.testing.assert_array_equal(dataset["phase"], [Phase.ALIGNED, Phase.ALIGNED, Phase.PARAMAGNETIC])
