@@ -23,8 +23,6 @@ DEVIATION: Final = 1e-2
 START_ITERATIONS: Final = 60
 # Fine steps spent on a shape that does not settle, for each step spent on settling.
 WATCH_FACTOR: Final = 4
-# Steps spent on a shape that does not settle, to see whether it repeats itself, for each step spent on settling.
-WATCH_FACTOR: Final = 5
 
 
 class RESULTS(eqx.Enumeration):  # pyright: ignore

@@ -11,9 +11,7 @@ def test_reference_boundary_points():
     exchange = boundary(
         hanai2025_bilayer, Boundary.ANTIALIGNED_CHIRAL, "interlayer_exchange", (0.1, 12.0), loss_rate=0.05
     )
-    light = boundary(
-        hanai2025_bilayer, Boundary.ANTIALIGNED_CHIRAL, "loss_rate", (0.0, 0.12), interlayer_exchange=6.0
-    )
+    light = boundary(hanai2025_bilayer, Boundary.ANTIALIGNED_CHIRAL, "loss_rate", (0.0, 0.12), interlayer_exchange=6.0)
     np.testing.assert_allclose(exchange, [3.352034332], rtol=1e-9)
     np.testing.assert_allclose(light, [0.0227023022], rtol=1e-8)
 
@@ -112,7 +110,11 @@ def test_branches_find_what_scipy_finds(gamma, j_ab):
             a, b = oracle.collinear(guess)
         except AssertionError:
             continue
-        if abs(a) > 1e-3 and abs(b) > 1e-4 and np.abs(oracle.rates(abs(a), abs(b), np.sign(a * b)) @ [a, b]).max() < 1e-10:
+        if (
+            abs(a) > 1e-3
+            and abs(b) > 1e-4
+            and np.abs(oracle.rates(abs(a), abs(b), np.sign(a * b)) @ [a, b]).max() < 1e-10
+        ):
             expected.add((round(abs(a), 6), round(b * np.sign(a), 6)))
     assert expected == found
 

@@ -30,9 +30,7 @@ def test_shape_is_the_exact_projection_of_the_moments(magnet):
     gram = M @ M.T
     shape = ShapeDynamics(magnet)
     g = jnp.stack([gram[0, 0], gram[1, 1], gram[0, 1]])
-    np.testing.assert_allclose(
-        shape.vector_field(0.0, g), [rate[0, 0], rate[1, 1], rate[0, 1]], rtol=1e-12, atol=1e-14
-    )
+    np.testing.assert_allclose(shape.vector_field(0.0, g), [rate[0, 0], rate[1, 1], rate[0, 1]], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("magnet", list(magnets()))

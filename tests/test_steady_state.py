@@ -307,7 +307,9 @@ def test_bad_lanes_spoil_no_other_and_cost_nothing():
     damping[100, 1], loss[100, 1] = -0.5, -0.5  # grows without bound
     damping[200, 0] = 1e9  # stiff
     bad = eqx.tree_at(
-        lambda m: (m.loss_rate, m.damping, m.temperature), magnets, tuple(map(jnp.asarray, (loss, damping, temperature)))
+        lambda m: (m.loss_rate, m.damping, m.temperature),
+        magnets,
+        tuple(map(jnp.asarray, (loss, damping, temperature))),
     )
     mixed = solve(bad)
     untouched = ~np.isin(np.arange(256), [3, 100, 200])

@@ -27,7 +27,9 @@ def test_every_point_is_the_steady_state():
 def test_metadata():
     dataset = sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.05]}, progress=False)
     assert dataset["chase_frequency"].attrs["units"] == "GHz" and dataset["growth_rate"].attrs["units"] == "meV"
-    flags = dict(zip(dataset["phase"].attrs["flag_meanings"].split(), dataset["phase"].attrs["flag_values"], strict=True))
+    flags = dict(
+        zip(dataset["phase"].attrs["flag_meanings"].split(), dataset["phase"].attrs["flag_values"], strict=True)
+    )
     assert flags == {phase.name.lower(): phase.value for phase in Phase}
     assert dataset.attrs["dtype"] == "float64" and dataset.attrs["nrjax_version"]
     assert dataset["loss_rate"].attrs["units"] == "meV"
@@ -126,7 +128,9 @@ def test_progress_bar_tells_tiles(monkeypatch):
     stream = io.StringIO()
     original = nrjax.tiling.tqdm
     monkeypatch.setattr(
-        nrjax.tiling, "tqdm", lambda **k: original(**(k | {"file": stream, "disable": False, "delay": 0, "mininterval": 0}))
+        nrjax.tiling,
+        "tqdm",
+        lambda **k: original(**(k | {"file": stream, "disable": False, "delay": 0, "mininterval": 0})),
     )
     sweep(hanai2025_bilayer, AXES, tile=30)
     text = stream.getvalue()

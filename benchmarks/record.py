@@ -1,0 +1,56 @@
+"""Timing after warm-up, and results as JSON with the machine, versions and precision beside them."""
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("nrjax", "jax", "jaxlib", "equinox", "diffrax", "optimistix", "lineax", "numpy")
+
+
+def timed(function: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
+    """Seconds that a call takes once warm: median, least, most."""
+    jax.block_until_ready(function())
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - start)
+    return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds), "repeats": repeats}
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what a benchmark ran."""
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": model,
+        "cores": os.cpu_count(),
+        "device": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+        "python": platform.python_version(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "dtype": "float64" if jax.config.jax_enable_x64 else "float32",  # pyright: ignore[reportAttributeAccessIssue]
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def write(name: str, result: dict[str, Any]) -> None:
+    """Write benchmarks/results/NAME-DEVICE.json (or under $OUT, if that is set) and print it."""
+    folder = Path(os.environ.get("OUT", Path(__file__).parent / "results"))
+    folder.mkdir(parents=True, exist_ok=True)
+    where = machine()
+    path = folder / f"{name}-{where['device'].lower().replace(' ', '-')}.json"
+    path.write_text(json.dumps({"benchmark": name, "machine": where, **result}, indent=2) + "\n")
+    print(path.read_text())
