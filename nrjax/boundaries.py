@@ -7,7 +7,7 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, ArrayLike, Complex, Float
 
 from .bilayer_branches import chiral_condition
 from .magnets import LayeredMagnet
@@ -55,7 +55,11 @@ def indicator(model: LayeredMagnet, kind: Boundary) -> Float[Array, ""]:
 
 
 def boundary(
-    build: Callable[..., LayeredMagnet], kind: Boundary, unknown: str, between: tuple[float, float], **fixed: Any
+    build: Callable[..., LayeredMagnet],
+    kind: Boundary,
+    unknown: str,
+    between: tuple[ArrayLike, ArrayLike],
+    **fixed: Any,
 ) -> Float[np.ndarray, " roots"]:
     """Where a boundary lies on a line through parameter space.
 
@@ -72,7 +76,7 @@ def boundary(
 
     **Raises** `ValueError` if the range is empty or reversed.
     """
-    low, high = (float(x) for x in between)
+    low, high = (float(np.asarray(x)) for x in between)
     if not low < high:
         raise ValueError(f"between = ({low:g}, {high:g}) is not a range: give the smaller value first.")
 
@@ -118,4 +122,5 @@ def tilt_modes(model: LayeredMagnet, m: Float[Array, "2 3"]) -> Complex[Array, "
     axis = m[0] / jnp.sqrt(jnp.sum(m[0] ** 2))
     along = m @ axis
     field = model.exchange @ along
-    return model.linear_rates(m) + 1j * model.gyro * (along[:, None] * model.exchange - jnp.diag(field))
+    turning = along[:, None] * model.exchange - jnp.diag(field)
+    return jax.lax.complex(model.linear_rates(m), model.gyro * turning)

@@ -182,7 +182,8 @@ def _bilayer_steady_state(model: LayeredMagnet, start: Float[Array, "2 3"], max_
         shape, gyro_exchange = eqx.combine(arrays, rest)
         journey = settle(shape, gram, max_steps)
         motion, watch = follow(shape, gyro_exchange, journey, WATCH_FACTOR * max_steps)
-        finite = jnp.isfinite(motion.gram.aa + motion.gram.bb + motion.gram.ab)
+        rates = shape.rates(motion.gram)
+        finite = jnp.isfinite(sum((*motion.gram, *rates), start=jnp.zeros_like(gram.aa)))
         arrived = motion.arrived & finite
         return motion, arrived, is_modulated(watch) & ~arrived & finite, finite, averages(watch), journey.steps
 

@@ -12,9 +12,11 @@ from .settle import Journey, Motion, advance, paramagnet_is_stable
 
 # Relative error of one step: here the motion itself is the answer.
 STEP_TOLERANCE: Final = 1e-4
-# Maxima in a row that must repeat, and how exactly, relative to the amplitude of the oscillation.
+# Times that a maximum must return, and how exactly, relative to the amplitude of the oscillation.
 REPEATS: Final = 8
 EXACTNESS: Final = 1e-3
+# Maxima in a row that may differ from the one that is waited for before another is waited for.
+PATIENCE: Final = 8
 # Least amplitude, relative to the squared lengths, that counts as an oscillation.
 LEAST_AMPLITUDE: Final = 1e-2
 # Largest change of ln det G over the repeats: the tilt must repeat as well.
@@ -35,7 +37,10 @@ class Averages(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """A shape watched for repetition from one maximum of |m_A|^2 + |m_B|^2 to the next."""
+    """A shape watched for repetition: maxima of |m_A|^2 + |m_B|^2 are compared with an earlier one, the anchor.
+
+    A period may hold several maxima; only after some have missed the anchor is another one chosen.
+    """
 
     running: Averages
     period: Averages
@@ -44,6 +49,7 @@ class Watch(NamedTuple):
     anchor: Array
     anchor_tilt: Array
     repeats: Array
+    misses: Array
 
 
 def follow(
@@ -78,8 +84,9 @@ def follow(
 def _begin(gram: Gram) -> Watch:
     """Nothing seen yet."""
     zero = jnp.zeros_like(gram.aa)
+    none = jnp.zeros_like(zero, jnp.int32)
     nothing = Averages(zero, Gram(zero, zero, zero), zero, zero)
-    return Watch(nothing, nothing, zero, zero + jnp.inf, zero - 1.0, zero, jnp.zeros_like(zero, jnp.int32))
+    return Watch(nothing, nothing, zero, zero + jnp.inf, zero - 1.0, zero, none, none + PATIENCE)
 
 
 def is_modulated(watch: Watch) -> Array:
@@ -135,22 +142,26 @@ def _observe(
         + x * x * (x - 1.0) * took * rate
     )
     amplitude = height - watch.lowest
-    same = (
-        (jnp.abs(height - watch.anchor) < EXACTNESS * amplitude)
+    match = (
+        maximum
+        & (jnp.abs(height - watch.anchor) < EXACTNESS * amplitude)
         & (jnp.abs(log_tilt - watch.anchor_tilt) < TILT_DRIFT)
         & (amplitude > LEAST_AMPLITUDE * height)
     )
-    fresh = maximum & ~same
+    misses = jnp.where(match, 0, watch.misses + maximum)
+    renew = misses > PATIENCE
+    ends_period = match | renew
 
-    def at_maximum(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda x, y: jnp.where(maximum, x, y), new, old)
+    def at_end(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda x, y: jnp.where(ends_period, x, y), new, old)
 
     return Watch(
-        at_maximum(jax.tree.map(jnp.zeros_like, running), running),
-        at_maximum(running, watch.period),
+        at_end(jax.tree.map(jnp.zeros_like, running), running),
+        at_end(running, watch.period),
         jnp.where(moved, rate, watch.rate),
-        at_maximum(total, jnp.minimum(watch.lowest, total)),
-        jnp.where(fresh, height, watch.anchor),
-        jnp.where(fresh, log_tilt, watch.anchor_tilt),
-        at_maximum(jnp.where(same, watch.repeats + 1, 0), watch.repeats),
+        at_end(total, jnp.minimum(watch.lowest, total)),
+        jnp.where(renew, height, watch.anchor),
+        jnp.where(renew, log_tilt, watch.anchor_tilt),
+        jnp.where(renew, 0, watch.repeats + match),
+        jnp.where(renew, 0, misses),
     )

@@ -120,7 +120,7 @@ def advance(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Motion, t
         jnp.where(move, tilt, motion.log_tilt),
         jnp.where(move, motion.time + step, motion.time),
         jnp.where(jnp.isfinite(next_step), next_step, 1e-3),
-        arrived | ~jnp.isfinite(total),
+        arrived | ~jnp.isfinite(total + rates.aa + rates.bb + rates.ab),
         paramagnetic,
     )
 

@@ -288,12 +288,13 @@ def test_modulated_shape():
     assert int(state.phase) == Phase.MODULATED and not bool(state.valid)
     assert state.result == RESULTS.modulated
     # The same averages from a trajectory, over many periods.
-    times = np.linspace(0.0, 400.0, 20001)
+    times = np.linspace(0.0, 3000.0, 30001)
     settled = simulate(modulated_magnet(), start, 1500.0)
-    ms = np.asarray(simulate(modulated_magnet(), settled.ms[-1], 400.0, saveat=times).ms)
-    assert int(classify_trajectory(simulate(modulated_magnet(), settled.ms[-1], 400.0, saveat=times)).phase) == 4
+    trajectory = simulate(modulated_magnet(), settled.ms[-1], 3000.0, saveat=times)
+    assert int(classify_trajectory(trajectory).phase) == Phase.MODULATED
+    ms = np.asarray(trajectory.ms)
     rms = np.sqrt(np.mean(np.sum(ms**2, axis=-1), axis=0))
-    np.testing.assert_allclose(state.lengths, rms, rtol=1e-2)
+    np.testing.assert_allclose(state.lengths, rms, rtol=5e-3)
 
 
 def test_bad_lanes_spoil_no_other_and_cost_nothing():

@@ -98,8 +98,8 @@ def test_interrupted_sweep_resumes(tmp_path):
 
             return super().submit(run)
 
-    with pytest.raises(KeyboardInterrupt):
-        sweep(hanai2025_bilayer, AXES, tile=20, store=store, executor=Interrupting(1), progress=False)
+    with Interrupting(1) as executor, pytest.raises(KeyboardInterrupt):
+        sweep(hanai2025_bilayer, AXES, tile=20, store=store, executor=executor, progress=False)
     assert not store.exists() and len(list((tmp_path / "map.nc.parts").iterdir())) == 5
     dataset = sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False)
     assert store.exists() and not (tmp_path / "map.nc.parts").exists()
