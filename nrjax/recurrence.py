@@ -148,7 +148,7 @@ def _observe(
         & (jnp.abs(log_tilt - watch.anchor_tilt) < TILT_DRIFT)
         & (amplitude > LEAST_AMPLITUDE * height)
     )
-    misses = jnp.where(match, 0, watch.misses + maximum)
+    misses = jnp.where(match, 0, watch.misses + maximum.astype(jnp.int32))
     renew = misses > PATIENCE
     ends_period = match | renew
 
@@ -162,6 +162,6 @@ def _observe(
         at_end(total, jnp.minimum(watch.lowest, total)),
         jnp.where(renew, height, watch.anchor),
         jnp.where(renew, log_tilt, watch.anchor_tilt),
-        jnp.where(renew, 0, watch.repeats + match),
+        jnp.where(renew, 0, watch.repeats + match.astype(jnp.int32)),
         jnp.where(renew, 0, misses),
     )

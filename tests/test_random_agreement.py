@@ -38,11 +38,11 @@ def test_labels_agree(random_seed):
     assert near_boundary.mean() < 0.1
 
     growth = np.abs(np.asarray(states.growth_rate))
-    wait = np.where(np.isfinite(growth), np.clip(30.0 / np.maximum(growth, 1e-12), 500.0, 8000.0), 8000.0)
+    wait = np.where(np.isfinite(growth), np.clip(30.0 / np.maximum(growth, 1e-12), 500.0, 20000.0), 8000.0)
     magnets = jax.vmap(build)(*parameters)
     late = simulate_many(magnets, starts, wait / units.ps, max_steps=None, progress=False)
     watched = simulate_many(
-        magnets, late.ms[:, -1], 200.0, saveat=np.linspace(0, 200, 400), max_steps=None, progress=False
+        magnets, late.ms[:, -1], 600.0, saveat=np.linspace(0, 600, 1200), max_steps=None, progress=False
     )
     told = np.asarray(jax.vmap(classify_trajectory)(jax.tree.map(jnp.asarray, watched)).phase)
 

@@ -81,7 +81,10 @@ def test_a_bad_point_is_flagged_and_spoils_no_other():
     np.testing.assert_array_equal(dataset["valid"], [True, True, False, True])
     assert int(dataset["phase"][2]) == Phase.UNRESOLVED and int(dataset["result"][2]) == 4
     healthy = sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.03, 0.1], "interlayer_exchange": [6.0]}, progress=False)
-    np.testing.assert_array_equal(dataset["chase_frequency"].values[[0, 1, 3]], healthy["chase_frequency"].values[:, 0])
+    # Two compiled programs round differently; to rounding they are the same.
+    np.testing.assert_allclose(
+        dataset["chase_frequency"].values[[0, 1, 3]], healthy["chase_frequency"].values[:, 0], rtol=1e-12
+    )
 
 
 def test_interrupted_sweep_resumes(tmp_path):
