@@ -27,6 +27,8 @@ CLOSE: Final = 0.03
 COLLINEAR: Final = 1e-5
 # Share of the squared lengths below which a decoupled layer counts as disordered.
 VANISHED: Final = 1e-12
+# Squared lengths, or rates in meV, beyond which no magnet is (lengths are of order one): the lane has diverged.
+DIVERGED: Final = 1e12
 # |h|^2/T^2 below which a stable paramagnet has won: the nonlinearity is negligible and only damps further.
 LINEAR_FIELD: Final = 1e-3
 # sin^2 of the angle above which the Gram matrix itself resolves the tilt.
@@ -120,7 +122,7 @@ def advance(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Motion, t
         jnp.where(move, tilt, motion.log_tilt),
         jnp.where(move, motion.time + step, motion.time),
         jnp.where(jnp.isfinite(next_step), next_step, 1e-3),
-        arrived | ~jnp.isfinite(total + rates.aa + rates.bb + rates.ab),
+        arrived | ~(jnp.abs(total + rates.aa + rates.bb + rates.ab) < DIVERGED),
         paramagnetic,
     )
 
