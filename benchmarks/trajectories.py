@@ -48,7 +48,7 @@ def plain(gammas, exchanges):
 def numba_solver():
     """Tsit5 with the same error norm and first step, one lane after the other; None without Numba."""
     try:
-        import numba
+        import numba  # pyright: ignore[reportMissingImports]  (the benchmarks extra)
     except ImportError:
         return None
     tableau = diffrax.Tsit5.tableau

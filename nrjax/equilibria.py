@@ -62,6 +62,9 @@ class SteadyState(eqx.Module):
     - `result`: why; see `RESULTS`.
     - `steps`: pseudo-time steps taken (0 for states found by time integration).
     - `valid`: finite, converged to a rigid state, stable. False for MODULATED, which is no rigid state.
+
+    For MODULATED lengths (root mean square for a bilayer), angle and frequencies are averages; where time integration
+    was needed the frequencies are NaN. Where the dynamics did not settle at all, every observable is NaN.
     """
 
     phase: Int[Array, ""]
@@ -309,20 +312,24 @@ def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_
     area = safe_sqrt(jnp.sum(cross**2))
     chiral = state.phase == Phase.CHIRAL
     normal = cross / jnp.where(area > 0, area, 1.0)
-    chase = jnp.where(chiral & ~modulated, jnp.abs(jnp.dot(normal, omega)), 0.0)
-    rate = jnp.where(chiral & ~modulated, safe_sqrt(jnp.sum(omega**2)), 0.0)
+    chase = jnp.where(chiral, jnp.abs(jnp.dot(normal, omega)), 0.0)
+    rate = jnp.where(chiral, safe_sqrt(jnp.sum(omega**2)), 0.0)
     ordered = state.phase != Phase.PARAMAGNETIC
     angle = jnp.arctan2(jnp.where(ordered, area, 0.0), jnp.where(ordered, jnp.dot(m[0], m[second]), 1.0))
+
+    def rigid(value: Array) -> Array:
+        return jnp.where(settled, value, jnp.nan)
+
     return SteadyState(
         phase=phase.astype(jnp.int32),
         m=m,
-        lengths=jnp.where(modulated, observed_lengths, safe_sqrt(jnp.sum(m**2, axis=1))),
-        angle=jnp.where(modulated, observed_angle, angle),
-        chase_frequency=chase / units.GHz,
-        rotation_frequency=rate / units.GHz,
-        angular_velocity=jnp.where(chiral & ~modulated, omega, jnp.zeros_like(omega)),
-        growth_rate=state.growth_rate,
-        residual=state.residual,
+        lengths=jnp.where(modulated, observed_lengths, rigid(safe_sqrt(jnp.sum(m**2, axis=1)))),
+        angle=jnp.where(modulated, observed_angle, rigid(angle)),
+        chase_frequency=rigid(chase / units.GHz),
+        rotation_frequency=rigid(rate / units.GHz),
+        angular_velocity=jnp.where(chiral, omega, jnp.zeros_like(omega)),
+        growth_rate=rigid(state.growth_rate),
+        residual=jnp.where(settled, state.residual, jnp.inf),
         result=result,
         steps=jnp.asarray(0, jnp.int32),
         valid=valid,

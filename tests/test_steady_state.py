@@ -357,3 +357,11 @@ def test_throw_tells_why():
         steady_state(hanai2025_bilayer(0.0915, 11.0), max_steps=5)
     state = steady_state(hanai2025_bilayer(0.0915, 11.0), max_steps=5, throw=False)
     assert int(state.phase) == Phase.UNRESOLVED and state.result == RESULTS.not_settled and "max_steps" in str(state)
+
+
+def test_modulated_shape_through_time_integration():
+    magnet = modulated_magnet()
+    start = np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
+    general = eqx.tree_at(lambda m: m.field, magnet, jnp.zeros((2, 3)), is_leaf=lambda x: x is None)
+    state = steady_state(general, start)
+    assert int(state.phase) == Phase.MODULATED and not bool(state.valid) and np.isnan(state.chase_frequency)
