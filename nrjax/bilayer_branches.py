@@ -1,18 +1,18 @@
 """Every rigid state of a bilayer, stable or not, so that coexistence shows."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .equilibria import SteadyState, bilayer_state_from_gram, default_start
 from .magnets import LayeredMagnet
 from .magnets.layers import LayerParameters
 from .magnets.shape import Gram, ShapeDynamics
+from .scan import roots_along
 from .validation import is_concrete, require_positive
 
 SCAN: Final = 4001
@@ -98,26 +98,6 @@ def chiral_condition(model: LayeredMagnet, cosine: Array) -> tuple[Array, Gram]:
 
 
 def _roots(condition: Callable[[Array], tuple[Array, Gram]], grid: Float[Array, " scan"]) -> list[Gram]:
-    """The Gram matrices where the condition changes sign along the grid, refined by bisection."""
-    values = np.asarray(jax.jit(jax.vmap(condition))(grid)[0])
-    low, high = values[:-1], values[1:]
-    crossing = np.isfinite(low) & np.isfinite(high) & (np.sign(low) != np.sign(high))
-    # A pole also changes the sign, but its values grow towards it.
-    index = np.flatnonzero(crossing)
-    if index.size == 0:
-        return []
-
-    def bisect(left: Array, right: Array) -> Gram:
-        sign = jnp.sign(condition(left)[0])
-
-        def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-            left, right = bracket
-            middle = 0.5 * (left + right)
-            same = jnp.sign(condition(middle)[0]) == sign
-            return jnp.where(same, middle, left), jnp.where(same, right, middle)
-
-        left, right = jax.lax.fori_loop(0, 60, halve, (left, right))
-        return condition(0.5 * (left + right))[1]
-
-    grams = jax.jit(jax.vmap(bisect))(grid[index], grid[index + 1])
-    return [Gram(*(x[i] for x in grams)) for i in range(index.size)]
+    """The Gram matrices where the condition changes sign along the grid."""
+    roots = roots_along(lambda x: condition(x)[0], grid)
+    return [condition(root)[1] for root in roots]

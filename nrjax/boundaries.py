@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 
 from .bilayer_branches import chiral_condition
 from .magnets import LayeredMagnet
+from .scan import roots_along
 
 SCAN: Final = 512
 
@@ -83,25 +84,7 @@ def boundary(
     def value(x: Array) -> Array:
         return indicator(build(**{unknown: x}, **fixed), kind)
 
-    grid = jnp.linspace(low, high, SCAN)
-    values = np.asarray(jax.jit(jax.vmap(value))(grid))
-    left, right = values[:-1], values[1:]
-    index = np.flatnonzero(np.isfinite(left) & np.isfinite(right) & (np.sign(left) != np.sign(right)))
-    if index.size == 0:
-        return np.zeros(0)
-
-    def bisect(start: Array, stop: Array) -> Array:
-        sign = jnp.sign(value(start))
-
-        def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-            start, stop = bracket
-            middle = 0.5 * (start + stop)
-            same = jnp.sign(value(middle)) == sign
-            return jnp.where(same, middle, start), jnp.where(same, stop, middle)
-
-        return jnp.mean(jnp.stack(jax.lax.fori_loop(0, 60, halve, (start, stop))))
-
-    return np.asarray(jax.jit(jax.vmap(bisect))(grid[index], grid[index + 1]))
+    return np.asarray(roots_along(value, jnp.linspace(low, high, SCAN)))
 
 
 def tilt_modes(model: LayeredMagnet, m: Float[Array, "2 3"]) -> Complex[Array, "2 2"]:

@@ -184,7 +184,8 @@ def _bilayer_steady_state(model: LayeredMagnet, start: Float[Array, "2 3"], max_
     def search(arrays: Any, gram: Gram) -> Any:
         shape, gyro_exchange = eqx.combine(arrays, rest)
         journey = settle(shape, gram, max_steps)
-        motion, watch = follow(shape, gyro_exchange, journey, WATCH_FACTOR * max_steps)
+        journey, watch = follow(shape, gyro_exchange, journey, (1 + WATCH_FACTOR) * max_steps)
+        motion = journey.motion
         rates = shape.rates(motion.gram)
         finite = jnp.isfinite(sum((*motion.gram, *rates), start=jnp.zeros_like(gram.aa)))
         arrived = motion.arrived & finite

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from .lanes import iterate
 from .magnets.shape import Gram, ShapeDynamics
-from .settle import Journey, Motion, advance, paramagnet_is_stable
+from .settle import Journey, advance, paramagnet_is_stable
 
 # Relative error of one step: here the motion itself is the answer.
 STEP_TOLERANCE: Final = 1e-4
@@ -54,31 +54,30 @@ class Watch(NamedTuple):
 
 def follow(
     shape: ShapeDynamics, gyro_exchange: tuple[Array, Array], start: Journey, max_steps: int
-) -> tuple[Motion, Watch]:
+) -> tuple[Journey, Watch]:
     """Follow a motion that has not settled, in fine steps, until it settles or repeats itself.
 
     **Arguments** `gyro_exchange`: gyro j_BA and gyro j_AB in meV. `start`: where `settle` left off; a motion that has
-    arrived stays as it is. `max_steps`: the most steps.
+    arrived stays as it is. `max_steps`: the most steps, those of `start` included.
 
-    **Returns** the motion and the `Watch`, which `is_modulated` and `averages` read. Not differentiable.
+    **Returns** the journey, its steps counted on, and the `Watch`, which `is_modulated` and `averages` read. Not
+    differentiable.
     """
 
-    def step(parameters: Any, state: tuple[Motion, Watch, Array]) -> tuple[Motion, Watch, Array]:
+    def step(parameters: Any, state: tuple[Journey, Watch]) -> tuple[Journey, Watch]:
         shape, stable, gyro_exchange = parameters
-        before, watch, steps = state
+        (before, steps), watch = state
         motion = advance(shape, stable, before, STEP_TOLERANCE)
         took = motion.time - before.time
         watch = _observe(shape, gyro_exchange, watch, before.gram, motion.gram, motion.log_tilt, took)
-        return motion, watch, steps + 1
+        return Journey(motion, steps + 1), watch
 
-    def done(state: tuple[Motion, Watch, Array]) -> Array:
-        motion, watch, steps = state
-        return motion.arrived | is_modulated(watch) | (steps >= max_steps)
+    def done(state: tuple[Journey, Watch]) -> Array:
+        journey, watch = state
+        return journey.motion.arrived | is_modulated(watch) | (journey.steps >= max_steps)
 
     parameters = (shape, paramagnet_is_stable(shape), gyro_exchange)
-    beginning = (start.motion, _begin(start.motion.gram), jnp.zeros_like(start.steps))
-    motion, watch, _ = iterate(step, done, parameters, beginning, few=True)
-    return motion, watch
+    return iterate(step, done, parameters, (start, _begin(start.motion.gram)), few=True)
 
 
 def _begin(gram: Gram) -> Watch:

@@ -29,6 +29,8 @@ from .validation import Numbers
 CPU_TILE: Final = 16384
 ACCELERATOR_TILE: Final = 1 << 18
 
+RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite")
+
 VARIABLES: Final = {
     "phase": ("1", "phase"),
     "lengths": ("1", "length of each moment, in units of the saturated moment"),
@@ -184,12 +186,8 @@ def _variables(observed: Any) -> dict[str, Any]:
 def _code(result: Any) -> Any:
     """The number of a result, as an array."""
     return sum(
-        (jnp.where(result == item, code, 0) for code, item in enumerate(_result_items())), jnp.asarray(0)
+        (jnp.where(result == getattr(RESULTS, name), code, 0) for code, name in enumerate(RESULT_NAMES)), jnp.asarray(0)
     ).astype(jnp.int8)
-
-
-def _result_items() -> list[Any]:
-    return [RESULTS.successful, RESULTS.modulated, RESULTS.not_settled, RESULTS.not_an_attractor, RESULTS.nonfinite]
 
 
 def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], fingerprint: str, dtype: Any) -> xr.Dataset:
@@ -203,9 +201,8 @@ def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], fingerp
             attributes["flag_values"] = np.array([phase.value for phase in Phase], np.int8)
             attributes["flag_meanings"] = " ".join(phase.name.lower() for phase in Phase)
         if name == "result":
-            items = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite")
-            attributes["flag_values"] = np.arange(len(items), dtype=np.int8)
-            attributes["flag_meanings"] = " ".join(items)
+            attributes["flag_values"] = np.arange(len(RESULT_NAMES), dtype=np.int8)
+            attributes["flag_meanings"] = " ".join(RESULT_NAMES)
         variables[name] = ((*grid, *extra), array.reshape(shape + array.shape[1:]), attributes)
     attributes = {
         "title": "nrjax sweep",

@@ -322,6 +322,8 @@ def test_bad_lanes_spoil_no_other_and_cost_nothing():
     assert int(mixed.phase[3]) == int(mixed.phase[100]) == Phase.UNRESOLVED
     # The work, in lane steps, stays within three times that of the healthy batch.
     assert int(mixed.steps.sum()) < 3 * int(good.steps.sum())
+    # No lane is waited for: the longest one, fine steps included, stays within three times the longest healthy one.
+    assert int(mixed.steps.max()) < 3 * int(good.steps.max())
 
 
 def test_single_precision_gives_the_same_labels():
