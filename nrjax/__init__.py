@@ -1,7 +1,7 @@
 """nrjax: photo-induced non-reciprocal magnetism, differentiable and batched.
 
-Light in, rotation out, gradients back: build a `LayeredMagnet`, `simulate` it, ask for its `steady_state`, `sweep`
-over its parameters.
+Light in, rotation out, gradients back: a `Laser` on `LocalMoment`s gives a `LayeredMagnet` its couplings; `simulate`
+it, ask for its `steady_state`, `sweep` over its parameters.
 """
 
 from importlib.metadata import version as _version
@@ -9,12 +9,34 @@ from importlib.metadata import version as _version
 from . import presets as presets, units as units
 from .bilayer_branches import branches as branches
 from .boundaries import Boundary as Boundary, boundary as boundary, indicator as indicator, tilt_modes as tilt_modes
+from .envelopes import (
+    AbstractEnvelope as AbstractEnvelope,
+    Chirped as Chirped,
+    Constant as Constant,
+    Gaussian as Gaussian,
+    Square as Square,
+    Tabulated as Tabulated,
+)
 from .equilibria import (
     RESULTS as RESULTS,
     SteadyState as SteadyState,
     default_start as default_start,
     steady_state as steady_state,
 )
+from .exchange import (
+    chemical_potential as chemical_potential,
+    layer_exchange as layer_exchange,
+    layer_susceptibility as layer_susceptibility,
+    pair_exchange as pair_exchange,
+    susceptibility as susceptibility,
+)
+from .exposure import Exposure as Exposure, exposure as exposure
+from .frequencies import (
+    InstantaneousFrequency as InstantaneousFrequency,
+    instantaneous_frequency as instantaneous_frequency,
+)
+from .lattices import Lattice as Lattice
+from .light import Laser as Laser, OpticalTransition as OpticalTransition
 from .magnets import (
     AbstractBath as AbstractBath,
     ClassicalBath as ClassicalBath,
@@ -23,8 +45,9 @@ from .magnets import (
     ShapeDynamics as ShapeDynamics,
     UniaxialAnisotropy as UniaxialAnisotropy,
 )
+from .moment import LocalMoment as LocalMoment, Validity as Validity
 from .phases import Phase as Phase, TrajectoryPhase as TrajectoryPhase, classify_trajectory as classify_trajectory
-from .presets import hanai2025_bilayer as hanai2025_bilayer
+from .presets import hanai2025_bilayer as hanai2025_bilayer, illuminated_bilayer as illuminated_bilayer
 from .solve import Solution as Solution, simulate as simulate, simulate_many as simulate_many
 from .sweeps import save_dataset as save_dataset, sweep as sweep
 

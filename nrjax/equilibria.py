@@ -122,7 +122,7 @@ def steady_state(
 
     **Arguments**
 
-    - `model`: a `LayeredMagnet`.
+    - `model`: a `LayeredMagnet`; light with an envelope counts with its full intensity.
     - `m0`: initial moments, shape (L, 3). Default: the state without light, with a small generic deviation.
     - `max_steps`: the most pseudo-time steps to settle; four times as many, finer ones are spent on a shape that
       does not. Where time integration is needed: a thousand time steps for each.
@@ -134,6 +134,7 @@ def steady_state(
 
     **Source** docs/physics.md, "Shape dynamics".
     """
+    model = model.plateau()
     dtype = model.exchange.dtype
     if m0 is None:
         start = default_start(jax.tree.map(jax.lax.stop_gradient, model))

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from . import units
+from .envelopes import AbstractEnvelope
 from .magnets import LayeredMagnet
 from .tiling import run_tiles
 from .unrolled import UnrolledTsit5
@@ -21,6 +22,8 @@ from .validation import Numbers, float_array, is_concrete, require_finite, requi
 UNROLLED_LAYERS: Final = 4
 # A step this much shorter than the whole time ends a lane that has gone wrong.
 SHORTEST_STEP: Final = 1e-9
+# Light that changes in time is looked at this many times at least.
+LOOKS_AT_LIGHT: Final = 1000
 
 
 @runtime_checkable
@@ -35,6 +38,7 @@ class Solution(eqx.Module):
 
     - `ts`: times in ps, shape (times,).
     - `ms`: moments in units of the saturated moment, shape (times, L, 3).
+    - `velocities`: dm/dt in 1/ps, shape (times, L, 3), from the equation of motion.
     - `result`: Diffrax's result code; its text says what to do.
     - `stats`: step counts.
     - `valid`: finite and successful.
@@ -42,6 +46,7 @@ class Solution(eqx.Module):
 
     ts: Float[Array, " times"]
     ms: Float[Array, "times L 3"]
+    velocities: Float[Array, "times L 3"]
     result: diffrax.RESULTS
     stats: dict[str, Any]
     valid: Bool[Array, ""]
@@ -133,6 +138,8 @@ def simulate(
         require_finite(name, value)
     if is_concrete(t0, t1):
         require_nonnegative("t1 - t0", np.asarray(t1) - np.asarray(t0), "Times run forward; give t1 after t0 (ps).")
+    if isinstance(model, LayeredMagnet) and model.changes_in_time:
+        _require_light(model, t0, t1)
     dtype = jnp.result_type(state, *(x for x in jax.tree.leaves(model) if eqx.is_inexact_array(x)))
     state = state.astype(dtype)
     start = jnp.asarray(t0, dtype) * units.ps
@@ -142,10 +149,11 @@ def simulate(
         rtol = default_tolerance(dtype) if rtol is None else rtol
         atol = rtol if atol is None else atol
         require_reachable("rtol", rtol, dtype)
-        shortest = SHORTEST_STEP * jnp.maximum(stop - start, 1e-30)
-        stepsize_controller = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, force_dtmin=False)
+        control: Any = _step_control(model, start, stop, rtol, atol)
     elif rtol is not None or atol is not None:
         raise ValueError("rtol and atol belong to the default step-size control. Set them in your stepsize_controller.")
+    else:
+        control = stepsize_controller
 
     unroll = isinstance(model, LayeredMagnet) and solver is None and event is None and model.layers <= UNROLLED_LAYERS
     if unroll:
@@ -163,7 +171,7 @@ def simulate(
         initial,
         args=model,
         saveat=_internal_saveat(saveat, dtype),
-        stepsize_controller=stepsize_controller,
+        stepsize_controller=control,
         adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         event=event,
         max_steps=max_steps,
@@ -176,7 +184,33 @@ def simulate(
     # Diffrax pads the times that it did not use with infinity.
     finite = jnp.isfinite(ms) | ~jnp.isfinite(solution.ts)[:, None, None]
     valid = diffrax.is_okay(solution.result) & jnp.all(finite)
-    return Solution(solution.ts / units.ps, ms, solution.result, solution.stats, valid)
+    velocities = jax.vmap(_array_field, (0, 0, None))(solution.ts, ms, model) * units.ps
+    return Solution(solution.ts / units.ps, ms, velocities, solution.result, solution.stats, valid)
+
+
+def _step_control(model: Any, start: Array, stop: Array, rtol: float, atol: float) -> Any:
+    """PID control that ends a lane gone wrong, and that does not step over a pulse."""
+    duration = jnp.maximum(stop - start, 1e-30)
+    shortest = SHORTEST_STEP * duration
+    if not (isinstance(model, LayeredMagnet) and model.light is not None and model.changes_in_time):
+        return diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, force_dtmin=False)
+    control = diffrax.PIDController(
+        rtol=rtol, atol=atol, dtmin=shortest, dtmax=duration / LOOKS_AT_LIGHT, force_dtmin=False
+    )
+    envelope = model.light.laser.envelope
+    if not isinstance(envelope, AbstractEnvelope):
+        return control
+    return diffrax.ClipStepSizeController(control, step_ts=envelope.knots().astype(start.dtype) * units.ps)
+
+
+def _require_light(model: LayeredMagnet, t0: ArrayLike, t1: ArrayLike) -> None:
+    """Raise `ValueError` if the envelope is not a number, or negative, where a few looks fall (known numbers only)."""
+    if model.light is None or not is_concrete(t0, t1, *(x for x in jax.tree.leaves(model.light) if eqx.is_array(x))):
+        return
+    laser = model.light.laser
+    times = jnp.linspace(jnp.asarray(t0, float), jnp.asarray(t1, float), LOOKS_AT_LIGHT)
+    intensities = jax.vmap(lambda t: laser.at(t).intensity)(times)
+    require_nonnegative("intensity under the envelope", intensities, "Mend the envelope: f(t) must be 0 or greater.")
 
 
 def simulate_many(
@@ -257,7 +291,7 @@ def _batch_solver(static: LayeredMagnet, rtol: float | None, atol: float | None,
 
 
 def _scalar_field(t: Any, y: Any, magnet: Any) -> Any:
-    return tuple(magnet.layer_vector_fields(y))
+    return tuple(magnet.at(t).layer_vector_fields(y))
 
 
 def _array_field(t: Any, y: Any, magnet: Any) -> Any:

@@ -22,6 +22,12 @@ BOLTZMANN_MEV_PER_KELVIN: Final = 0.08617333262145
 BOHR_MAGNETON_MEV_PER_TESLA: Final = 0.05788381806
 """Bohr magneton in meV/T."""
 
+VACUUM_IMPEDANCE_OHM: Final = 376.730313668
+"""Impedance of free space: the amplitude of a light wave of intensity I is sqrt(2 Z0 I)."""
+
+ELEMENTARY_CHARGE_COULOMB: Final = 1.602176634e-19
+"""Charge of the proton in C."""
+
 meV: Final = 1.0
 """Energy: the internal unit."""
 
@@ -36,3 +42,9 @@ kelvin: Final = BOLTZMANN_MEV_PER_KELVIN
 
 tesla: Final = BOHR_MAGNETON_MEV_PER_TESLA
 """Field energy, in meV, of a moment of one Bohr magneton in a field of one tesla."""
+
+MV_per_cm: Final = 10.0
+"""Electric field of 1 MV/cm in meV / (e angstrom): times a dipole in e*angstrom it is an energy in meV."""
+
+nW: Final = 1e-9 / (ELEMENTARY_CHARGE_COULOMB * 1e-3) * 1e-12 / ps
+"""Power of one nanowatt in meV^2 / hbar: an energy in meV times a rate in meV."""

@@ -7,6 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .. import units
+from ..light import Laser
+from ..moment import Illumination, LocalMoment, stack_moments
 from ..validation import (
     Numbers,
     float_array,
@@ -101,6 +104,10 @@ class LayeredMagnet(eqx.Module):
     - `anisotropy`: a `UniaxialAnisotropy`, or strengths K (scalar or (L,), meV) along z.
     - `bath`: `QuantumBath()` (m = tanh) or `ClassicalBath()` (m = Langevin).
 
+    `with_light` sets g and gamma from local moments and a laser. Under a laser with an envelope they follow it in
+    `vector_field` (and so in `simulate`); `sd_coupling` and `loss_rate`, and with them `steady_state`, are those of
+    the plateau, where the envelope is 1.
+
     **Raises** `ValueError` naming the argument, its value and the remedy.
 
     **Source** docs/physics.md, "Mean field of a layer"; a closure derived here that reproduces the published
@@ -118,6 +125,7 @@ class LayeredMagnet(eqx.Module):
     field: Float[Array, "L 3"] | None
     anisotropy: UniaxialAnisotropy | None
     bath: AbstractBath
+    light: Illumination | None
 
     def __init__(
         self,
@@ -163,6 +171,7 @@ class LayeredMagnet(eqx.Module):
             strength = float_array("anisotropy strength", self.anisotropy.strength, (layers,))
             self.anisotropy = UniaxialAnisotropy(strength, self.anisotropy.axis)
         self.bath = bath
+        self.light = None
 
     def __check_init__(self) -> None:
         require_finite("exchange", self.exchange)
@@ -195,9 +204,57 @@ class LayeredMagnet(eqx.Module):
         """Whether neither a field nor an anisotropy singles out a direction in space."""
         return self.field is None and self.anisotropy is None
 
+    def with_light(self, moments: LocalMoment | Sequence[LocalMoment], laser: Laser) -> "LayeredMagnet":
+        """The same magnet with g and gamma of `moments` under `laser`; exchange and damping stay as they are.
+
+        **Arguments**
+
+        - `moments`: one `LocalMoment` for each layer, or one for all.
+        - `laser`: a `Laser`; under an envelope g and gamma change in time.
+
+        **Returns** a new `LayeredMagnet`. `exposure(magnet, m)` tells field, absorbed power and validity.
+
+        **Raises** `ValueError` if the number of moments is not the number of layers.
+        """
+        if laser.intensity.ndim or laser.photon_energy.ndim:
+            raise ValueError(
+                f"intensity has shape {laser.intensity.shape}, photon_energy {laser.photon_energy.shape}: a magnet "
+                "takes one laser. Use jax.vmap or sweep() over the values."
+            )
+        each = moments if isinstance(moments, LocalMoment) else tuple(moments)
+        stacked = stack_moments(each, self.layers)
+        plateau = laser.plateau()
+        return self._with_couplings(
+            stacked.sd_coupling(plateau), stacked.loss_rate(plateau), Illumination(stacked, laser)
+        )
+
     def without_light(self) -> "LayeredMagnet":
-        """The same magnet with loss_rate = 0 in every layer."""
-        return eqx.tree_at(lambda magnet: magnet.loss_rate, self, jnp.zeros_like(self.loss_rate))
+        """The same magnet with loss_rate = 0 in every layer, and the g of darkness where the moments are known."""
+        g = self.sd_coupling if self.light is None else self.light.moments.sd_coupling()
+        return self._with_couplings(g, jnp.zeros_like(self.loss_rate), None)
+
+    def plateau(self) -> "LayeredMagnet":
+        """The magnet under constant light, at the full intensity of its laser."""
+        return self._with_couplings(self.sd_coupling, self.loss_rate, None)
+
+    def at(self, t: ArrayLike) -> "LayeredMagnet":
+        """The magnet under the light of time `t` (hbar/meV), held constant."""
+        if self.light is None or self.light.laser.is_constant:
+            return self
+        return self._with_couplings(*self.light.couplings(jnp.asarray(t) / units.ps), None)
+
+    def _with_couplings(self, g: Array, gamma: Array, light: Illumination | None) -> "LayeredMagnet":
+        return eqx.tree_at(
+            lambda magnet: (magnet.sd_coupling, magnet.loss_rate, magnet.light),
+            self,
+            (g.astype(self.sd_coupling.dtype), gamma.astype(self.loss_rate.dtype), light),
+            is_leaf=lambda x: x is None,
+        )
+
+    @property
+    def changes_in_time(self) -> bool:
+        """Whether the laser has an envelope."""
+        return self.light is not None and not self.light.laser.is_constant
 
     def light_exchange(self) -> Float[Array, "L L"]:
         """The exchange that enters the light term: `mediated_exchange`, or all of `exchange`."""
@@ -244,7 +301,7 @@ class LayeredMagnet(eqx.Module):
 
         **Arguments**
 
-        - `t`: time in hbar/meV; unused, since the light is constant.
+        - `t`: time in hbar/meV; only light with an envelope depends on it.
         - `m`: moments, shape (L, 3).
         - `args`: unused; there for Diffrax.
 
@@ -253,10 +310,12 @@ class LayeredMagnet(eqx.Module):
         mx, my, mz = m.T
         hx, hy, hz = self.effective_field(m).T
         lx, ly, lz = (self.light_exchange() @ m).T
-        return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (lx, ly, lz), self.parameters(), self.bath), axis=-1)
+        p = self.at(t).parameters()
+        return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (lx, ly, lz), p, self.bath), axis=-1)
 
     def layer_vector_fields(self, moments: Sequence[Vector]) -> list[Vector]:
-        """`vector_field` on scalars, layer by layer: under vmap every operation is one loop over the batch.
+        """`vector_field` of constant light on scalars, layer by layer: under vmap every operation is one loop over
+        the batch. For light with an envelope: `magnet.at(t).layer_vector_fields(moments)`.
 
         **Arguments** `moments`: for each layer its (x, y, z) as scalars. **Returns** the same for dm/dt in meV.
         """

@@ -1,0 +1,69 @@
+"""The rotation of moments at every instant of a trajectory."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from . import units
+from .phases import collinear_tolerance
+from .small_matrices import adjugate, safe_sqrt
+from .solve import Solution
+
+
+class InstantaneousFrequency(NamedTuple):
+    """Rotation against time.
+
+    - `times`: ps, shape (times,).
+    - `chase`: |n . Omega| / 2 pi hbar in GHz, n the normal of the plane of the first two moments; 0 while collinear.
+    - `rotation`: |Omega| / 2 pi hbar in GHz.
+    - `angular_velocity`: Omega in meV, shape (times, 3).
+    """
+
+    times: Float[Array, " times"]
+    chase: Float[Array, " times"]
+    rotation: Float[Array, " times"]
+    angular_velocity: Float[Array, "times 3"]
+
+
+@eqx.filter_jit
+def instantaneous_frequency(solution: Solution) -> InstantaneousFrequency:
+    """The rigid rotation that comes closest to the motion at every saved time,
+
+        Omega = argmin sum_a |dm_a/dt - Omega x m_a|^2,   i.e.  J Omega = sum_a m_a x dm_a/dt,
+        J = sum_a (|m_a|^2 - m_a m_a^T).
+
+    On a relative equilibrium it is the exact angular velocity, and equals that of `steady_state`. It uses the
+    velocities of the equation of motion, so that the spacing of the saved times does not matter. Of collinear moments
+    only the rotation across their axis shows; while a nearly collinear pair aligns, `rotation` is the precession of its
+    small tilt.
+
+    **Arguments** `solution`: from `simulate`, saved at the times of interest.
+
+    **Returns** an `InstantaneousFrequency`.
+    """
+    chase, omega = jax.vmap(_at_one_time)(solution.ms, solution.velocities)
+    rotation = safe_sqrt(jnp.sum(omega**2, axis=-1))
+    return InstantaneousFrequency(solution.ts, jnp.abs(chase) / units.GHz, rotation / units.GHz, omega)
+
+
+def _at_one_time(m: Float[Array, "L 3"], velocity: Float[Array, "L 3"]) -> tuple[Float[Array, ""], Float[Array, "3"]]:
+    """(n . Omega, Omega) in meV from moments and velocities in 1/ps."""
+    torque = jnp.sum(jnp.cross(m, velocity / units.ps), axis=0)
+    inertia = jnp.sum(m**2) * jnp.eye(3, dtype=m.dtype) - m.T @ m
+    rows = tuple(tuple(inertia[i, j] for j in range(3)) for i in range(3))
+    inverse, determinant = adjugate(rows)
+    # 0 to 1/4 in units of trace J cubed; it vanishes with the square of the tilt where all moments are collinear.
+    trace = jnp.trace(inertia)
+    spread = determinant > 0.01 * collinear_tolerance(m.dtype) * trace**3
+    rigid = jnp.stack([jnp.stack(row) for row in inverse]) @ torque / jnp.where(spread, determinant, 1.0)
+    ordered = trace > 0
+    across = torque * 2.0 / jnp.where(ordered, trace, 1.0)
+    omega = jnp.where(spread, rigid, jnp.where(ordered, across, 0.0))
+
+    normal = jnp.cross(m[0], m[min(1, m.shape[0] - 1)])
+    area = safe_sqrt(jnp.sum(normal**2))
+    chase = jnp.where(spread, jnp.dot(normal, omega) / jnp.where(area > 0, area, 1.0), 0.0)
+    return chase, omega

@@ -1,0 +1,212 @@
+"""The local moment: from the loss of doublons to the coupling and the loss rate of the conduction electrons."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .light import Laser, OpticalTransition
+from .validation import Numbers, float_array, is_concrete, require, require_finite
+
+# Expansion parameters above this are reported: first corrections are then of order 10 % or more.
+NOT_SMALL: Final = 0.1
+
+REMEDIES: Final = {
+    "hybridization / doublon cost": "hops are not rare: lower the hybridization or raise U",
+    "hybridization / hole cost": "hops are not rare: lower the hybridization or the level",
+    "pump rate / doublon cost": "doublons are damped away: lower the intensity",
+    "light shift / doublon cost": "the light moves the doublon: lower the intensity or the detuning",
+    "pump rate / linewidth": "the upper level is populated (saturation): lower the intensity or detune",
+    "loss rate / linewidth": "the upper level remembers (not Markovian): lower the intensity",
+}
+
+
+class Validity(eqx.Module):
+    """The small parameters of the projection by name, a mapping: `validity["pump rate / linewidth"]`.
+
+    `warnings` says in words which are not small (above 0.1), and what to do; `str()` prints all.
+    """
+
+    parameters: dict[str, Float[Array, "..."]]
+
+    def __getitem__(self, name: str) -> Float[Array, "..."]:
+        return self.parameters[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def keys(self) -> Iterator[str]:
+        """The names."""
+        return iter(self.parameters)
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """Name -> text for each parameter that is not small. Needs known numbers (not under jit)."""
+        texts = {}
+        for name, value in self.parameters.items():
+            largest = float(np.max(np.asarray(value)))
+            if not largest < NOT_SMALL:
+                texts[name] = f"{name} = {largest:.3g} is not small (limit {NOT_SMALL:g}): {REMEDIES[name]}"
+        return texts
+
+    def __str__(self) -> str:
+        if not is_concrete(*self.parameters.values()):
+            return f"Validity({', '.join(self.parameters)})"
+        warnings = self.warnings
+        return "\n".join(
+            warnings.get(name, f"{name} = {float(np.max(np.asarray(value))):.3g}")
+            for name, value in self.parameters.items()
+        )
+
+
+class LocalMoment(eqx.Module):
+    """A localized level with one electron, coupled to a conduction band, whose doublon the light empties:
+
+        Delta_2 = U + eps_d - eps_F  (cost of a doublon),   Delta_0 = eps_F - eps_d  (cost of a hole),
+        g = -|v|^2 [Delta_2/(Delta_2^2 + kappa^2) + 1/Delta_0],   gamma = kappa |v|^2 / (Delta_2^2 + kappa^2).
+
+    **Arguments** (meV; scalars, or arrays over several moments)
+
+    - `level`: eps_d, below the Fermi energy.
+    - `repulsion`: U, with eps_d + U above the Fermi energy.
+    - `hybridization`: v, the amplitude of a hop between the level and the band.
+    - `transition`: an `OpticalTransition` of the doublon; None for a moment that light does not touch.
+    - `fermi_energy`: eps_F.
+
+    **Raises** `ValueError` if the level is not singly occupied: then there is no local moment.
+
+    **Source** the model is the paper's; the projection with doublon loss is derived in docs/physics.md, "Projection on
+    the local moment".
+    """
+
+    level: Float[Array, "..."]
+    repulsion: Float[Array, "..."]
+    hybridization: Float[Array, "..."]
+    transition: OpticalTransition | None
+    fermi_energy: Float[Array, "..."]
+
+    def __init__(
+        self,
+        level: Numbers,
+        repulsion: Numbers,
+        hybridization: Numbers,
+        transition: OpticalTransition | None = None,
+        fermi_energy: Numbers = 0.0,
+    ):
+        self.level = float_array("level", level)
+        self.repulsion = float_array("repulsion", repulsion)
+        self.hybridization = float_array("hybridization", hybridization)
+        self.transition = transition
+        self.fermi_energy = float_array("fermi_energy", fermi_energy)
+
+    def __check_init__(self) -> None:
+        for name in ("level", "repulsion", "hybridization", "fermi_energy"):
+            require_finite(name, getattr(self, name))
+        if not is_concrete(self.level, self.repulsion, self.fermi_energy):
+            return
+        require(
+            "level - fermi_energy",
+            self.level - self.fermi_energy,
+            lambda x: x < 0,
+            "less than 0 (meV)",
+            "A level above the Fermi energy is empty and has no moment: lower the level.",
+        )
+        require(
+            "level + repulsion - fermi_energy",
+            self.doublon_cost,
+            lambda x: x > 0,
+            "greater than 0 (meV)",
+            "A doublon below the Fermi energy is occupied and has no moment: raise the repulsion.",
+        )
+
+    @property
+    def doublon_cost(self) -> Float[Array, "..."]:
+        """Delta_2 = U + eps_d - eps_F in meV."""
+        return self.repulsion + self.level - self.fermi_energy
+
+    @property
+    def hole_cost(self) -> Float[Array, "..."]:
+        """Delta_0 = eps_F - eps_d in meV."""
+        return self.fermi_energy - self.level
+
+    def pump_rate(self, laser: Laser | None) -> Float[Array, "..."]:
+        """kappa in meV; 0 without light or transition."""
+        if laser is None or self.transition is None:
+            return jnp.zeros_like(self.level)
+        return self.transition.pump_rate(laser)
+
+    def sd_coupling(self, laser: Laser | None = None) -> Float[Array, "..."]:
+        """g in meV, negative: antiferromagnetic."""
+        damped = self.doublon_cost / (self.doublon_cost**2 + self.pump_rate(laser) ** 2)
+        return -(self.hybridization**2) * (damped + 1.0 / self.hole_cost)
+
+    def loss_rate(self, laser: Laser | None) -> Float[Array, "..."]:
+        """gamma in meV: the rate of the light's jump operator, sqrt(gamma) (1/2 - S.sigma) c."""
+        kappa = self.pump_rate(laser)
+        return kappa * self.hybridization**2 / (self.doublon_cost**2 + kappa**2)
+
+    def validity(self, laser: Laser | None) -> Validity:
+        """The small parameters in which doublons, holes and the upper level were eliminated."""
+        kappa = self.pump_rate(laser)
+        hop = jnp.abs(self.hybridization)
+        parameters = {
+            "hybridization / doublon cost": hop / self.doublon_cost,
+            "hybridization / hole cost": hop / self.hole_cost,
+            "pump rate / doublon cost": kappa / self.doublon_cost,
+        }
+        if laser is not None and self.transition is not None:
+            # Both electrons of the doublon can make the transition, and each shifts it.
+            shift = 2.0 * jnp.abs(self.transition.light_shift(laser))
+            parameters |= {
+                "light shift / doublon cost": shift / self.doublon_cost,
+                "pump rate / linewidth": self.transition.admixture(laser),
+                "loss rate / linewidth": self.loss_rate(laser) / self.transition.linewidth,
+            }
+        return Validity(parameters)
+
+
+def stack_moments(moments: LocalMoment | tuple[LocalMoment, ...], layers: int) -> LocalMoment:
+    """One `LocalMoment` with arrays of shape (layers,) from one for all layers, or one for each.
+
+    A moment without transition gets one of dipole 0.
+
+    **Raises** `ValueError` if their number is not `layers`.
+    """
+    each = (moments,) * layers if isinstance(moments, LocalMoment) and moments.level.ndim == 0 else moments
+    if isinstance(each, LocalMoment):
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (layers,)), each)
+    if len(each) != layers:
+        raise ValueError(
+            f"{len(each)} moments for {layers} layers: pass one LocalMoment for each layer, or one for all."
+        )
+    dark = OpticalTransition(1.0, 0.0, 1.0)
+    dtype = jnp.result_type(*(moment.level for moment in each))
+
+    def complete(moment: LocalMoment) -> LocalMoment:
+        if moment.transition is None:
+            moment = eqx.tree_at(lambda x: x.transition, moment, dark, is_leaf=lambda x: x is None)
+        return jax.tree.map(lambda x: jnp.asarray(x, dtype).reshape(()), moment)
+
+    return jax.tree.map(lambda *x: jnp.stack(x), *(complete(moment) for moment in each))
+
+
+class Illumination(eqx.Module):
+    """The moments of all layers under one laser: what gives a magnet its g and gamma at every instant.
+
+    `moments`: a `LocalMoment` of arrays over layers, shape (L,). `laser`: a `Laser`.
+    """
+
+    moments: LocalMoment
+    laser: Laser
+
+    def couplings(self, t: Array) -> tuple[Float[Array, " L"], Float[Array, " L"]]:
+        """(g, gamma) in meV at time `t` (ps), each of shape (L,)."""
+        laser = self.laser.at(t)
+        return self.moments.sd_coupling(laser), self.moments.loss_rate(laser)
