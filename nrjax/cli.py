@@ -1,13 +1,10 @@
 """The `nrjax` command: the main jobs without writing Python."""
 
 import argparse
-import json
 import sys
-import tomllib
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import diffrax
@@ -16,21 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from . import units
-from .equilibria import default_start, steady_state
-from .files import atomic, require_writable
-from .magnets import ClassicalBath, LayeredMagnet, QuantumBath
+from . import configuration, units
+from .equilibria import SteadyState, default_start, steady_state
+from .exchange import layer_susceptibility
+from .exposure import exposure
+from .files import atomic
+from .frequencies import instantaneous_frequency
+from .lattices import Lattice
+from .magnets import LayeredMagnet
 from .phases import Phase
-from .presets import hanai2025_bilayer
 from .solve import simulate
 from .sweeps import save_dataset, sweep
 
-MAGNET_KEYS = (
-    "loss_rate interlayer_exchange exchange damping sd_coupling filling temperature gyro mediated_exchange field "
-    "anisotropy bath"
-).split()
-BATHS = {"quantum": QuantumBath, "classical": ClassicalBath}
-DEFAULT_AXES = {"loss_rate": [0.0, 0.12, 401], "interlayer_exchange": [0.0, 12.0, 401]}
+PLANE = {"loss_rate": [0.0, 0.12, 401], "interlayer_exchange": [0.0, 12.0, 401]}
+LINE = {"intensity": [0.0, 6e10, 401]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,26 +58,35 @@ def _parser() -> argparse.ArgumentParser:
         "phase-diagram",
         help="map the phases of the light-driven bilayer",
         description="Compute the phase of the light-driven bilayer on a grid, draw it with the exact boundaries, and "
-        "save the numbers. Default: loss rate 0 to 0.12 meV by interlayer exchange 0 to 12 meV.",
+        "save the numbers. Default: loss rate 0 to 0.12 meV by interlayer exchange 0 to 12 meV. Which light, how "
+        "strong: --axis photon_energy 1300 2100 401 --axis intensity 0 6e10 401",
     )
-    _common(diagram, "phase_diagram.png", "phase_diagram.nc")
-    diagram.add_argument(
-        "--axis",
-        action="append",
-        nargs=4,
-        metavar=("NAME", "MIN", "MAX", "POINTS"),
-        help="an axis of the grid; give it twice, the horizontal one first. Energies in meV",
-    )
+    configuration.add_parameters(diagram)
+    configuration.add_outputs(diagram, "phase_diagram.png", "phase_diagram.nc")
+    _axis_flag(diagram, "an axis of the grid; give it twice, the horizontal one first")
     diagram.add_argument("--no-boundaries", action="store_true", help="do not draw the closed-form boundary lines")
     diagram.set_defaults(run=_phase_diagram)
+
+    curve = commands.add_parser(
+        "curve",
+        help="draw the rotation frequency against the light",
+        description="Chase and rotation frequency along one parameter: the characteristic of the frequency modulator. "
+        "Default: the laser's intensity, 0 to 6e10 W/cm^2.",
+    )
+    configuration.add_parameters(curve)
+    configuration.add_outputs(curve, "curve.png", "curve.nc")
+    _axis_flag(curve, "the parameter and its range")
+    curve.set_defaults(run=_curve)
 
     motion = commands.add_parser(
         "simulate",
         help="integrate the moments in time",
         description="Integrate the moments of the light-driven bilayer and draw their tips in space and their "
-        "components against time. Default: the chiral phase, loss rate 0.05 meV, interlayer exchange 6 meV.",
+        "components against time; under a pulse, lengths, angle and frequencies. Default: the chiral phase, loss rate "
+        "0.05 meV, interlayer exchange 6 meV.",
     )
-    _common(motion, "simulation.png", "simulation.nc")
+    configuration.add_parameters(motion)
+    configuration.add_outputs(motion, "simulation.png", "simulation.nc")
     motion.add_argument("--time", type=float, metavar="PS", help="how long to simulate, in ps (default 400)")
     motion.add_argument("--samples", type=int, metavar="N", help="how many times to save (default 16000)")
     motion.add_argument(
@@ -91,7 +96,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="M",
         help="initial moments, x y z of each layer (default: no-light state)",
     )
+    motion.add_argument(
+        "--pulse",
+        type=float,
+        nargs=3,
+        metavar=("START", "STOP", "RISE"),
+        help="the laser is on from START to STOP and takes RISE to switch, in ps",
+    )
     motion.set_defaults(run=_simulate)
+
+    spacer = commands.add_parser(
+        "exchange",
+        help="draw the exchange against the thickness of a spacer",
+        description="The exchange between two magnetic layers, carried by the conduction electrons of a layered "
+        "lattice, against the number of spacer layers between them.",
+    )
+    spacer.add_argument("--hopping", type=float, default=1000.0, metavar="MEV", help="in the layers (default 1000)")
+    spacer.add_argument("--hopping-across", type=float, metavar="MEV", help="between layers (default: as --hopping)")
+    spacer.add_argument("--filling", type=float, default=0.3, help="electrons per site, 0 to 2 (default 0.3)")
+    spacer.add_argument("--temperature", type=float, default=30.0, metavar="MEV", help="k_B T (default 30)")
+    spacer.add_argument("--sd-coupling", type=float, default=-100.0, metavar="MEV", help="g of both (default -100)")
+    spacer.add_argument("--sites", type=int, default=96, help="along both axes of a layer (default 96)")
+    spacer.add_argument("--layers", type=int, default=128, help="of the periodic lattice (default 128)")
+    configuration.add_outputs(spacer, "exchange.png", "exchange.nc")
+    spacer.set_defaults(run=_exchange)
 
     info = commands.add_parser("info", help="versions, device and precision", description="Print versions and devices.")
     info.add_argument("--precision", choices=("double", "single"), default="double", help=argparse.SUPPRESS)
@@ -99,144 +127,85 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common(parser: argparse.ArgumentParser, picture: str, data: str) -> None:
-    parser.add_argument("config", nargs="?", type=Path, help="a TOML file with the tables [magnet] and [run]")
-    parser.add_argument("--loss-rate", type=float, metavar="MEV", help="gamma_B, the light on layer B, in meV")
-    parser.add_argument("--interlayer-exchange", type=float, metavar="MEV", help="j_AB in meV")
+def _axis_flag(parser: argparse.ArgumentParser, words: str) -> None:
     parser.add_argument(
-        "--set",
+        "--axis",
         action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help=f"any parameter of the magnet, energies in meV; value as JSON. Names: {', '.join(MAGNET_KEYS)}",
+        nargs=4,
+        metavar=("NAME", "MIN", "MAX", "POINTS"),
+        help=f"{words}. Energies in meV, intensities in W/cm^2",
     )
-    parser.add_argument("--output", "-o", metavar="FILE", help=f"the picture, .png, .pdf or .svg (default {picture})")
-    parser.add_argument("--data", metavar="FILE", help=f"the numbers, NetCDF (default {data})")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument(
-        "--precision", choices=("double", "single"), default="double", help="floating point (default double)"
-    )
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress bar")
-    parser.set_defaults(default_output=picture, default_data=data)
 
 
-def _configuration(options: argparse.Namespace, run_keys: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The magnet's parameters and the run's settings: the TOML file first, flags over it."""
-    magnet: dict[str, Any] = {}
-    run: dict[str, Any] = {}
-    if options.config is not None:
-        try:
-            content = tomllib.loads(options.config.read_text())
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{options.config} is not valid TOML: {error}. Mend that line.") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"cannot read {options.config}: {error}. Give the path of a TOML file.") from error
-        _known("table", content, ("magnet", "run"), options.config)
-        for name in ("magnet", "run"):
-            if not isinstance(content.get(name, {}), dict):
-                raise ValueError(
-                    f"{name} = {content[name]!r} in {options.config} must be a table. Write it as [{name}]."
-                )
-        magnet, run = dict(content.get("magnet", {})), dict(content.get("run", {}))
-        _known("key in [magnet]", magnet, MAGNET_KEYS, options.config)
-        _known("key in [run]", run, run_keys, options.config)
-    for item in options.set:
-        name, separator, text = item.partition("=")
-        if not separator:
-            raise ValueError(f"--set {item} has no value. Write it as NAME=VALUE, for example temperature=9.")
-        _known("name in --set", [name], MAGNET_KEYS, "the magnet")
-        try:
-            magnet[name] = json.loads(text)
-        except json.JSONDecodeError:
-            magnet[name] = text
-    for name in ("loss_rate", "interlayer_exchange"):
-        if getattr(options, name) is not None:
-            magnet[name] = getattr(options, name)
-    if isinstance(magnet.get("bath"), str):
-        _known("bath", [magnet["bath"]], tuple(BATHS), "nrjax")
-        magnet["bath"] = BATHS[magnet["bath"]]()
-    for name in ("output", "data"):
-        if getattr(options, name) is not None:
-            run[name] = getattr(options, name)
-        run.setdefault(name, getattr(options, f"default_{name}"))
-        path = require_writable(run[name])
-        if path.exists() and not options.overwrite:
-            raise ValueError(f"{path} exists. Add --overwrite to replace it, or choose another name with --{name}.")
-    if Path(run["output"]).suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"--output {run['output']}: pictures are .png, .pdf or .svg. Change the ending.")
-    return magnet, run
-
-
-def _known(what: str, names: Any, allowed: Sequence[str], where: Any) -> None:
-    for name in names:
-        if name not in allowed:
-            raise ValueError(f"unknown {what}: {name!r} in {where}. Allowed: {', '.join(allowed)}.")
-
-
-def _build(fixed: dict[str, Any], **point: Any) -> LayeredMagnet:
-    """The reference bilayer with parameters replaced."""
-    parameters = fixed | point
-    try:
-        return hanai2025_bilayer(
-            parameters.pop("loss_rate", 0.05), parameters.pop("interlayer_exchange", 6.0), **parameters
-        )
-    except TypeError as error:
-        raise ValueError(f"{error}. Give numbers for the magnet's parameters.") from error
-
-
-def _save_picture(figure: Any, path: str) -> None:
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=160)
-
-
-def _phase_diagram(options: argparse.Namespace) -> int:
-    from . import plot
-
-    magnet, run = _configuration(options, ("axes", "output", "data"))
-    axes = run.get("axes", DEFAULT_AXES)
-    if options.axis:
-        axes = {name: [low, high, points] for name, low, high, points in options.axis}
-    if not isinstance(axes, dict) or len(axes) != 2:
-        raise ValueError(f"axes = {axes!r}: give two different ones, each NAME MIN MAX POINTS.")
-    _known("axis", axes, MAGNET_KEYS, "the magnet")
-    grid = {name: _axis(name, values) for name, values in axes.items()}
-    for name in grid:
-        magnet.pop(name, None)
-
-    build = partial(_build, magnet)
-    dataset = sweep(build, grid, progress=not options.quiet)
-    figure = plot.phase_diagram(dataset, None if options.no_boundaries else build)
+def _save(figure: Any, dataset: xr.Dataset, run: dict[str, Any]) -> None:
+    """Write the numbers and the picture, each whole or not at all, and say so."""
     save_dataset(dataset, run["data"])
-    _save_picture(figure, run["output"])
+    with atomic(run["output"]) as temporary:
+        figure.savefig(temporary, dpi=160)
+    print(f"wrote {run['data']}\nwrote {run['output']}")
 
+
+def _print_exposure(magnet: LayeredMagnet, state: SteadyState) -> None:
+    if magnet.light is not None:
+        print(exposure(magnet, state.m))
+
+
+def _fastest(dataset: xr.Dataset) -> dict[str, Any] | None:
+    """The point of the highest chase frequency; None if nothing chases."""
+    chase = dataset["chase_frequency"].where(dataset["phase"] == Phase.CHIRAL)
+    if not bool(chase.notnull().any()):
+        return None
+    return {str(name): float(dataset[name][index]) for name, index in chase.argmax(...).items()}
+
+
+def _summarize(build: Any, dataset: xr.Dataset) -> None:
+    """Shares of the phases, the largest residual, and the fastest chase with the light that drives it."""
     total = dataset["phase"].size
     for phase in Phase:
         share = int((dataset["phase"] == phase).sum())
         if share:
             print(f"{phase.name.lower():13s} {share:9d} points  {100 * share / total:6.2f} %")
     print(f"largest relative residual {float(dataset['residual'].where(dataset['valid']).max()):.1e}")
-    if bool((dataset["phase"] == Phase.CHIRAL).any()):
-        print(f"highest chase frequency {float(dataset['chase_frequency'].max()):.4g} GHz")
-    print(f"wrote {run['data']}\nwrote {run['output']}")
+    fastest = _fastest(dataset)
+    if fastest is not None:
+        magnet = build(**fastest)
+        state = steady_state(magnet, throw=False)
+        where = ", ".join(f"{name} {value:.5g}" for name, value in fastest.items())
+        print(f"highest chase frequency {float(state.chase_frequency):.4g} GHz at {where}")
+        _print_exposure(magnet, state)
+
+
+def _phase_diagram(options: argparse.Namespace) -> int:
+    from . import plot
+
+    fixed, run = configuration.read(options, ("axes", "output", "data"))
+    grid = configuration.axes(options, run, 2, PLANE)
+    build = partial(configuration.build, {name: value for name, value in fixed.items() if name not in grid})
+    dataset = sweep(build, grid, progress=not options.quiet)
+    figure = plot.phase_diagram(dataset, None if options.no_boundaries else build)
+    _summarize(build, dataset)
+    _save(figure, dataset, run)
     return 0
 
 
-def _axis(name: str, values: Any) -> np.ndarray:
-    try:
-        low, high, points = values
-        low, high, points = float(low), float(high), int(points)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"axis {name} = {values!r}: write it as MIN MAX POINTS, for example 0 0.12 401.") from error
-    if not (np.isfinite([low, high]).all() and low < high and 2 <= points <= 100_000):
-        raise ValueError(f"axis {name} = {low:g} {high:g} {points}: needs MIN < MAX and 2 to 100000 points.")
-    return np.linspace(low, high, points)
+def _curve(options: argparse.Namespace) -> int:
+    from . import plot
+
+    fixed, run = configuration.read(options, ("axes", "output", "data"))
+    grid = configuration.axes(options, run, 1, LINE)
+    build = partial(configuration.build, {name: value for name, value in fixed.items() if name not in grid})
+    dataset = sweep(build, grid, progress=not options.quiet)
+    figure = plot.characteristic(dataset)
+    _summarize(build, dataset)
+    _save(figure, dataset, run)
+    return 0
 
 
 def _simulate(options: argparse.Namespace) -> int:
     from . import plot
 
-    magnet, run = _configuration(options, ("time", "samples", "m0", "output", "data"))
-    for name in ("time", "samples", "m0"):
+    fixed, run = configuration.read(options, ("time", "samples", "m0", "pulse", "output", "data"))
+    for name in ("time", "samples", "m0", "pulse"):
         if getattr(options, name) is not None:
             run[name] = getattr(options, name)
     duration, samples = run.get("time", 400.0), run.get("samples", 16000)
@@ -244,7 +213,9 @@ def _simulate(options: argparse.Namespace) -> int:
         raise ValueError(f"time = {duration!r}: give a time in ps greater than 0.")
     if not (isinstance(samples, int) and samples >= 2):
         raise ValueError(f"samples = {samples!r}: give a whole number, 2 or greater.")
-    model = _build(magnet)
+    if "pulse" in run:
+        fixed["envelope"] = configuration.pulse(run["pulse"])
+    model = configuration.build(fixed)
     start = default_start(model)
     if "m0" in run:
         given = np.asarray(run["m0"], dtype=float)
@@ -258,10 +229,16 @@ def _simulate(options: argparse.Namespace) -> int:
     times = np.linspace(0.0, duration, samples)
     solution = simulate(model, start, duration, saveat=times, max_steps=None, progress_meter=bar)
     state = steady_state(model, start, throw=False)
+    frequency = instantaneous_frequency(solution)
     print(solution)
-    print(f"attractor: {state}")
+    print(f"attractor{' under full light' if model.changes_in_time else ''}: {state}")
+    _print_exposure(model, state)
     dataset = xr.Dataset(
-        {"moment": (("time", "layer", "component"), np.asarray(solution.ms), {"units": "saturated moment"})},
+        {
+            "moment": (("time", "layer", "component"), np.asarray(solution.ms), {"units": "saturated moment"}),
+            "chase_frequency": ("time", np.asarray(frequency.chase), {"units": "GHz"}),
+            "rotation_frequency": ("time", np.asarray(frequency.rotation), {"units": "GHz"}),
+        },
         coords={"time": ("time", np.asarray(solution.ts), {"units": "ps"}), "component": list("xyz")},
         attrs={
             "title": "nrjax simulate",
@@ -273,12 +250,49 @@ def _simulate(options: argparse.Namespace) -> int:
             "rotation_frequency_ghz": float(state.rotation_frequency),
         },
     )
-    chase, rotation = float(state.chase_frequency), float(state.rotation_frequency)
-    title = f"{Phase(int(state.phase)).name.lower()}: chase {chase:.4g} GHz, rotation {rotation:.4g} GHz"
-    figure = plot.trajectory(solution, title=title)
-    save_dataset(dataset, run["data"])
-    _save_picture(figure, run["output"])
-    print(f"wrote {run['data']}\nwrote {run['output']}")
+    if model.changes_in_time:
+        figure = plot.switching(solution, model)
+    else:
+        chase, rotation = float(state.chase_frequency), float(state.rotation_frequency)
+        title = f"{Phase(int(state.phase)).name.lower()}: chase {chase:.4g} GHz, rotation {rotation:.4g} GHz"
+        figure = plot.trajectory(solution, title=title)
+    _save(figure, dataset, run)
+    return 0
+
+
+def _exchange(options: argparse.Namespace) -> int:
+    from . import plot
+
+    run: dict[str, Any] = {}
+    configuration.outputs(options, run)
+    across = options.hopping if options.hopping_across is None else options.hopping_across
+    lattice = Lattice.layered(options.sites, options.layers, options.hopping, across)
+    chi = layer_susceptibility(lattice, options.temperature, filling=options.filling)
+    # Farther apart than a quarter, the periodic image of the other layer is felt.
+    thickness = np.arange(options.layers // 4)
+    exchange = options.sd_coupling**2 * np.asarray(chi)[1 : len(thickness) + 1]
+    dataset = xr.Dataset(
+        {"interlayer_exchange": ("spacer", exchange, {"units": "meV", "long_name": "exchange j_AB per moment"})},
+        coords={"spacer": ("spacer", thickness, {"long_name": "nonmagnetic layers between the magnetic ones"})},
+        attrs={
+            "title": "nrjax exchange",
+            "dtype": str(exchange.dtype),
+            "nrjax_version": version("nrjax"),
+            **{
+                f"{name}{unit}": getattr(options, name)
+                for name, unit in {
+                    "hopping": "_meV",
+                    "filling": "",
+                    "temperature": "_meV",
+                    "sd_coupling": "_meV",
+                }.items()
+            },
+            "hopping_across_meV": across,
+        },
+    )
+    print(f"exchange across 0 to {len(thickness) - 1} spacer layers: {exchange.min():.4g} to {exchange.max():.4g} meV")
+    print(f"it changes sign {int((np.diff(np.sign(exchange)) != 0).sum())} times")
+    _save(plot.exchange(dataset), dataset, run)
     return 0
 
 

@@ -94,7 +94,10 @@ def susceptibility(
 
         def product(occupied: Array, empty: Array) -> Array:
             adjoint = jnp.conj(states.T)
-            return jnp.real(((states * occupied) @ adjoint) * jnp.conj((states * empty) @ adjoint))
+            first, second = (
+                (states * weights[None, :].astype(states.dtype)) @ adjoint for weights in (occupied, empty)
+            )
+            return jnp.real(first * jnp.conj(second))
 
     t = float_array("temperature", temperature, ()).astype(energies.dtype)
     require_positive("temperature", t, "It is k_B T in meV.")

@@ -66,7 +66,8 @@ class Lattice(eqx.Module):
         """eps_k in meV on the grid of wave vectors k = 2 pi n / N, of shape `shape`."""
         total = jnp.zeros(self.shape, self.hopping.dtype)
         for axis, n in enumerate(self.shape):
-            band = -2.0 * self.hopping[axis] * jnp.cos(2.0 * jnp.pi * jnp.arange(n) / n)
+            k = 2.0 * jnp.pi / n * jnp.arange(n, dtype=self.hopping.dtype)
+            band = -2.0 * self.hopping[axis] * jnp.cos(k)
             total = total + band.reshape([n if i == axis else 1 for i in range(len(self.shape))])
         return total
 

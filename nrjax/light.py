@@ -35,19 +35,19 @@ class Laser(eqx.Module):
     photon_energy: Float[Array, "..."]
     envelope: Envelope | None
 
-    def __init__(self, intensity: Numbers, photon_energy: Numbers, envelope: Envelope | None = None):
+    def __init__(self, intensity: Numbers, photon_energy: Numbers, envelope: Any = None):
         self.intensity = float_array("intensity", intensity)
         self.photon_energy = float_array("photon_energy", photon_energy)
+        if not (envelope is None or callable(envelope)):
+            raise ValueError(
+                f"envelope = {envelope!r} is not callable: pass a function of the time in ps, "
+                "for example nrjax.Gaussian(centre, width)."
+            )
         self.envelope = envelope
 
     def __check_init__(self) -> None:
         require_nonnegative("intensity", self.intensity, "It is in W/cm^2; 0 is darkness.")
         require_positive("photon_energy", self.photon_energy, "It is in meV; visible light has 1600 to 3300.")
-        if self.envelope is not None and not callable(self.envelope):
-            raise ValueError(
-                f"envelope = {self.envelope!r} is not callable: pass a function of the time in ps, "
-                "for example nrjax.Gaussian(centre, width)."
-            )
 
     @property
     def is_constant(self) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures: phase diagrams and trajectories. Needs the `plot` extra (matplotlib)."""
+"""Pictures: phase diagrams, frequency curves and trajectories. Needs the `plot` extra (matplotlib)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from .boundaries import Boundary, indicator
+from .frequencies import instantaneous_frequency
 from .magnets import LayeredMagnet
 from .phases import Phase
 from .solve import Solution
@@ -42,6 +43,8 @@ AXIS_LABELS: Final = {
     "loss_rate": r"loss rate $\gamma_B$ (meV)",
     "interlayer_exchange": r"interlayer exchange $j_{AB}$ (meV)",
     "temperature": r"temperature $k_B T$ (meV)",
+    "intensity": r"laser intensity (W/cm$^2$)",
+    "photon_energy": r"photon energy $h\nu$ (meV)",
 }
 BOUNDARY_SAMPLES: Final = 401
 
@@ -117,7 +120,7 @@ def _draw_boundaries(
             if not ((values > 0).any() and (values < 0).any()):
                 continue
         for axes, colour in ((phases_axes, "black"), (frequency_axes, "0.35")):
-            axes.contour(
+            lines = axes.contour(
                 xs,
                 ys,
                 np.ma.masked_invalid(values),
@@ -126,8 +129,111 @@ def _draw_boundaries(
                 linestyles=LINES[kind],
                 linewidths=1.4,
             )
-        drawn.append(kind)
+        if any(len(segment) for segment in lines.allsegs[0]):
+            drawn.append(kind)
     return drawn
+
+
+def characteristic(dataset: xr.Dataset) -> Figure:
+    """Chase and rotation frequency against one parameter, over bands of the colour of their phase.
+
+    **Arguments** `dataset`: from `sweep` over one axis.
+
+    **Returns** a matplotlib Figure.
+
+    **Raises** `ValueError` if the dataset does not have one axis with two points or more.
+    """
+    dims = [str(d) for d in dataset["phase"].dims]
+    if len(dims) != 1 or dataset.sizes[dims[0]] < 2:
+        raise ValueError(
+            f"the dataset has axes {dict(dataset['phase'].sizes)}: characteristic needs one with 2 points or more."
+        )
+    x, phases = dataset[dims[0]].values, dataset["phase"].values
+    figure = Figure(figsize=(7.5, 6.0), layout="constrained")
+    panels: Any = figure.subplots(2, 1, sharex=True)
+    chiral = phases == Phase.CHIRAL
+    edges = np.concatenate([x[:1], 0.5 * (x[1:] + x[:-1]), x[-1:]])
+    starts = np.flatnonzero(np.diff(phases, prepend=phases[0] - 1))
+    for axes, name, label in zip(
+        panels,
+        ("chase_frequency", "rotation_frequency"),
+        (r"chase $\omega_c/2\pi\hbar$ (GHz)", r"rotation $|\Omega|/2\pi\hbar$ (GHz)"),
+        strict=True,
+    ):
+        for start, stop in zip(starts, [*starts[1:], len(x)], strict=True):
+            axes.axvspan(edges[start], edges[stop], color=COLOURS[Phase(int(phases[start]))], alpha=0.25, linewidth=0)
+        axes.plot(x, np.where(chiral, dataset[name].values, np.nan), color="black", linewidth=1.8)
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0)
+    panels[1].set_xlabel(AXIS_LABELS.get(dims[0], dims[0]))
+    handles = [
+        Patch(color=COLOURS[p], alpha=0.25, label=p.name.lower()) for p in Phase if p in {Phase(int(q)) for q in phases}
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure
+
+
+def switching(solution: Solution, magnet: LayeredMagnet, names: Sequence[str] = "ABCDEFGH") -> Figure:
+    """Light, shape and frequencies against time: what a pulse does to a magnet.
+
+    **Arguments** `solution`: from `simulate(magnet, ...)`, saved at several times. `magnet`: from
+    `LayeredMagnet.with_light`. `names`: of the layers.
+
+    **Returns** a matplotlib Figure.
+
+    **Raises** `ValueError` for a magnet without laser or fewer than two saved times.
+    """
+    ts, ms = np.asarray(solution.ts), np.asarray(solution.ms)
+    if magnet.light is None or len(ts) < 2:
+        raise ValueError("switching needs a magnet made by with_light and two saved times or more.")
+    light = magnet.light
+    loss = np.asarray(jax.vmap(lambda t: light.couplings(t)[1])(solution.ts))
+    frequency = instantaneous_frequency(solution)
+    lengths = np.linalg.norm(ms, axis=2)
+    figure = Figure(figsize=(8.5, 8.5), layout="constrained")
+    panels: Any = figure.subplots(4, 1, sharex=True)
+    colours = [COLOURS[Phase.ALIGNED], COLOURS[Phase.ANTIALIGNED], COLOURS[Phase.CHIRAL], COLOURS[Phase.MODULATED]]
+    for layer in range(ms.shape[1]):
+        colour, name = colours[layer % len(colours)], names[layer]
+        panels[0].plot(ts, loss[:, layer], color=colour, label=rf"$\gamma_{name}$")
+        panels[1].plot(ts, lengths[:, layer], color=colour, label=f"$|m_{name}|$")
+    if ms.shape[1] > 1:
+        panels[1].plot(ts, _cosine(ms), color="0.45", linewidth=0.9, linestyle="--", label=r"$\cos\theta$")
+    panels[2].plot(ts, frequency.chase, color="black")
+    panels[3].plot(ts, frequency.rotation, color="black")
+    for axes, label in zip(panels, ("loss rate (meV)", "shape", "chase (GHz)", "rotation (GHz)"), strict=True):
+        axes.set_ylabel(label)
+        axes.margins(x=0)
+    for axes in panels[:2]:
+        axes.legend(loc="upper right", frameon=True, framealpha=0.85, fontsize="small")
+    panels[3].set_xlabel("time (ps)")
+    return figure
+
+
+def exchange(dataset: xr.Dataset) -> Figure:
+    """Interlayer exchange against the number of spacer layers, as the `nrjax exchange` command computes it.
+
+    **Arguments** `dataset`: with the variable `interlayer_exchange` (meV) over `spacer`.
+
+    **Returns** a matplotlib Figure.
+    """
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0.0, color="0.6", linewidth=0.8)
+    axes.plot(dataset["spacer"], dataset["interlayer_exchange"], "o-", color=COLOURS[Phase.ALIGNED], markersize=4)
+    axes.set_yscale("symlog", linthresh=float(np.abs(dataset["interlayer_exchange"]).max()) * 1e-3)
+    axes.set_xlabel("spacer layers")
+    axes.set_ylabel(r"interlayer exchange $j_{AB}$ (meV)")
+    axes.set_title("positive aligns, negative antialigns")
+    return figure
+
+
+def _cosine(ms: np.ndarray) -> np.ndarray:
+    """cos of the angle between the first two layers, NaN where one vanishes."""
+    lengths = np.linalg.norm(ms, axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.einsum("ti,ti->t", ms[:, 0], ms[:, 1]) / (lengths[:, 0] * lengths[:, 1])
 
 
 def trajectory(solution: Solution, names: Sequence[str] = "ABCDEFGH", title: str = "", stretch: float = 0.1) -> Figure:
@@ -167,9 +273,7 @@ def trajectory(solution: Solution, names: Sequence[str] = "ABCDEFGH", title: str
             )
         panels[layer + 1].set_ylabel(f"layer {names[layer]}")
     if layers > 1:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            cosine = np.einsum("ti,ti->t", ms[:, 0], ms[:, 1]) / (lengths[:, 0] * lengths[:, 1])
-        panels[0].plot(ts, cosine, color="0.45", linewidth=0.9, linestyle="--", label=r"$\cos\theta$")
+        panels[0].plot(ts, _cosine(ms), color="0.45", linewidth=0.9, linestyle="--", label=r"$\cos\theta$")
     reach = float(np.abs(ms[last]).max()) or 1.0
     limits = (-reach, reach)
     space.set(xlim=limits, ylim=limits, zlim=limits, xlabel="$m_x$", ylabel="$m_y$", zlabel="$m_z$")

@@ -43,6 +43,12 @@ VARIABLES: Final = {
     "result": ("1", "result code"),
 }
 
+AXIS_UNITS: Final = {"intensity": "W/cm^2", "dipole": "e*angstrom"} | dict.fromkeys(
+    "loss_rate interlayer_exchange temperature sd_coupling field photon_energy level repulsion hybridization resonance "
+    "linewidth fermi_energy".split(),
+    "meV",
+)
+
 
 def sweep(
     build: Callable[..., Any],
@@ -212,9 +218,9 @@ def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], fingerp
         **{f"{package}_version": version(package) for package in ("nrjax", "jax", "diffrax", "optimistix", "equinox")},
     }
     dataset = xr.Dataset(variables, coords=dict(grid), attrs=attributes)
-    for name, unit in {"loss_rate": "meV", "interlayer_exchange": "meV", "temperature": "meV"}.items():
-        if name in dataset.coords:
-            dataset[name].attrs["units"] = unit
+    for name in dataset.coords:
+        if name in AXIS_UNITS:
+            dataset[name].attrs["units"] = AXIS_UNITS[str(name)]
     return dataset
 
 

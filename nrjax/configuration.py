@@ -1,0 +1,187 @@
+"""What a command is asked for: a TOML file and flags, turned into a magnet's parameters and a run's settings."""
+
+import argparse
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from .envelopes import Chirped, Gaussian, Square, Tabulated
+from .files import require_writable
+from .magnets import ClassicalBath, LayeredMagnet, QuantumBath
+from .presets import hanai2025_bilayer, illuminated_bilayer
+
+MAGNET_KEYS: Final = (
+    "loss_rate interlayer_exchange exchange damping sd_coupling filling temperature gyro mediated_exchange field "
+    "anisotropy bath"
+).split()
+LASER_KEYS: Final = "intensity photon_energy envelope".split()
+MOMENT_KEYS: Final = "level repulsion hybridization resonance dipole linewidth fermi_energy".split()
+TABLES: Final = {"magnet": MAGNET_KEYS, "laser": LASER_KEYS, "moments": MOMENT_KEYS}
+PARAMETERS: Final = [*MAGNET_KEYS, *LASER_KEYS, *MOMENT_KEYS]
+BATHS: Final = {"quantum": QuantumBath, "classical": ClassicalBath}
+ENVELOPES: Final = {"gaussian": Gaussian, "square": Square, "tabulated": Tabulated, "chirped": Chirped}
+
+
+def build(fixed: dict[str, Any], **point: Any) -> LayeredMagnet:
+    """The published bilayer with parameters replaced: under a laser if any is named, with rates set by hand if not."""
+    parameters = fixed | point
+    try:
+        if any(name in parameters for name in (*LASER_KEYS, *MOMENT_KEYS)):
+            return illuminated_bilayer(**parameters)
+        return hanai2025_bilayer(
+            parameters.pop("loss_rate", 0.05), parameters.pop("interlayer_exchange", 6.0), **parameters
+        )
+    except TypeError as error:
+        raise ValueError(f"{error}. Give numbers for the magnet's parameters.") from error
+
+
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that works on a magnet."""
+    tables = ", ".join(f"[{name}]" for name in (*TABLES, "run"))
+    parser.add_argument("config", nargs="?", type=Path, help=f"a TOML file with the tables {tables}")
+    parser.add_argument("--loss-rate", type=float, metavar="MEV", help="gamma_B, the light on layer B set by hand, meV")
+    parser.add_argument("--intensity", type=float, metavar="W/CM2", help="of a laser on both layers, W/cm^2")
+    parser.add_argument("--photon-energy", type=float, metavar="MEV", help="of the laser; layer B's resonance is 1550")
+    parser.add_argument("--interlayer-exchange", type=float, metavar="MEV", help="j_AB in meV")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"any parameter, energies in meV; value as JSON. Names: {', '.join(PARAMETERS)}",
+    )
+
+
+def add_outputs(parser: argparse.ArgumentParser, picture: str, data: str) -> None:
+    """The flags of every command that draws and saves."""
+    parser.add_argument("--output", "-o", metavar="FILE", help=f"the picture, .png, .pdf or .svg (default {picture})")
+    parser.add_argument("--data", metavar="FILE", help=f"the numbers, NetCDF (default {data})")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument(
+        "--precision", choices=("double", "single"), default="double", help="floating point (default double)"
+    )
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress bar")
+    parser.set_defaults(default_output=picture, default_data=data)
+
+
+def read(options: argparse.Namespace, run_keys: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The magnet's parameters and the run's settings: the TOML file first, flags over it.
+
+    **Raises** `ValueError` for unknown names, values that do not fit, files that exist or cannot be written.
+    """
+    parameters: dict[str, Any] = {}
+    run: dict[str, Any] = {}
+    if options.config is not None:
+        parameters, run = _read_file(options.config, list(run_keys))
+    for item in options.set:
+        name, separator, text = item.partition("=")
+        if not separator:
+            raise ValueError(f"--set {item} has no value. Write it as NAME=VALUE, for example temperature=9.")
+        require_known("name in --set", [name], PARAMETERS, "the magnet")
+        try:
+            parameters[name] = json.loads(text)
+        except json.JSONDecodeError:
+            parameters[name] = text
+    for name in ("loss_rate", "interlayer_exchange", "intensity", "photon_energy"):
+        if getattr(options, name) is not None:
+            parameters[name] = getattr(options, name)
+    if isinstance(parameters.get("bath"), str):
+        require_known("bath", [parameters["bath"]], BATHS, "nrjax")
+        parameters["bath"] = BATHS[parameters["bath"]]()
+    if parameters.get("envelope") is not None:
+        parameters["envelope"] = _envelope(parameters["envelope"])
+    outputs(options, run)
+    return parameters, run
+
+
+def outputs(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Put the names of picture and data into `run`, checked before any work is done."""
+    for name in ("output", "data"):
+        if getattr(options, name) is not None:
+            run[name] = getattr(options, name)
+        run.setdefault(name, getattr(options, f"default_{name}"))
+        path = require_writable(run[name])
+        if path.exists() and not options.overwrite:
+            raise ValueError(f"{path} exists. Add --overwrite to replace it, or choose another name with --{name}.")
+    if Path(run["output"]).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"--output {run['output']}: pictures are .png, .pdf or .svg. Change the ending.")
+
+
+def _read_file(path: Path, run_keys: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        content = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}. Mend that line.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error}. Give the path of a TOML file.") from error
+    keys = TABLES | {"run": run_keys}
+    require_known("table", content, keys, path)
+    for name, table in content.items():
+        if not isinstance(table, dict):
+            raise ValueError(f"{name} = {table!r} in {path} must be a table. Write it as [{name}].")
+        require_known(f"key in [{name}]", table, keys[name], path)
+    parameters = {key: value for name in TABLES for key, value in content.get(name, {}).items()}
+    return parameters, dict(content.get("run", {}))
+
+
+def _envelope(table: Any) -> Any:
+    """An envelope from {kind = "square", start = 10, ...}."""
+    if not isinstance(table, dict) or "kind" not in table:
+        raise ValueError(
+            f'envelope = {table!r}: write it as {{kind = "square", start = 10, stop = 400, rise = 1}} (ps).'
+        )
+    arguments = dict(table)
+    kind = arguments.pop("kind")
+    require_known("kind of envelope", [kind], ENVELOPES, "nrjax")
+    if "envelope" in arguments:
+        arguments["envelope"] = _envelope(arguments["envelope"])
+    try:
+        return ENVELOPES[kind](**arguments)
+    except TypeError as error:
+        raise ValueError(f"envelope {kind}: {error}. Give the arguments of nrjax.{kind.capitalize()}.") from error
+
+
+def pulse(times: Any) -> Square:
+    """An envelope from START STOP RISE in ps."""
+    try:
+        start, stop, rise = (float(x) for x in times)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"pulse = {times!r}: write it as START STOP RISE in ps, for example 50 450 1.") from error
+    return Square(start, stop, rise)
+
+
+def require_known(what: str, names: Iterable[Any], allowed: Iterable[str], where: Any) -> None:
+    """Raise `ValueError` for a name that is not among the allowed ones, which it lists."""
+    allowed = list(allowed)
+    for name in names:
+        if name not in allowed:
+            raise ValueError(f"unknown {what}: {name!r} in {where}. Allowed: {', '.join(allowed)}.")
+
+
+def axis(name: str, values: Any) -> np.ndarray:
+    """Evenly spaced values from MIN MAX POINTS."""
+    try:
+        low, high, points = values
+        low, high, points = float(low), float(high), int(points)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"axis {name} = {values!r}: write it as MIN MAX POINTS, for example 0 0.12 401.") from error
+    if not (np.isfinite([low, high]).all() and low < high and 2 <= points <= 100_000):
+        raise ValueError(f"axis {name} = {low:g} {high:g} {points}: needs MIN < MAX and 2 to 100000 points.")
+    return np.linspace(low, high, points)
+
+
+def axes(options: argparse.Namespace, run: dict[str, Any], number: int, default: dict[str, Any]) -> dict[str, Any]:
+    """The grid's axes, as many as asked for, from --axis, the file or the default."""
+    chosen = run.get("axes", default)
+    if options.axis:
+        chosen = {name: [low, high, points] for name, low, high, points in options.axis}
+    if not isinstance(chosen, dict) or len(chosen) != number:
+        words = {1: "one", 2: "two different ones"}
+        raise ValueError(f"axes = {chosen!r}: give {words[number]}, each NAME MIN MAX POINTS.")
+    sweepable = [name for name in PARAMETERS if name not in ("bath", "envelope", "exchange", "anisotropy")]
+    require_known("axis", chosen, sweepable, "the magnet")
+    return {name: axis(name, values) for name, values in chosen.items()}

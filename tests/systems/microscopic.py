@@ -1,0 +1,42 @@
+"""Exact small systems behind the light: two and three levels, one singlet, non-interacting electrons on a lattice."""
+
+import numpy as np
+
+
+def slowest_eigenvalue(matrix: np.ndarray) -> complex:
+    """The eigenvalue of the smallest modulus: the state that weak couplings leave nearly unchanged."""
+    values = np.linalg.eigvals(matrix)
+    return complex(values[np.argmin(np.abs(values))])
+
+
+def driven_doublon(rabi: float, detuning: float, linewidth: float) -> complex:
+    """Energy of a doublon that light couples to an upper level of width Gamma, in the frame rotating with the light."""
+    return slowest_eigenvalue(np.array([[0.0, rabi / 2], [rabi / 2, -detuning - 0.5j * linewidth]]))
+
+
+def driven_virtual_doublon(hop: float, cost: float, rabi: float, detuning: float, linewidth: float) -> complex:
+    """Energy of a state that reaches the driven doublon, which costs Delta_2, only by a virtual hop."""
+    return slowest_eigenvalue(
+        np.array([[0.0, hop, 0.0], [hop, cost, rabi / 2], [0.0, rabi / 2, cost - detuning - 0.5j * linewidth]])
+    )
+
+
+def singlet(v: float, doublon_cost: float, hole_cost: float, kappa: float) -> complex:
+    """Energy of the singlet of one conduction electron (at the Fermi energy) and one local moment.
+
+    It hops with sqrt(2) v to the doublon, which loses either of its electrons at the rate kappa each, and to the hole.
+    The triplet hops nowhere.
+    """
+    a = np.sqrt(2.0) * v
+    return slowest_eigenvalue(np.array([[0.0, a, a], [a, doublon_cost - 1j * kappa, 0.0], [a, 0.0, hole_cost]]))
+
+
+def spin_polarization(hopping: np.ndarray, temperature: float, mu: float, field: np.ndarray) -> np.ndarray:
+    """<s_z(i)> of electrons with the energy -sum_i B_i s_z(i), by diagonalizing each spin."""
+
+    def density(sign: float) -> np.ndarray:
+        energies, states = np.linalg.eigh(hopping - 0.5 * sign * np.diag(field))
+        occupation = 1.0 / (1.0 + np.exp((energies - mu) / temperature))
+        return (np.abs(states) ** 2) @ occupation
+
+    return 0.5 * (density(1.0) - density(-1.0))
