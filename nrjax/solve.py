@@ -22,8 +22,10 @@ from .validation import Numbers, float_array, is_concrete, require_finite, requi
 UNROLLED_LAYERS: Final = 4
 # A step this much shorter than the whole time ends a lane that has gone wrong.
 SHORTEST_STEP: Final = 1e-9
-# Light that changes in time is looked at this many times at least.
-LOOKS_AT_LIGHT: Final = 1000
+# Light that changes in time is looked at this many times at least. Steps must land on the knots of its envelope, and
+# what remains before a knot may be short: the whole time is no round number of steps, and shorter ones are allowed.
+LOOKS_AT_LIGHT: Final = 618.0 * 5**0.5
+SHORTEST_STEP_TO_KNOT: Final = 1e-12
 
 
 @runtime_checkable
@@ -191,16 +193,17 @@ def simulate(
 def _step_control(model: Any, start: Array, stop: Array, rtol: float, atol: float) -> Any:
     """PID control that ends a lane gone wrong, and that does not step over a pulse."""
     duration = jnp.maximum(stop - start, 1e-30)
-    shortest = SHORTEST_STEP * duration
     if not (isinstance(model, LayeredMagnet) and model.light is not None and model.changes_in_time):
-        return diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, force_dtmin=False)
-    control = diffrax.PIDController(
-        rtol=rtol, atol=atol, dtmin=shortest, dtmax=duration / LOOKS_AT_LIGHT, force_dtmin=False
-    )
+        return diffrax.PIDController(rtol=rtol, atol=atol, dtmin=SHORTEST_STEP * duration, force_dtmin=False)
+    shortest = max(SHORTEST_STEP_TO_KNOT, 4.0 * float(jnp.finfo(start.dtype).eps)) * duration
+    longest = duration / LOOKS_AT_LIGHT
+    control = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, dtmax=longest, force_dtmin=False)
     envelope = model.light.laser.envelope
     if not isinstance(envelope, AbstractEnvelope):
         return control
-    return diffrax.ClipStepSizeController(control, step_ts=envelope.knots().astype(start.dtype) * units.ps)
+    # Where the steps fall is no part of the solution's derivative.
+    knots = jax.lax.stop_gradient(envelope.knots().astype(start.dtype) * units.ps)
+    return diffrax.ClipStepSizeController(control, step_ts=knots)
 
 
 def _require_light(model: LayeredMagnet, t0: ArrayLike, t1: ArrayLike) -> None:
@@ -208,9 +211,10 @@ def _require_light(model: LayeredMagnet, t0: ArrayLike, t1: ArrayLike) -> None:
     if model.light is None or not is_concrete(t0, t1, *(x for x in jax.tree.leaves(model.light) if eqx.is_array(x))):
         return
     laser = model.light.laser
-    times = jnp.linspace(jnp.asarray(t0, float), jnp.asarray(t1, float), LOOKS_AT_LIGHT)
-    intensities = jax.vmap(lambda t: laser.at(t).intensity)(times)
-    require_nonnegative("intensity under the envelope", intensities, "Mend the envelope: f(t) must be 0 or greater.")
+    times = jnp.linspace(jnp.asarray(t0, float), jnp.asarray(t1, float), int(LOOKS_AT_LIGHT))
+    envelope: Any = laser.envelope
+    factors = jax.vmap(lambda t: jnp.asarray(envelope(t), times.dtype))(times)
+    require_nonnegative("envelope", factors, "It is the intensity relative to the laser's: mend f(t).")
 
 
 def simulate_many(

@@ -1,0 +1,215 @@
+"""The whole road: laser, local moments, magnet, rotation."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nrjax import (
+    Chirped,
+    Gaussian,
+    Laser,
+    Lattice,
+    LayeredMagnet,
+    LocalMoment,
+    OpticalTransition,
+    Phase,
+    Square,
+    default_start,
+    exposure,
+    hanai2025_bilayer,
+    illuminated_bilayer,
+    instantaneous_frequency,
+    layer_exchange,
+    layer_susceptibility,
+    simulate,
+    simulate_many,
+    steady_state,
+    units,
+)
+
+M = jnp.asarray([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
+
+
+def test_light_sets_the_published_bilayer():
+    transition = OpticalTransition(1550.0, 1.0, 100.0)
+    a, b = LocalMoment(-2000.0, 4000.0, 100.0), LocalMoment(-2000.0, 4000.0, 100.0, transition)
+    laser = Laser(2.65e10, 1550.0)
+    lit = hanai2025_bilayer(0.0, 6.0).with_light((a, b), laser)
+    by_hand = hanai2025_bilayer(float(b.loss_rate(laser)), 6.0, sd_coupling=[-10.0, float(b.sd_coupling(laser))])
+    np.testing.assert_allclose(lit.vector_field(0.0, M), by_hand.vector_field(0.0, M), rtol=1e-13)
+    assert int(steady_state(lit).phase) == Phase.CHIRAL
+
+
+def test_exchanging_the_resonances_exchanges_the_layers():
+    j, damping = np.array([[10.0, 6.0], [6.0, 5.0]]), np.array([0.1, 0.002])
+    one = illuminated_bilayer(exchange=j, damping=damping, resonance=(1850.0, 1550.0))
+    other = illuminated_bilayer(exchange=j[::-1, ::-1], damping=damping[::-1], resonance=(1550.0, 1850.0))
+    a, b = steady_state(one), steady_state(other)
+    assert int(a.phase) == int(b.phase) == Phase.CHIRAL
+    np.testing.assert_allclose(a.lengths, b.lengths[::-1], rtol=1e-8)
+    np.testing.assert_allclose([a.angle, a.chase_frequency], [b.angle, b.chase_frequency], rtol=1e-8)
+    # Light on A only leaves the layers of the reference bilayer aligned: A has the larger damping.
+    assert int(steady_state(illuminated_bilayer(resonance=(1550.0, 1850.0))).phase) == Phase.ALIGNED
+
+
+def test_no_light_is_the_reciprocal_magnet():
+    dark = illuminated_bilayer(intensity=0.0)
+    np.testing.assert_allclose(
+        dark.vector_field(0.0, M), hanai2025_bilayer(0.0, 6.0).vector_field(0.0, M), rtol=1e-13
+    )
+    elsewhere = illuminated_bilayer(dipole=0.0)
+    np.testing.assert_array_equal(elsewhere.loss_rate, 0.0)
+
+
+@pytest.mark.parametrize(
+    "envelope", [Gaussian(20.0, 15.0), Square(10.0, 30.0, 2.0), Chirped(3.0, 20.0), lambda t: 1.0 / (1.0 + t**2)]
+)
+def test_magnet_follows_the_envelope(envelope):
+    driven = illuminated_bilayer(envelope=envelope)
+    for t in (0.0, 11.0, 19.0, 31.5):
+        laser = Laser(2.65e10, 1550.0, envelope).at(t)
+        frozen = illuminated_bilayer(laser.intensity, laser.photon_energy)
+        expected = frozen.vector_field(0.0, M)
+        np.testing.assert_allclose(driven.vector_field(t * units.ps, M), expected, rtol=1e-12)
+        scalars = driven.at(t * units.ps).layer_vector_fields([(m[0], m[1], m[2]) for m in M])
+        np.testing.assert_allclose(jnp.stack([jnp.stack(m) for m in scalars]), expected, rtol=1e-12)
+    np.testing.assert_allclose(driven.loss_rate, illuminated_bilayer().loss_rate)
+
+
+def test_pulses():
+    """A pulse shorter than the build-up leaves the dark state, a long one ends in the steady state of its plateau, and
+    the chase stops when the light goes off. One compilation: the envelope is made of arrays."""
+    dark = steady_state(illuminated_bilayer(intensity=0.0))
+    plateau = steady_state(illuminated_bilayer())
+    start = default_start(illuminated_bilayer())
+    run = eqx.filter_jit(simulate)
+
+    def pulsed(stop, times):
+        model = illuminated_bilayer(envelope=Square(10.0, stop, 1.0))
+        return run(model, start, times[-1], saveat=jnp.asarray(times))
+
+    short = pulsed(11.5, [0.0, 9.0, 11.0, 400.0])
+    np.testing.assert_allclose(np.linalg.norm(short.ms[3], axis=1), dark.lengths, rtol=1e-4)
+    assert float(instantaneous_frequency(short).chase[3]) < 1e-6
+
+    long = pulsed(600.0, [0.0, 9.0, 599.0, 1000.0])
+    lengths = np.linalg.norm(long.ms[2], axis=1)
+    cosine = float(long.ms[2, 0] @ long.ms[2, 1]) / lengths.prod()
+    frequency = instantaneous_frequency(long)
+    np.testing.assert_allclose(lengths, plateau.lengths, rtol=1e-4)
+    assert np.arccos(cosine) == pytest.approx(float(plateau.angle), rel=1e-4)
+    assert float(frequency.chase[2]) == pytest.approx(float(plateau.chase_frequency), rel=1e-4)
+    assert float(frequency.rotation[2]) == pytest.approx(float(plateau.rotation_frequency), rel=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(long.ms[3], axis=1), dark.lengths, rtol=1e-4)
+    assert float(frequency.chase[3]) < 1e-6
+
+
+def test_a_late_short_pulse_is_not_stepped_over():
+    """From an exact fixed point steps would grow without bound; the pulse must still act."""
+    dark = steady_state(illuminated_bilayer(intensity=0.0), default_start(illuminated_bilayer()))
+    rest = np.asarray(dark.lengths)[:, None] * np.array([[0.0, 0.0, 1.0]])
+    times = np.array([4900.0, 4911.0])
+    for envelope in (Gaussian(4900.0, 10.0), Square(4890.0, 4900.0, 0.5)):
+        solution = simulate(illuminated_bilayer(envelope=envelope), rest, 4911.0, saveat=times)
+        close = simulate(illuminated_bilayer(envelope=envelope), rest, 4911.0, t0=4850.0, saveat=times, rtol=1e-10)
+        assert abs(float(solution.ms[1, 1, 2]) - rest[1, 2]) > 0.05
+        np.testing.assert_allclose(solution.ms, close.ms, atol=1e-6)
+
+
+def test_instantaneous_frequency_of_rigid_states():
+    magnet = illuminated_bilayer()
+    state = steady_state(magnet)
+    solution = simulate(magnet, state.m, 1.0, saveat=[0.0, 0.3, 1.0])
+    frequency = instantaneous_frequency(solution)
+    np.testing.assert_allclose(frequency.chase, float(state.chase_frequency), rtol=1e-5)
+    np.testing.assert_allclose(frequency.rotation, float(state.rotation_frequency), rtol=1e-5)
+    np.testing.assert_allclose(frequency.angular_velocity[0], state.angular_velocity, rtol=1e-5, atol=1e-9)
+    # One moment precessing in a field: Omega = -gyro B across the moment; along it nothing shows.
+    single = LayeredMagnet([[0.0]], 0.0, -10.0, 0.0, 1.0, 9.0, field=[[0.0, 0.0, 0.4]])
+    turning = instantaneous_frequency(simulate(single, [[0.5, 0.0, 0.0]], 1.0))
+    np.testing.assert_allclose(turning.angular_velocity[0], [0.0, 0.0, -0.8], atol=1e-9)
+    still = instantaneous_frequency(simulate(single, [[0.0, 0.0, 0.0]], 1.0))
+    np.testing.assert_array_equal(still.rotation, 0.0)
+
+
+def test_batches_of_lasers():
+    def build(intensity):
+        return illuminated_bilayer(intensity, envelope=Square(1.0, 8.0, 0.5))
+
+    intensities = jnp.asarray([0.0, 1e10, 3e10])
+    start = default_start(build(1e10))
+    batch = simulate_many(jax.vmap(build)(intensities), start, 10.0)
+    assert batch.valid.all()
+    for lane in (0, 2):
+        alone = simulate(build(intensities[lane]), start, 10.0)
+        np.testing.assert_allclose(batch.ms[lane], alone.ms, atol=1e-9)
+
+
+CHI = layer_susceptibility(Lattice.layered(16, 8, 10.0, 10.0), 9.0, filling=0.1)
+NAMES = ("intensity", "photon_energy", "dipole", "linewidth", "repulsion", "level", "hybridization")
+VALUES = (1.8e11, 1560.0, 1.0, 300.0, 4000.0, -2000.0, 200.0)
+
+
+def band_magnet(intensity, photon_energy, dipole, linewidth, repulsion, level, hybridization):
+    """All of A's light-torque, and part of the exchange, is carried by a conduction band."""
+    a = LocalMoment(-2000.0, 4000.0, 400.0)
+    b = LocalMoment(level, repulsion, hybridization, OpticalTransition(1550.0, dipole, linewidth))
+    laser = Laser(intensity, photon_energy)
+    mediated = layer_exchange(jnp.stack([a.sd_coupling(laser), b.sd_coupling(laser)]), CHI, (0,))
+    exchange = mediated + jnp.asarray([[0.0, 6.0], [6.0, 0.0]])
+    magnet = LayeredMagnet(exchange, [0.1, 0.0005], -10.0, 0.0, 0.1, 9.0, mediated_exchange=mediated)
+    return magnet.with_light((a, b), laser)
+
+
+def test_derivatives_through_the_whole_chain():
+    values = jnp.asarray(VALUES)
+
+    def chase(relative):
+        return steady_state(band_magnet(*(values * relative)), throw=False).chase_frequency
+
+    one = jnp.ones(len(values))
+    state = steady_state(band_magnet(*values))
+    assert int(state.phase) == Phase.CHIRAL and float(state.chase_frequency) > 5.0
+    gradient = np.asarray(jax.grad(chase)(one))
+    h = 1e-4
+    steps = jnp.eye(len(values))[:, None, :] * jnp.asarray([-2.0, -1.0, 1.0, 2.0])[None, :, None] * h
+    shifted = jax.jit(jax.vmap(chase))((one[None, None, :] + steps).reshape(-1, len(values)))
+    differences = np.asarray(shifted).reshape(-1, 4) @ np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * h)
+    assert (np.abs(gradient) > 1e-3).all()
+    np.testing.assert_allclose(gradient, differences, rtol=1e-5, err_msg=", ".join(NAMES))
+
+
+def test_derivative_through_a_pulse():
+    def final(width):
+        model = illuminated_bilayer(envelope=Gaussian(10.0, width))
+        return simulate(model, M, 15.0, rtol=1e-11, max_steps=4096).ms[-1, 1, 2]
+
+    h = 1e-3
+    value = jax.jit(final)
+    difference = (8 * (value(6.0 + h) - value(6.0 - h)) - (value(6.0 + 2 * h) - value(6.0 - 2 * h))) / (12 * h)
+    assert float(jax.grad(final)(6.0)) == pytest.approx(float(difference), rel=1e-6)
+
+
+def test_exposure():
+    magnet = illuminated_bilayer()
+    state = steady_state(magnet)
+    figures = exposure(magnet, state.m)
+    m, j = np.asarray(state.m), np.asarray(magnet.exchange)
+    rate = np.asarray(magnet.loss_rate) * (1.0 - 2.0 * np.einsum("ai,ai->a", m, j @ m) / np.asarray(magnet.sd_coupling))
+    # meV times meV/hbar in W: e meV^2 / hbar, with hbar = 0.6582 meV ps.
+    watt = 1.602176634e-22 / (units.HBAR_MEV_PS * 1e-12)
+    np.testing.assert_allclose(figures.absorbed_power, 1550.0 * rate * watt * 1e9, rtol=1e-9)
+    np.testing.assert_allclose(figures.detuning, [-300.0, 0.0])
+    text = str(figures)
+    assert "MV/cm" in text and "nW" in text and "warning: pump rate / linewidth" in text
+    with pytest.raises(ValueError, match="no laser"):
+        exposure(hanai2025_bilayer(), state.m)
+
+
+def test_bad_pulses_and_names():
+    with pytest.raises(ValueError, match="envelope = -1"):
+        simulate(illuminated_bilayer(1.0, envelope=lambda t: -jnp.ones_like(t)), M, 1.0)
+    with pytest.raises(TypeError, match="loss_rate follows from the laser"):
+        illuminated_bilayer(loss_rate=0.05)
