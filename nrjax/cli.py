@@ -265,6 +265,8 @@ def _exchange(options: argparse.Namespace) -> int:
 
     run: dict[str, Any] = {}
     configuration.outputs(options, run)
+    if options.layers < 8:
+        raise ValueError(f"layers = {options.layers} is out of range: take 8 or more, four for each step of thickness.")
     across = options.hopping if options.hopping_across is None else options.hopping_across
     lattice = Lattice.layered(options.sites, options.layers, options.hopping, across)
     chi = layer_susceptibility(lattice, options.temperature, filling=options.filling)
@@ -278,16 +280,11 @@ def _exchange(options: argparse.Namespace) -> int:
             "title": "nrjax exchange",
             "dtype": str(exchange.dtype),
             "nrjax_version": version("nrjax"),
-            **{
-                f"{name}{unit}": getattr(options, name)
-                for name, unit in {
-                    "hopping": "_meV",
-                    "filling": "",
-                    "temperature": "_meV",
-                    "sd_coupling": "_meV",
-                }.items()
-            },
-            "hopping_across_meV": across,
+            "filling": options.filling,
+            "hopping_mev": options.hopping,
+            "hopping_across_mev": across,
+            "temperature_mev": options.temperature,
+            "sd_coupling_mev": options.sd_coupling,
         },
     )
     print(f"exchange across 0 to {len(thickness) - 1} spacer layers: {exchange.min():.4g} to {exchange.max():.4g} meV")

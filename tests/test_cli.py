@@ -51,13 +51,57 @@ def test_simulate_from_a_file(tmp_path, capsys):
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
 
 
+def test_which_light_and_how_strong(tmp_path, capsys):
+    axes = ["--axis", "photon_energy", "1400", "1700", "13", "--axis", "intensity", "0", "5e10", "11"]
+    assert main(["phase-diagram", *axes]) == 0
+    printed = capsys.readouterr().out
+    assert "MV/cm" in printed and "nW" in printed and "warning: pump rate / linewidth" in printed
+    with xr.open_dataset("phase_diagram.nc", engine="h5netcdf") as dataset:
+        assert dataset["intensity"].attrs["units"] == "W/cm^2"
+        assert int(dataset["phase"].sel(photon_energy=1550, intensity=2.5e10)) == Phase.CHIRAL
+        assert int(dataset["phase"].sel(photon_energy=1400, intensity=2.5e10)) == Phase.ALIGNED
+
+
+def test_curve(tmp_path, capsys):
+    assert main(["curve", "--axis", "intensity", "0", "6e10", "31", "--set", "linewidth=120"]) == 0
+    assert "highest chase frequency" in capsys.readouterr().out
+    assert min(png_size(tmp_path / "curve.png")) > 500
+    with xr.open_dataset("curve.nc", engine="h5netcdf") as dataset:
+        chiral = dataset["phase"] == Phase.CHIRAL
+        chase = dataset["chase_frequency"].values
+        assert 5 < int(chiral.sum()) < 30 and (np.diff(chase[chiral.values]) > 0).all()
+
+
+def test_pulse_from_a_file(tmp_path, capsys):
+    (tmp_path / "pulse.toml").write_text(
+        "[laser]\nintensity = 2.65e10\nphoton_energy = 1550\n"
+        'envelope = { kind = "chirped", rate = 1.0, envelope = { kind = "gaussian", centre = 8, width = 4 } }\n'
+        "[moments]\nresonance = [1850, 1550]\n[run]\ntime = 20\nsamples = 100\n"
+    )
+    assert main(["simulate", "pulse.toml"]) == 0
+    assert "under full light: CHIRAL" in capsys.readouterr().out
+    with xr.open_dataset("simulation.nc", engine="h5netcdf") as dataset:
+        assert dataset["chase_frequency"].shape == (100,) and dataset["rotation_frequency"].attrs["units"] == "GHz"
+    assert min(png_size(tmp_path / "simulation.png")) > 500
+    assert main(["simulate", "--intensity", "1e10", "--pulse", "2", "8", "1", "--time", "9", "-o", "b.svg"]) == 2
+    assert "simulation.nc exists" in capsys.readouterr().err
+
+
+def test_exchange(tmp_path, capsys):
+    assert main(["exchange", "--sites", "24", "--layers", "32", "--temperature", "60"]) == 0
+    assert "changes sign" in capsys.readouterr().out
+    assert min(png_size(tmp_path / "exchange.png")) > 400
+    with xr.open_dataset("exchange.nc", engine="h5netcdf") as dataset:
+        assert dataset["interlayer_exchange"].shape == (8,) and dataset.attrs["hopping_across_mev"] == 1000.0
+
+
 def test_info(capsys):
     assert main(["info"]) == 0
     printed = capsys.readouterr().out
     assert "jax" in printed and "cpu" in printed and "241.799" in printed
 
 
-@pytest.mark.parametrize("command", [[], ["phase-diagram"], ["simulate"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["phase-diagram"], ["curve"], ["simulate"], ["exchange"], ["info"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
@@ -67,7 +111,10 @@ def test_help(command, capsys):
 BAD_FILES = {
     "malformed.toml": "[magnet\nloss_rate = 1",
     "unknown.toml": "[magnet]\ncolour = 3",
-    "table.toml": "[laser]\nintensity = 3",
+    "table.toml": "[lamp]\nintensity = 3",
+    "envelope.toml": "[laser]\nenvelope = 3",
+    "kind.toml": '[laser]\nenvelope = {kind = "round"}',
+    "square.toml": '[laser]\nenvelope = {kind = "square", start = 1, stop = 5, width = 3}',
     "nottable.toml": "magnet = 3",
     "run.toml": "[run]\nspeed = 3",
     "axes.toml": "[run]\naxes = 3",
@@ -79,7 +126,18 @@ BAD_FILES = {
     [
         (["simulate", "malformed.toml"], ["malformed.toml", "not valid TOML"]),
         (["simulate", "unknown.toml"], ["colour", "Allowed", "temperature"]),
-        (["simulate", "table.toml"], ["laser", "Allowed"]),
+        (["simulate", "table.toml"], ["lamp", "Allowed"]),
+        (["simulate", "envelope.toml"], ["envelope", "kind"]),
+        (["simulate", "kind.toml"], ["round", "gaussian"]),
+        (["simulate", "square.toml"], ["square", "width"]),
+        (["simulate", "--intensity", "-1"], ["intensity", "-1"]),
+        (["simulate", "--intensity", "1e10", "--loss-rate", "0.05"], ["loss_rate", "follows from the laser"]),
+        (["simulate", "--set", "linewidth=0"], ["linewidth", "greater than 0"]),
+        (["simulate", "--set", "level=100"], ["level", "no moment"]),
+        (["simulate", "--pulse", "10", "5", "1"], ["stop - start - rise"]),
+        (["exchange", "--filling", "3"], ["filling", "3"]),
+        (["exchange", "--layers", "2"], ["layers", "2"]),
+        (["curve", *SMALL], ["axes", "give one"]),
         (["simulate", "nottable.toml"], ["[magnet]"]),
         (["simulate", "run.toml"], ["speed", "Allowed"]),
         (["simulate", "missing.toml"], ["missing.toml"]),

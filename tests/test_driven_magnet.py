@@ -56,9 +56,7 @@ def test_exchanging_the_resonances_exchanges_the_layers():
 
 def test_no_light_is_the_reciprocal_magnet():
     dark = illuminated_bilayer(intensity=0.0)
-    np.testing.assert_allclose(
-        dark.vector_field(0.0, M), hanai2025_bilayer(0.0, 6.0).vector_field(0.0, M), rtol=1e-13
-    )
+    np.testing.assert_allclose(dark.vector_field(0.0, M), hanai2025_bilayer(0.0, 6.0).vector_field(0.0, M), rtol=1e-13)
     elsewhere = illuminated_bilayer(dipole=0.0)
     np.testing.assert_array_equal(elsewhere.loss_rate, 0.0)
 

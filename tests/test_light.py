@@ -73,8 +73,8 @@ def test_section_on_consistent_parameters():
 
 
 def test_virtual_doublons_ask_for_a_broad_upper_level():
-    """With the upper level kept, a virtual doublon is lost at gamma/2 for each channel only if Gamma exceeds Delta_2, or
-    if the light is resonant with the virtual state: then the resonance energy is Delta_2 higher."""
+    """With the upper level kept, a virtual doublon is lost as the closed form says only if Gamma exceeds Delta_2, or if
+    the light is resonant with the virtual state: then the photon energy on resonance is Delta_2 higher."""
     v, cost, rabi = 10.0, 2000.0, 30.0
 
     def lost(linewidth, detuning):
@@ -116,7 +116,9 @@ def test_envelopes():
     np.testing.assert_allclose([gaussian(x) for x in (30.0, 40.0, 50.0)], [0.5, 1.0, 0.5], rtol=1e-12)
     np.testing.assert_array_equal(Constant()(t), 1.0)
     square = Square(10.0, 90.0, 4.0)
-    np.testing.assert_allclose(square(np.array([9.9, 12.0, 14.0, 90.0, 92.0, 94.1])), [0, 0.5, 1, 1, 0.5, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        square(np.array([9.9, 12.0, 14.0, 90.0, 92.0, 94.1])), [0, 0.5, 1, 1, 0.5, 0], atol=1e-12
+    )
     table = Tabulated([0.0, 10.0, 30.0], [0.0, 1.0, 0.5])
     np.testing.assert_allclose(table(np.array([-5.0, 5.0, 20.0, 99.0])), [0.0, 0.5, 0.75, 0.5])
     chirped = Laser(1e10, 1550.0, Chirped(2.0, 40.0, gaussian))
