@@ -63,7 +63,7 @@ def plain(gammas, exchanges):
 
 
 def labels_of(ts, ms):
-    solution = nrjax.Solution(ts, ms, jnp.zeros_like(ms), diffrax.RESULTS.successful, {}, jnp.asarray(True))
+    solution = nrjax.Solution(ts, ms, diffrax.RESULTS.successful, {}, jnp.asarray(True))
     return nrjax.classify_trajectory(solution).phase
 
 

@@ -178,7 +178,7 @@ def axes(options: argparse.Namespace, run: dict[str, Any], number: int, default:
     """The grid's axes, as many as asked for, from --axis, the file or the default."""
     chosen = run.get("axes", default)
     if options.axis:
-        chosen = {name: [low, high, points] for name, low, high, points in options.axis}
+        chosen = {name.replace("-", "_"): [low, high, points] for name, low, high, points in options.axis}
     if not isinstance(chosen, dict) or len(chosen) != number:
         words = {1: "one", 2: "two different ones"}
         raise ValueError(f"axes = {chosen!r}: give {words[number]}, each NAME MIN MAX POINTS.")

@@ -43,7 +43,11 @@ def instantaneous_frequency(solution: Solution) -> InstantaneousFrequency:
     **Arguments** `solution`: from `simulate`, saved at the times of interest.
 
     **Returns** an `InstantaneousFrequency`.
+
+    **Raises** `ValueError` if the solution carries no velocities.
     """
+    if solution.velocities is None:
+        raise ValueError("the solution has no velocities. Take it from simulate(), or fill in `velocities` (1/ps).")
     chase, omega = jax.vmap(_at_one_time)(solution.ms, solution.velocities)
     rotation = safe_sqrt(jnp.sum(omega**2, axis=-1))
     return InstantaneousFrequency(solution.ts, jnp.abs(chase) / units.GHz, rotation / units.GHz, omega)

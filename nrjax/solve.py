@@ -40,18 +40,18 @@ class Solution(eqx.Module):
 
     - `ts`: times in ps, shape (times,).
     - `ms`: moments in units of the saturated moment, shape (times, L, 3).
-    - `velocities`: dm/dt in 1/ps, shape (times, L, 3), from the equation of motion.
     - `result`: Diffrax's result code; its text says what to do.
     - `stats`: step counts.
     - `valid`: finite and successful.
+    - `velocities`: dm/dt in 1/ps, shape (times, L, 3), from the equation of motion; None for moments from elsewhere.
     """
 
     ts: Float[Array, " times"]
     ms: Float[Array, "times L 3"]
-    velocities: Float[Array, "times L 3"]
     result: diffrax.RESULTS
     stats: dict[str, Any]
     valid: Bool[Array, ""]
+    velocities: Float[Array, "times L 3"] | None = None
 
     def __str__(self) -> str:
         if self.ts.ndim > 1 or not is_concrete(self.ts):
@@ -187,7 +187,7 @@ def simulate(
     finite = jnp.isfinite(ms) | ~jnp.isfinite(solution.ts)[:, None, None]
     valid = diffrax.is_okay(solution.result) & jnp.all(finite)
     velocities = jax.vmap(_array_field, (0, 0, None))(solution.ts, ms, model) * units.ps
-    return Solution(solution.ts / units.ps, ms, velocities, solution.result, solution.stats, valid)
+    return Solution(solution.ts / units.ps, ms, solution.result, solution.stats, valid, velocities)
 
 
 def _step_control(model: Any, start: Array, stop: Array, rtol: float, atol: float) -> Any:
