@@ -90,7 +90,7 @@ def susceptibility(
         def product(occupied: Array, empty: Array) -> Array:
             return jnp.real(jnp.fft.ifftn(occupied, axes=axes) * jnp.conj(jnp.fft.ifftn(empty, axes=axes)))
     else:
-        energies, states = jnp.linalg.eigh(_hermitian(conduction))
+        energies, states = jnp.linalg.eigh(hermitian(conduction))
 
         def product(occupied: Array, empty: Array) -> Array:
             adjoint = jnp.conj(states.T)
@@ -171,7 +171,11 @@ def layer_exchange(
     return g[:, None] * g[None, :] * susceptibility[distance]
 
 
-def _hermitian(matrix: ArrayLike) -> Array:
+def hermitian(matrix: ArrayLike) -> Array:
+    """A Hermitian hopping matrix as an array of numbers with a decimal point.
+
+    **Raises** `ValueError` for another shape, NaN, or entries that are not each other's complex conjugate.
+    """
     array = jnp.asarray(matrix)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] == 0:
         raise ValueError(f"hopping has shape {array.shape}: it must be a square matrix, or a Lattice.")

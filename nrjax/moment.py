@@ -152,7 +152,12 @@ class LocalMoment(eqx.Module):
         kappa = self.pump_rate(laser)
         return kappa * self.hybridization**2 / (self.doublon_cost**2 + kappa**2)
 
-    def validity(self, laser: Laser | None) -> Validity:
+    def potential_scattering(self, laser: Laser | None = None) -> Float[Array, "..."]:
+        """K = (|v|^2/2) [1/Delta_0 - Delta_2/(Delta_2^2 + kappa^2)] in meV: the part of the projection without spin."""
+        damped = self.doublon_cost / (self.doublon_cost**2 + self.pump_rate(laser) ** 2)
+        return 0.5 * self.hybridization**2 * (1.0 / self.hole_cost - damped)
+
+    def validity(self, laser: Laser | None = None) -> Validity:
         """The small parameters in which doublons, holes and the upper level were eliminated."""
         kappa = self.pump_rate(laser)
         hop = jnp.abs(self.hybridization)

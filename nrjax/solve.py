@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from . import units
 from .envelopes import AbstractEnvelope
+from .light import Laser
 from .magnets import LayeredMagnet
 from .tiling import run_tiles
 from .unrolled import UnrolledTsit5
@@ -140,8 +141,9 @@ def simulate(
         require_finite(name, value)
     if is_concrete(t0, t1):
         require_nonnegative("t1 - t0", np.asarray(t1) - np.asarray(t0), "Times run forward; give t1 after t0 (ps).")
-    if isinstance(model, LayeredMagnet) and model.changes_in_time:
-        _require_light(model, t0, t1)
+    laser = model.light.laser if isinstance(model, LayeredMagnet) and model.light is not None else None
+    if laser is not None:
+        require_envelope(laser, t0, t1)
     dtype = jnp.result_type(state, *(x for x in jax.tree.leaves(model) if eqx.is_inexact_array(x)))
     state = state.astype(dtype)
     start = jnp.asarray(t0, dtype) * units.ps
@@ -151,7 +153,7 @@ def simulate(
         rtol = default_tolerance(dtype) if rtol is None else rtol
         atol = rtol if atol is None else atol
         require_reachable("rtol", rtol, dtype)
-        control: Any = _step_control(model, start, stop, rtol, atol)
+        control: Any = step_control(laser, start, stop, rtol, atol)
     elif rtol is not None or atol is not None:
         raise ValueError("rtol and atol belong to the default step-size control. Set them in your stepsize_controller.")
     else:
@@ -190,27 +192,25 @@ def simulate(
     return Solution(solution.ts / units.ps, ms, solution.result, solution.stats, valid, velocities)
 
 
-def _step_control(model: Any, start: Array, stop: Array, rtol: float, atol: float) -> Any:
-    """PID control that ends a lane gone wrong, and that does not step over a pulse."""
+def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float, atol: float) -> Any:
+    """PID control that ends a lane gone wrong, and that steps over no pulse of a laser. Times in hbar/meV."""
     duration = jnp.maximum(stop - start, 1e-30)
-    if not (isinstance(model, LayeredMagnet) and model.light is not None and model.changes_in_time):
+    if laser is None or laser.is_constant:
         return diffrax.PIDController(rtol=rtol, atol=atol, dtmin=SHORTEST_STEP * duration, force_dtmin=False)
     shortest = max(SHORTEST_STEP_TO_KNOT, 4.0 * float(jnp.finfo(start.dtype).eps)) * duration
     longest = duration / LOOKS_AT_LIGHT
     control = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, dtmax=longest, force_dtmin=False)
-    envelope = model.light.laser.envelope
-    if not isinstance(envelope, AbstractEnvelope):
+    if not isinstance(laser.envelope, AbstractEnvelope):
         return control
     # Where the steps fall is no part of the solution's derivative.
-    knots = jax.lax.stop_gradient(envelope.knots().astype(start.dtype) * units.ps)
+    knots = jax.lax.stop_gradient(laser.envelope.knots().astype(start.dtype) * units.ps)
     return diffrax.ClipStepSizeController(control, step_ts=knots)
 
 
-def _require_light(model: LayeredMagnet, t0: ArrayLike, t1: ArrayLike) -> None:
+def require_envelope(laser: Laser, t0: ArrayLike, t1: ArrayLike) -> None:
     """Raise `ValueError` if the envelope is not a number, or negative, where a few looks fall (known numbers only)."""
-    if model.light is None or not is_concrete(t0, t1, *(x for x in jax.tree.leaves(model.light) if eqx.is_array(x))):
+    if laser.envelope is None or not is_concrete(t0, t1, *(x for x in jax.tree.leaves(laser) if eqx.is_array(x))):
         return
-    laser = model.light.laser
     times = jnp.linspace(jnp.asarray(t0, float), jnp.asarray(t1, float), int(LOOKS_AT_LIGHT))
     envelope: Any = laser.envelope
     factors = jax.vmap(lambda t: jnp.asarray(envelope(t), times.dtype))(times)

@@ -1,0 +1,224 @@
+"""What is read off a state: operators by name, and their means on the real vector of a density matrix."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .fermions import Sparse, density, double_occupation, fermion_spin, identity, total
+from .generator import Reached
+from .models import AbstractLindbladModel
+
+# A mean is sum_terms theta[parameter] <operator>; without a parameter just <operator>.
+Term = tuple[Sparse, int | None]
+
+
+class Named(NamedTuple):
+    """An observable: its unit, the shape of its value, and for each component (row-major) its terms."""
+
+    unit: str
+    shape: tuple[int, ...]
+    components: list[list[Term]]
+
+
+def _plain(unit: str, operators: list[Sparse], shape: tuple[int, ...]) -> Named:
+    return Named(unit, shape, [[(operator, None)] for operator in operators])
+
+
+def _impurity_spin(model: AbstractLindbladModel) -> Named:
+    operators = [model.impurity_spin(a, axis) for a in range(model.impurities) for axis in range(3)]
+    return _plain("hbar", operators, (model.impurities, 3))
+
+
+def _site_spin(model: AbstractLindbladModel) -> Named:
+    operators = [fermion_spin(model.space, mode, axis) for mode in model.site_modes for axis in range(3)]
+    return _plain("hbar", operators, (len(model.site_modes), 3))
+
+
+def _site_density(model: AbstractLindbladModel) -> Named:
+    return _plain("1", [density(model.space, mode) for mode in model.site_modes], (len(model.site_modes),))
+
+
+def _impurity_density(model: AbstractLindbladModel) -> Named:
+    modes = model.impurity_modes
+    operators = (
+        [identity(model.space)] * model.impurities if modes is None else [density(model.space, m) for m in modes]
+    )
+    return _plain("1", operators, (model.impurities,))
+
+
+def _doublon(model: AbstractLindbladModel) -> Named:
+    modes = model.impurity_modes
+    if modes is None:
+        raise ValueError("doublon: spins have no doublons. Ask it of an AndersonModel.")
+    return _plain("1", [double_occupation(model.space, mode) for mode in modes], (len(modes),))
+
+
+def _singlet(model: AbstractLindbladModel) -> Named:
+    """<(n_d - 2 D)(n_c - 2 D_c)/4 - S.s>: the weight of one-electron singlets of impurity and site."""
+    operators = []
+    for a, site in enumerate(model.sites):
+        mode = model.site_modes[site]
+        single = total([density(model.space, mode), -2.0 * double_occupation(model.space, mode)])
+        if model.impurity_modes is not None:
+            d = model.impurity_modes[a]
+            single = total([single @ total([density(model.space, d), -2.0 * double_occupation(model.space, d)])])
+        spins = [-1.0 * model.impurity_spin(a, axis) @ fermion_spin(model.space, mode, axis) for axis in range(3)]
+        operators.append(total([0.25 * single, *spins]))
+    return _plain("1", operators, (model.impurities,))
+
+
+def _particles(model: AbstractLindbladModel) -> Named:
+    modes = (*(model.impurity_modes or ()), *model.site_modes)
+    return _plain("1", [total(density(model.space, mode) for mode in modes)], ())
+
+
+def _trace(model: AbstractLindbladModel) -> Named:
+    return _plain("1", [identity(model.space)], ())
+
+
+def _rate_of_change(model: AbstractLindbladModel, operator: Sparse, parameters: Sequence[int]) -> list[Term]:
+    terms = [(model.generator.adjoint(p, operator), p) for p in parameters]
+    return [(changed, p) for changed, p in terms if changed.nnz]
+
+
+def _light_current(model: AbstractLindbladModel) -> Named:
+    """Electrons lost to the light of each impurity in a unit of time."""
+    everything = total(density(model.space, mode) for mode in range(0, model.space.modes, 2))
+    losses = [_rate_of_change(model, total([-1.0 * everything]), group) for group in model.light_parameters]
+    return Named("meV", (model.impurities,), losses)
+
+
+def _torque(model: AbstractLindbladModel, parameters: Sequence[int]) -> Named:
+    components = [
+        _rate_of_change(model, model.impurity_spin(a, axis), parameters)
+        for a in range(model.impurities)
+        for axis in range(3)
+    ]
+    return Named("meV", (model.impurities, 3), components)
+
+
+def _coherent_torque(model: AbstractLindbladModel) -> Named:
+    return _torque(model, range(len(model.generator.hamiltonian)))
+
+
+def _light_torque(model: AbstractLindbladModel) -> Named:
+    return _torque(model, [p for group in model.light_parameters for p in group])
+
+
+NAMED: Final[dict[str, Callable[[AbstractLindbladModel], Named]]] = {
+    "impurity_spin": _impurity_spin,
+    "site_spin": _site_spin,
+    "impurity_density": _impurity_density,
+    "site_density": _site_density,
+    "doublon": _doublon,
+    "singlet": _singlet,
+    "light_current": _light_current,
+    "coherent_torque": _coherent_torque,
+    "light_torque": _light_torque,
+    "particles": _particles,
+    "trace": _trace,
+}
+DEFAULT: Final = ("impurity_spin", "site_spin", "site_density", "light_current", "trace", "purity")
+
+
+class Readout(NamedTuple):
+    """Means of operators on the real vector: mean[o] = sum of weight x[index] over the entries of o.
+
+    - `names`: of the observables, with `shapes`. `purity`: whether Tr rho^2 is among them.
+    - `entry_operator`, `entry_index`, `entry_weight`: the entries.
+    - `term_component`, `term_operator`, `term_parameter`: a component is the sum of theta[parameter] mean[operator];
+      parameter -1 stands for 1.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    operators: int
+    entry_operator: np.ndarray
+    entry_index: np.ndarray
+    entry_weight: np.ndarray
+    term_component: np.ndarray
+    term_operator: np.ndarray
+    term_parameter: np.ndarray
+
+    def means(self, x: Float[Array, "size *batch"]) -> Float[Array, "operators *batch"]:
+        """Means of the operators."""
+        weights = jnp.asarray(self.entry_weight, x.dtype).reshape((-1,) + (1,) * (x.ndim - 1))
+        return jax.ops.segment_sum(weights * x[self.entry_index], self.entry_operator, self.operators)
+
+    def components(self, means: Float[Array, " operators"], theta: Float[Array, " parameters"]) -> dict[str, Array]:
+        """The observables by name, from the means and the parameters of the same time."""
+        known = jnp.concatenate([theta, jnp.ones((1,), theta.dtype)])
+        total_size = sum(int(np.prod(shape, dtype=int)) for shape in self.shapes)
+        terms = known[self.term_parameter] * means[self.term_operator]
+        flat = jax.ops.segment_sum(terms, self.term_component, total_size)
+        values, offset = {}, 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            size = int(np.prod(shape, dtype=int))
+            values[name] = flat[offset : offset + size].reshape(shape)
+            offset += size
+        return values
+
+
+def readout(model: AbstractLindbladModel, reached: Reached, wanted: Mapping[str, Any]) -> Readout:
+    """The observables of a model on what its Lindbladian reaches; `wanted` maps names to None or to a matrix."""
+    where: dict[tuple[int, int], int] = {}
+    dimension = model.space.dimension
+    codes = reached.state_row.astype(np.int64) * dimension + reached.state_column
+    real = ~reached.state_imaginary
+    lookup = [_Lookup(codes, chosen) for chosen in (real, ~real)]
+    del where
+    names, shapes, entries, terms, operators, component = [], [], [], [], 0, 0
+    for name, matrix in wanted.items():
+        named = NAMED[name](model) if matrix is None else _plain("", [matrix], ())
+        names.append(name)
+        shapes.append(named.shape)
+        for row in named.components:
+            for operator, parameter in row:
+                index, weight = _entries(lookup, dimension, operator)
+                entries.append((np.full(len(index), operators), index, weight))
+                terms.append((component, operators, -1 if parameter is None else parameter))
+                operators += 1
+            component += 1
+    packed = (
+        [np.concatenate(x) if x else np.zeros(0) for x in zip(*entries, strict=True)] if entries else [np.zeros(0)] * 3
+    )
+    columns = np.asarray(terms, int).reshape(-1, 3).T
+    return Readout(
+        tuple(names), tuple(shapes), operators, packed[0].astype(int), packed[1].astype(int), packed[2], *columns
+    )
+
+
+class _Lookup:
+    """Where entries of rho stand in the real vector."""
+
+    def __init__(self, codes: np.ndarray, chosen: np.ndarray):
+        places = np.flatnonzero(chosen)
+        order = np.argsort(codes[places])
+        self.codes, self.places = codes[places][order], places[order]
+
+    def find(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(found, place) for each code."""
+        if len(self.codes) == 0:
+            return np.zeros(len(codes), bool), np.zeros(len(codes), int)
+        at = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        return self.codes[at] == codes, self.places[at]
+
+
+def _entries(lookup: list[_Lookup], dimension: int, operator: Sparse) -> tuple[np.ndarray, np.ndarray]:
+    """Tr(O rho) = sum O_ji rho_ij as entries (index, weight) of the real vector, for a Hermitian O."""
+    coo = operator.tocoo()
+    i, j, value = coo.col.astype(np.int64), coo.row.astype(np.int64), coo.data
+    codes = i * dimension + j
+    found, place = lookup[0].find(codes)
+    # A stored entry off the diagonal stands for itself and its complex conjugate.
+    twice = np.where(i == j, 1.0, 2.0)
+    index, weight = [place[found]], [(twice * value.real)[found]]
+    if np.iscomplexobj(value):
+        found, place = lookup[1].find(codes)
+        index.append(place[found])
+        weight.append((-2.0 * value.imag)[found])
+    return np.concatenate(index), np.concatenate(weight)

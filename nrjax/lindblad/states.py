@@ -1,0 +1,86 @@
+"""Preparing states: spin directions of the impurities, and the conduction electrons in equilibrium."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Complex
+
+from ..validation import Numbers, float_array, require, require_finite, require_positive
+from .fermions import PAULI, Space, density, fermion_spin
+from .models import AbstractLindbladModel, _band, _hopping_parameters
+
+
+def conduction_state(
+    model: AbstractLindbladModel,
+    temperature: ArrayLike,
+    *,
+    electrons: int | None = None,
+    fermi_energy: ArrayLike = 0.0,
+    field: Numbers = (0.0, 0.0, 0.0),
+) -> Complex[Array, "c c"]:
+    """exp(-(H_c - mu N - 2 B.s)/T)/Z of the conduction electrons alone.
+
+    **Arguments** `temperature`: T in meV. `electrons`: their number, if it is fixed. `fermi_energy`: mu in meV.
+    `field`: B in meV, which polarizes the electrons (energy of a unit moment 2s); shape (3,).
+
+    **Returns** the density matrix of the conduction sites, shape (c, c).
+
+    **Raises** `ValueError` for a temperature that is not positive or a number of electrons that does not fit.
+    """
+    sites = model.hopping.shape[0]
+    space = Space(0, 2 * sites)
+    if electrons is not None and not 0 <= electrons <= space.modes:
+        raise ValueError(f"electrons = {electrons} is out of range: {sites} sites hold 0 to {space.modes}.")
+    t = float_array("temperature", temperature, ())
+    require_positive("temperature", t, "It is k_B T in meV; a small one gives the ground state.")
+    b = float_array("field", field, (3,))
+    require_finite("field", b)
+    modes = tuple(2 * i for i in range(sites))
+    weights = [*_hopping_parameters(model.hopping), *(-2.0 * b), -float_array("fermi_energy", fermi_energy, ())]
+    operators: list[Any] = _band(space, modes, jnp.iscomplexobj(model.hopping))
+    operators += [sum(fermion_spin(space, mode, axis) for mode in modes) for axis in range(3)]
+    operators.append(sum(density(space, mode) for mode in modes))
+    h = sum(w.astype(complex) * jnp.asarray(o.toarray(), complex) for w, o in zip(weights, operators, strict=True))
+    if electrons is not None:
+        # States of another number are put so high that they have no weight.
+        wrong = jnp.asarray(space.particles != electrons)
+        h = jnp.where(wrong[:, None] | wrong[None, :], 0.0, h)
+        levels, states = jnp.linalg.eigh(h)
+        number = jnp.sum(jnp.abs(states) ** 2 * jnp.asarray(~np.asarray(wrong))[:, None], axis=0)
+        levels = jnp.where(number > 0.5, levels, jnp.inf)
+    else:
+        levels, states = jnp.linalg.eigh(h)
+    probabilities = jax.nn.softmax(-levels / t)
+    rho = (states * probabilities[None, :].astype(states.dtype)) @ jnp.conj(states.T)
+    # Degenerate levels of different numbers of electrons may come mixed, by rounding.
+    return jnp.where(jnp.asarray(space.particles[:, None] == space.particles[None, :]), rho, 0.0)
+
+
+def product_state(
+    model: AbstractLindbladModel, spins: Numbers, conduction: Complex[Array, "c c"]
+) -> Complex[Array, "n n"]:
+    """Impurities with given spins, each with one electron, times a state of the conduction electrons.
+
+    **Arguments** `spins`: directions 2 <S_a>, shape (impurities, 3), of length 0 to 1. `conduction`: from
+    `conduction_state`.
+
+    **Returns** the density matrix of the model, shape (n, n).
+
+    **Raises** `ValueError` for spins longer than 1 or of another shape.
+    """
+    directions = float_array("spins", spins, (model.impurities, 3))
+    lengths = jnp.sqrt(jnp.sum(directions**2, axis=1))
+    require("length of a spin", lengths, lambda x: x <= 1.0 + 1e-9, "at most 1 (2 <S> of a pure state)")
+    modes = model.impurity_modes
+    width = 1 if modes is None else (model.space.modes - 2 * model.hopping.shape[0]) // model.impurities
+    rho = jnp.ones((1, 1), complex)
+    for direction in directions:
+        single = 0.5 * (jnp.eye(2, dtype=complex) + jnp.tensordot(direction.astype(complex), jnp.asarray(PAULI), 1))
+        if modes is not None:
+            # Up and down occupied: of the modes (up, down, ...) the first or the second.
+            places = np.array([2 ** (width - 1), 2 ** (width - 2)])
+            single = jnp.zeros((2**width, 2**width), complex).at[np.ix_(places, places)].set(single)
+        rho = jnp.kron(rho, single)
+    return jnp.kron(rho, conduction)
