@@ -1,0 +1,84 @@
+"""The steady state of a model that a reservoir keeps filled."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import equinox as eqx
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, Bool, Complex, Float
+
+from .evolve import matrix_of, read_values, to_matrix, wanted_observables
+from .generator import Reached, diagonal_pairs, reach
+from .models import AbstractLindbladModel
+from .observables import DEFAULT, readout
+
+# Beyond this the dense Lindbladian takes more than 1 GiB and a factorization minutes.
+LARGEST: Final = 11_000
+TOLERANCE: Final = 1e-8
+
+
+class StationaryState(eqx.Module):
+    """The state with d rho/dt = 0.
+
+    - `observables`: name -> value, as in `evolve`.
+    - `state`: as the real vector of `reached`; `rho` as a matrix.
+    - `residual`: largest |d rho/dt| relative to the largest rate, dimensionless.
+    - `valid`: finite with a small residual: false if more than one state is stationary.
+    """
+
+    observables: dict[str, Array]
+    state: Float[Array, " size"]
+    residual: Float[Array, ""]
+    valid: Bool[Array, ""]
+    reached: Reached = eqx.field(static=True)
+
+    @property
+    def rho(self) -> Complex[Array, "n n"]:
+        """The density matrix, shape (n, n)."""
+        return to_matrix(self.reached, self.state)
+
+
+def steady_state(
+    model: AbstractLindbladModel,
+    observables: Sequence[str] | Mapping[str, Any] = DEFAULT,
+    *,
+    largest: int = LARGEST,
+) -> StationaryState:
+    """Solve L(rho) = 0 with Tr rho = 1, among states without coherence between charges.
+
+    **Arguments** `model`: with a reservoir of positive rate, under constant light (an envelope counts with its value at
+    t = 0). `observables`: as in `evolve`. `largest`: the most real numbers of the state.
+
+    **Returns** a `StationaryState`; differentiable with respect to every array in `model`.
+
+    **Raises** `ValueError` without a reservoir (electrons drain away, the steady state is empty) or for a system too
+    large for a direct solution.
+    """
+    if model.reservoir is None:
+        raise ValueError(
+            "without a reservoir light empties the band, or nothing is stationary. Give the model a Reservoir."
+        )
+    reached = reach(model.generator, diagonal_pairs(model.generator))
+    if reached.size > largest:
+        raise ValueError(
+            f"the Lindbladian is a matrix of {reached.size} rows ({reached.size**2 * 8 / 2**30:.3g} GiB), more than "
+            f"largest = {largest}. Use evolve() for a long time, or raise `largest`."
+        )
+    wanted, purity = wanted_observables(model, observables)
+    out = readout(model, reached, wanted)
+    theta = model.parameters(0.0)
+    matrix = matrix_of(reached, tuple(range(model.generator.parameters)))
+    values = matrix.values(theta)
+    rows = jnp.broadcast_to(jnp.arange(reached.size)[None, :], matrix.columns.shape)
+    dense = jnp.zeros((reached.size, reached.size), values.dtype).at[rows, matrix.columns].add(values)
+    scale = jnp.max(jnp.abs(values))
+    # The equations of the populations add up to zero: the normalization takes the place of the first.
+    diagonal = jnp.asarray((reached.state_row == reached.state_column) & ~reached.state_imaginary)
+    dense = dense.at[0].set(scale * diagonal.astype(values.dtype))
+    right = jnp.zeros(reached.size, values.dtype).at[0].set(scale)
+    state = lx.linear_solve(lx.MatrixLinearOperator(dense), right, lx.LU(), throw=False).value
+    residual = jnp.max(jnp.abs(matrix.product(values, state))) / scale
+    observed = read_values(reached, out, state, theta, purity)
+    valid = jnp.all(jnp.isfinite(state)) & (residual < TOLERANCE)
+    return StationaryState(observed, state, residual, valid, reached)
