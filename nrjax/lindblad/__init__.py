@@ -4,8 +4,11 @@ from .evolve import LindbladSolution as LindbladSolution, evolve as evolve
 from .models import (
     AbstractLindbladModel as AbstractLindbladModel,
     AndersonModel as AndersonModel,
-    Reservoir as Reservoir,
     SpinFermionModel as SpinFermionModel,
 )
 from .observables import NAMED as NAMED
+from .projection import ProjectionError as ProjectionError, projection_error as projection_error
+from .reservoir import Reservoir as Reservoir
 from .states import conduction_state as conduction_state, product_state as product_state
+from .stationary import StationaryState as StationaryState, steady_state as steady_state
+from .trajectories import TrajectoryAverage as TrajectoryAverage, quantum_trajectories as quantum_trajectories

@@ -2,32 +2,25 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import diffrax
 import equinox as eqx
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Array, Bool, Complex, Float
 
 from .. import units
 from ..solve import require_envelope, step_control
 from ..validation import Numbers, float_array, is_concrete, require_finite
-from .fermions import Sparse
+from .chebyshev import batch_last, march, step_rate
 from .generator import Pair, Reached, all_pairs, occupied_pairs, reach
 from .models import AbstractLindbladModel
-from .observables import DEFAULT, NAMED, Readout, readout
+from .observables import DEFAULT, Components, Readout, Request, components, readout, wanted_observables
 from .sparse import ParametricMatrix
 
-# Phase that one Chebyshev step advances: longer steps cost fewer products for a unit of time.
-PHASE: Final = 32.0
-# Terms of the series at that phase: the next ones are below rounding.
-TERMS: Final = 78
-# Largest decay exp(-x) that one step may contain.
-DECAY: Final = 3.0
 # Density matrices with more real numbers than this are refused unless asked for.
 LARGEST: Final = 30_000_000
 """30 million doubles: 0.24 GB for a state, some twenty times that for its Lindbladian."""
@@ -64,7 +57,8 @@ class LindbladSolution(eqx.Module):
         return (
             f"LindbladSolution: {len(self.ts)} times, {float(self.ts[0]):.4g} to {float(self.ts[-1]):.4g} ps, "
             f"{self.reached.generator.space.dimension} states, {self.reached.size} real numbers "
-            f"({self.reached.size * self.state.dtype.itemsize / 2**20:.3g} MiB), {int(self.stats['products'])} products, "
+            f"({self.reached.size * self.state.dtype.itemsize / 2**20:.3g} MiB), "
+            f"{int(self.stats['products'])} products, "
             f"trace drift {float(self.stats['trace_drift']):.1e}, {'valid' if bool(self.valid) else 'not valid'}"
         )
 
@@ -123,8 +117,8 @@ def evolve(
 
     **Returns** a `LindbladSolution`. Differentiable with respect to every array in `model`, and rho0.
 
-    **Raises** `ValueError` for a state that is none, unknown observables, matrices of the wrong shape, times that do not
-    increase, a density matrix that is too large, with the size that it would need.
+    **Raises** `ValueError` for a state that is none, unknown observables, matrices of the wrong shape, times that do
+    not increase, a density matrix that is too large, with the size that it would need.
 
     **Source** docs/physics.md, "The Lindbladian".
     """
@@ -147,27 +141,51 @@ def evolve(
             "machine has that memory, or use quantum_trajectories."
         )
     wanted, purity = wanted_observables(model, observables)
-    out = readout(model, reached, wanted)
-    x0 = to_vector(reached, rho)
+    plan = _plan(Request.of(model, start, wanted))
+    laser = model.driving_laser
+    if model.varying and laser is not None:
+        require_envelope(laser, times[0], times[-1])
     reverse = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
-    look_at = functools.partial(look, reached, out)
+    options = (rtol, atol, solver, adjoint, max_steps, throw)
+    values, state, stats, valid = _solve(plan, model, rho, times, purity, reverse, options)
+    return LindbladSolution(times, values, state, stats | {"size": reached.size}, valid, reached)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What an evolution computes, apart from numbers; compared by identity."""
+
+    reached: Reached
+    together: Components
+    out: Readout
+
+
+@functools.lru_cache(maxsize=64)
+def _plan(request: Request) -> _Plan:
+    reached = reach(request.generator, request.start)
+    together, operators = request.components()
+    return _Plan(reached, together, readout(reached, operators))
+
+
+@eqx.filter_jit
+def _solve(
+    plan: _Plan, model: AbstractLindbladModel, rho: Array, times: Array, purity: bool, reverse: bool, options: Any
+) -> tuple[dict[str, Array], Array, dict[str, Array], Array]:
+    """Observables, last state, statistics and validity."""
+    look_at = functools.partial(look, plan.reached, plan.out)
+    x0 = to_vector(plan.reached, rho)
     if model.varying:
-        record, state, products, okay = _by_diffrax(
-            model, reached, x0, times, look_at, rtol, atol, solver, adjoint, max_steps, throw
-        )
+        record, state, products, okay = _by_diffrax(model, plan.reached, x0, times, look_at, *options)
     else:
-        record, state, products = _by_chebyshev(model, reached, x0, times, look_at, reverse)
+        record, state, products = _by_chebyshev(model, plan.reached, x0, times, look_at, reverse)
         okay = jnp.asarray(True)
     means, squares, traces = record
-    thetas = jax.vmap(model.parameters)(times)
-    values = jax.vmap(out.components)(means, thetas)
+    values = jax.vmap(plan.together.assemble)(means, jax.vmap(model.parameters)(times))
     if purity:
         values["purity"] = squares
     drift = jnp.max(jnp.abs(traces - traces[0]))
     valid = okay & jnp.all(jnp.isfinite(state)) & (drift < 1e-6)
-    return LindbladSolution(
-        times, values, state, {"products": products, "size": reached.size, "trace_drift": drift}, valid, reached
-    )
+    return values, state, {"products": products, "trace_drift": drift}, valid
 
 
 def _checked_start(model: AbstractLindbladModel, rho: Array) -> frozenset[Pair]:
@@ -196,33 +214,6 @@ def _checked_start(model: AbstractLindbladModel, rho: Array) -> frozenset[Pair]:
     return occupied_pairs(model.generator, matrix)
 
 
-def wanted_observables(
-    model: AbstractLindbladModel, observables: Sequence[str] | Mapping[str, Any]
-) -> tuple[dict[str, Any], bool]:
-    """Known names and given matrices, with the trace behind them; and whether the purity is asked for."""
-    if isinstance(observables, str):
-        observables = (observables,)
-    chosen = dict(observables) if isinstance(observables, Mapping) else dict.fromkeys(observables)
-    n = model.space.dimension
-    for name, matrix in chosen.items():
-        if matrix is None:
-            if name not in NAMED and name != "purity":
-                raise ValueError(
-                    f"unknown observable {name!r}. Known: {', '.join((*NAMED, 'purity'))}; or give a matrix."
-                )
-            continue
-        sparse = Sparse(matrix)
-        if sparse.shape != (n, n):
-            raise ValueError(f"observable {name!r} has shape {sparse.shape}: it must be ({n}, {n}).")
-        if abs(sparse - sparse.conj().T).max() > 1e-9 * max(abs(sparse).max(), 1e-300):
-            raise ValueError(
-                f"observable {name!r} is not Hermitian: take its Hermitian and anti-Hermitian parts apart."
-            )
-        chosen[name] = sparse
-    purity = "purity" in chosen and chosen.pop("purity") is None
-    return chosen, purity
-
-
 @functools.lru_cache(maxsize=64)
 def matrix_of(reached: Reached, parameters: tuple[int, ...]) -> ParametricMatrix:
     """The Lindbladian's matrix for some of its parameters."""
@@ -238,164 +229,26 @@ def look(reached: Reached, out: Readout, x: Float[Array, "size *batch"]) -> tupl
 
 
 def read_values(
-    reached: Reached, out: Readout, state: Float[Array, " size"], theta: Float[Array, " parameters"], purity: bool
+    model: AbstractLindbladModel, reached: Reached, wanted: Mapping[str, Any], state: Array, theta: Array, purity: bool
 ) -> dict[str, Array]:
     """The observables of one state by name."""
-    means, square, _ = look(reached, out, state)
-    values = out.components(means, theta)
+    together, operators = components(model, wanted)
+    means, square, _ = look(reached, readout(reached, operators), state)
+    values = together.assemble(means, theta)
     return values | {"purity": square} if purity else values
-
-
-@functools.lru_cache(maxsize=64)
-def _bound_entries(reached: Reached) -> tuple[Any, ...]:
-    """Entries (row, parameter, complex factor, cell, is diagonal) of H, and of sum L^+ L, on the states reached."""
-    generator = reached.generator
-    kept = np.zeros(generator.space.dimension, bool)
-    kept[reached.state_row] = kept[reached.state_column] = True
-    matrices = []
-    for parameters in (range(len(generator.hamiltonian)), range(len(generator.hamiltonian), generator.parameters)):
-        rows, columns, owners, factors = (
-            [np.zeros(0, int)],
-            [np.zeros(0, int)],
-            [np.zeros(0, int)],
-            [np.zeros(0, complex)],
-        )
-        for p in parameters:
-            if p < len(generator.hamiltonian):
-                operator = generator.hamiltonian[p]
-            else:
-                operator = sum(w * (b.conj().T @ a) for w, a, b in generator.jumps[p - len(generator.hamiltonian)])
-            coo = Sparse(operator).tocoo()
-            inside = kept[coo.row] & kept[coo.col]
-            rows.append(coo.row[inside])
-            columns.append(coo.col[inside])
-            owners.append(np.full(inside.sum(), p))
-            factors.append(coo.data[inside].astype(complex))
-        row, column, owner, factor = (np.concatenate(x) for x in (rows, columns, owners, factors))
-        cells, cell = np.unique(row.astype(np.int64) * generator.space.dimension + column, return_inverse=True)
-        matrices.append(
-            (
-                owner,
-                factor,
-                cell.reshape(-1),
-                len(cells),
-                cells // generator.space.dimension,
-                cells % generator.space.dimension,
-            )
-        )
-    return tuple(matrices), np.flatnonzero(kept)
-
-
-def bounds(reached: Reached, theta: Float[Array, " parameters"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """(largest energy difference, largest decay rate) of a Lindbladian in meV, by Gershgorin's circles."""
-    theta = jax.lax.stop_gradient(theta)
-    matrices, states = _bound_entries(reached)
-    dimension = reached.generator.space.dimension
-    results = []
-    for owner, factor, cell, count, row, column in matrices:
-        real, imaginary = (
-            jax.ops.segment_sum(jnp.asarray(part, theta.dtype) * theta[owner], cell, count)
-            for part in (factor.real, factor.imag)
-        )
-        diagonal = jax.ops.segment_sum(jnp.where(row == column, real, 0.0), row, dimension)[states]
-        size = jnp.where(row == column, 0.0, jnp.hypot(real, imaginary))
-        around = jax.ops.segment_sum(size, row, dimension)[states]
-        results.append((jnp.max(diagonal + around, initial=0.0), jnp.min(diagonal - around)))
-    (top, bottom), (decay, _) = results
-    return jnp.maximum(top, jnp.max(jnp.asarray(0.0))) - bottom, decay
 
 
 def _by_chebyshev(
     model: AbstractLindbladModel, reached: Reached, x0: Array, times: Array, look: Any, reverse: bool
 ) -> tuple[Any, Array, Array]:
-    """exp(t L) x0 at all times: sum_k c_k P_k(h L/z) x with P_(k+1) = 2 w P_k + P_(k-1), c_k = (2 - delta_k0) J_k(z)."""
+    """exp(t L) x0 at all times."""
     matrix = matrix_of(reached, tuple(range(reached.generator.parameters)))
     theta = model.parameters(times[0])
     values = matrix.values(theta)
-    radius, decay = bounds(reached, theta)
-    rate = jnp.maximum(radius / PHASE, decay / DECAY)
+    rate = step_rate(reached.generator, frozenset(np.union1d(reached.state_row, reached.state_column)), theta)
     gaps = jnp.diff(times) * units.ps
-    march = functools.partial(_march, matrix, look, reverse)
-    return (march if reverse else batch_last(march))(values, x0, rate, gaps)
-
-
-def batch_last(function: Any) -> Any:
-    """`function` of arrays whose batches stand behind all other axes, made to work so under vmap, jvp and both.
-
-    A CPU multiplies a sparse matrix several times faster in this layout than in the one that vmap would give.
-    """
-
-    def over(run: Any, with_tangents: bool) -> Any:
-        wrapped = jax.custom_batching.custom_vmap(run)
-
-        @wrapped.def_vmap
-        def _rule(axis_size: int, batched: Any, *arguments: Array) -> Any:
-            last = [
-                jnp.moveaxis(x, 0, -1) if is_batched else jnp.broadcast_to(x[..., None], (*x.shape, axis_size))
-                for x, is_batched in zip(arguments, batched, strict=True)
-            ]
-            result = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), wrapped(*last))
-            every = jax.tree.map(lambda _: True, result)
-            if with_tangents and not any(jax.tree.leaves(batched[: len(batched) // 2])):
-                # One point with many directions: its value is the same for all.
-                values, slopes = result
-                one = jax.tree.map(lambda x: x[0], values)
-                return (one, slopes), (jax.tree.map(lambda _: False, one), every[1])
-            return result, every
-
-        return wrapped
-
-    def tangent(*both: Array) -> Any:
-        half = len(both) // 2
-        return jax.jvp(function, both[:half], both[half:])
-
-    value = jax.custom_jvp(over(function, False))
-    derivative = over(tangent, True)
-
-    @value.defjvp
-    def _jvp(primals: Any, tangents: Any) -> Any:
-        return derivative(*primals, *tangents)
-
-    return value
-
-
-def _march(
-    matrix: ParametricMatrix,
-    look: Any,
-    reverse: bool,
-    values: Float[Array, "width size *batch"],
-    x0: Float[Array, "size *batch"],
-    rate: Float[Array, "*batch"],
-    gaps: Float[Array, "gaps *batch"],
-) -> tuple[Any, Array, Array]:
-    """What `look` sees at the start and after each gap (hbar/meV), the last state, and the number of products."""
-    coefficients = scipy.special.jv(np.arange(1, TERMS), PHASE)
-    first = float(scipy.special.jv(0, PHASE))
-
-    def step(x: Array, scale: Array) -> Array:
-        one = scale * matrix.product(values, x)
-
-        def term(carry: Any, c: Array) -> Any:
-            before, now, total = carry
-            after = 2.0 * scale * matrix.product(values, now) + before
-            return (now, after, total + 2.0 * c * after), None
-
-        start = (x, one, first * x + 2.0 * float(coefficients[0]) * one)
-        (_, _, total), _ = jax.lax.scan(term, start, jnp.asarray(coefficients[1:], x.dtype))
-        return total
-
-    def cross(x: Array, gap: Array) -> Any:
-        count = jnp.maximum(jnp.ceil(jnp.max(gap * rate)), 1.0)
-        scale = gap / (count * PHASE)
-        options = {"kind": "checkpointed", "checkpoints": 64} if reverse else {"kind": "lax"}
-        _, x = eqxi.while_loop(
-            lambda s: s[0] < count, lambda s: (s[0] + 1.0, step(s[1], scale)), (jnp.zeros_like(count), x), **options
-        )
-        return x, (look(x), count)
-
-    state, (record, counts) = jax.lax.scan(cross, x0, gaps)
-    record = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), look(x0), record)
-    return record, state, jnp.broadcast_to(jnp.sum(counts) * TERMS, rate.shape)
+    run = functools.partial(march, matrix, look, reverse)
+    return (run if reverse else batch_last(run))(values, x0, rate, gaps)
 
 
 def _by_diffrax(
@@ -412,16 +265,14 @@ def _by_diffrax(
     throw: bool,
 ) -> tuple[Any, Array, Array, Array]:
     """The same with light that changes: the fixed part of the Lindbladian once, the light's part at every stage."""
-    laser = model.driving_laser
-    if laser is not None:
-        require_envelope(laser, times[0], times[-1])
-    varying = model.varying
+    laser, varying = model.driving_laser, model.varying
     fixed = matrix_of(reached, tuple(p for p in range(reached.generator.parameters) if p not in varying))
     moving = matrix_of(reached, varying)
     constant = fixed.values(model.parameters(times[0]))
 
     def field(t: Any, x: Any, args: Any) -> Any:
-        constant, model = args
+        # The model is closed over: Diffrax would look askance at a complex hopping matrix among its arguments.
+        del args
         return fixed.product(constant, x) + moving.product(moving.values(model.parameters(t / units.ps)), x)
 
     ts = times * units.ps
@@ -433,7 +284,6 @@ def _by_diffrax(
         ts[-1],
         None,
         x0,
-        args=(constant, model),
         saveat=diffrax.SaveAt(subs=[at_times, diffrax.SubSaveAt(t1=True)]),
         stepsize_controller=step_control(laser, ts[0], ts[-1], rtol, atol),
         adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,

@@ -58,6 +58,10 @@ class Generator:
             result.append(Map(-0.5 * weight, one, total([a.conj().T @ b])))
         return result
 
+    def decay(self, parameter: int) -> Sparse:
+        """sum w B^+ A of a jump parameter: the loss of norm without jumps."""
+        return total(w * (b.conj().T @ a) for w, a, b in self.jumps[parameter - len(self.hamiltonian)])
+
     def adjoint(self, parameter: int, operator: Sparse) -> Sparse:
         """G_p^+(X): the operator whose mean is the rate of change of <X> for theta_p = 1."""
         return total(np.conj(m.weight) * (m.left.conj().T @ operator @ m.right) for m in self.maps(parameter))
@@ -200,11 +204,11 @@ def reach(generator: Generator, start: frozenset[Pair]) -> Reached:
             blocks[b, a] = block.adjoint()
         stored = block.sign >= 0 if a == b else np.ones_like(block.sign, bool)
         for of, which in ((stored, False), ((block.sign > 0), True)):
-            k, l = np.nonzero(of)
-            index = (block.imaginary if which else block.real)[k, l]
+            k, m = np.nonzero(of)
+            index = (block.imaginary if which else block.real)[k, m]
             order = np.argsort(index)
             rows.append(moves.parts[a][k[order]])
-            columns.append(moves.parts[b][l[order]])
+            columns.append(moves.parts[b][m[order]])
             imaginary.append(np.full(len(order), which))
 
     parts = [_entries(blocks, *link) for link in links]
@@ -239,16 +243,16 @@ def _entries(
     left: sp.coo_array,
     right: sp.coo_array,
 ) -> Triplets:
-    """rho'[i, j] = weight left[i, k] rho[k, l] conj(right[j, l]) as entries of a real matrix."""
-    i, k, j, l = (x.ravel() for x in np.broadcast_arrays(
+    """rho'[i, j] = weight left[i, k] rho[k, m] conj(right[j, m]) as entries of a real matrix."""
+    i, k, j, m = (x.ravel() for x in np.broadcast_arrays(
         left.row[:, None], left.col[:, None], right.row[None, :], right.col[None, :]
     ))  # fmt: skip
     c = (weight * left.data[:, None] * right.data.conj()[None, :]).ravel()
     if target[0] == target[1]:
         stored = i <= j
-        i, k, j, l, c = i[stored], k[stored], j[stored], l[stored], c[stored]
+        i, k, j, m, c = (x[stored] for x in (i, k, j, m, c))
     here, there = blocks[source], blocks[target]
-    real, imaginary, sign = (x[k, l] for x in here)
+    real, imaginary, sign = (x[k, m] for x in here)
     to_real, to_imaginary, to_sign = (x[i, j] for x in there)
     row = np.concatenate([to_real, to_real, to_imaginary, to_imaginary])
     column = np.concatenate([real, imaginary, real, imaginary])

@@ -1,12 +1,10 @@
 """Microscopic models under light: what they are made of, and their Lindbladians."""
 
 import abc
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -15,65 +13,15 @@ from ..exchange import hermitian
 from ..lattices import Lattice
 from ..light import Laser
 from ..moment import Illumination, LocalMoment, stack_moments
-from ..validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
-from .fermions import PAULI, Space, annihilator, density, double_occupation, fermion_spin, spin, total
+from ..validation import Numbers, float_array, require_finite, require_nonnegative
+from .fermions import Space, fermion_spin, spin
 from .generator import Generator
-
-
-class Reservoir(eqx.Module):
-    """A bath that keeps the conduction band in equilibrium by exchanging electrons with each of its levels k:
-
-        jump operators sqrt(G (1 - f_k)) c_k and sqrt(G f_k) c_k^+,   f_k = 1/(exp((eps_k - mu)/T) + 1).
-
-    **Arguments** `rate`: G in meV, 0 or greater. `temperature`: T in meV. `fermi_energy`: mu in meV.
-
-    **Raises** `ValueError` for a negative rate or a temperature that is not positive.
-    """
-
-    rate: Float[Array, ""]
-    temperature: Float[Array, ""]
-    fermi_energy: Float[Array, ""]
-
-    def __init__(self, rate: ArrayLike, temperature: ArrayLike, fermi_energy: ArrayLike = 0.0):
-        self.rate = float_array("reservoir rate", rate, ())
-        self.temperature = float_array("reservoir temperature", temperature, ())
-        self.fermi_energy = float_array("reservoir fermi_energy", fermi_energy, ())
-
-    def __check_init__(self) -> None:
-        require_nonnegative("reservoir rate", self.rate, "It is how fast electrons are exchanged, in meV.")
-        require_positive("reservoir temperature", self.temperature, "It is k_B T in meV.")
-        require_finite("reservoir fermi_energy", self.fermi_energy)
-
-    def rates(self, hopping: Array) -> tuple[Array, Array]:
-        """(G f(h), G (1 - f(h))) in meV, the matrices of electrons coming in and going out; shape (n, n)."""
-        occupied = fermi_function((hopping - self.fermi_energy * jnp.eye(hopping.shape[0])) / self.temperature)
-        return self.rate * occupied, self.rate * (jnp.eye(hopping.shape[0]) - occupied)
-
-
-@jax.custom_jvp
-def fermi_function(x: Array) -> Array:
-    """1/(exp(x) + 1) of a Hermitian matrix; its derivative is finite at degenerate levels as well."""
-    levels, states = jnp.linalg.eigh(x)
-    return (states * jax.nn.sigmoid(-levels)[None, :].astype(states.dtype)) @ jnp.conj(states.T)
-
-
-@fermi_function.defjvp
-def _fermi_function_jvp(primals: Any, tangents: Any) -> Any:
-    (x,), (dx,) = primals, tangents
-    levels, states = jnp.linalg.eigh(x)
-    f = jax.nn.sigmoid(-levels)
-    gap = levels[:, None] - levels[None, :]
-    close = jnp.abs(gap) < 1e-4
-    middle = 0.5 * (levels[:, None] + levels[None, :])
-    slope = -jax.nn.sigmoid(middle) * jax.nn.sigmoid(-middle)
-    divided = jnp.where(close, slope, (f[:, None] - f[None, :]) / jnp.where(close, 1.0, gap))
-    adjoint = jnp.conj(states.T)
-    inner = divided.astype(states.dtype) * (adjoint @ dx @ states)
-    return (states * f[None, :].astype(states.dtype)) @ adjoint, states @ inner @ adjoint
+from .operators import anderson_generator, spin_fermion_generator
+from .reservoir import Reservoir
 
 
 class AbstractLindbladModel(eqx.Module):
-    """d rho/dt = -i [sum_p h_p O_p, rho] + sum_p r_p G_p(rho), with parameters theta = (h, r) that may follow the light.
+    """d rho/dt = -i [sum_p h_p O_p, rho] + sum_p r_p G_p(rho), with parameters (h, r) that may follow the light.
 
     Impurities a = 0, 1, ... each sit on a site of the conduction band, whose hopping matrix is `hopping`.
     """
@@ -139,8 +87,8 @@ class AndersonModel(AbstractLindbladModel):
         jump operators sqrt(kappa_a) d_as n_a,-s, and those of the reservoir.
 
     With `keep_upper_level` each impurity has its higher level f_as as well, in the frame rotating with the light:
-    energy eps_a + U_a - delta_a, coupling (Omega_R/2) (f+_as d_as n_a,-s + h.c.), jump operators sqrt(Gamma_a) f_as. Then
-    kappa is not put in but comes out.
+    energy eps_a + U_a - delta_a, coupling (Omega_R/2) (f+_as d_as n_a,-s + h.c.), jump operators sqrt(Gamma_a) f_as.
+    Then kappa is not put in but comes out.
 
     **Arguments**
 
@@ -152,8 +100,7 @@ class AndersonModel(AbstractLindbladModel):
     - `field`: B in meV, the energy of a unit moment 2S along it, shape (3,).
     - `keep_upper_level`: see above; needs a constant laser and a transition for each moment.
 
-    **Raises** `ValueError` for a hopping matrix that is not Hermitian, sites that do not exist, more than one impurity
-    on a site's number out of range.
+    **Raises** `ValueError` for a hopping matrix that is not Hermitian, or sites that do not exist.
 
     **Source** the model is the paper's; jump operators derived in docs/physics.md, "From the laser to the loss of
     doublons".
@@ -200,7 +147,7 @@ class AndersonModel(AbstractLindbladModel):
     @property
     def generator(self) -> Generator:
         """The fixed operators."""
-        return _anderson(
+        return anderson_generator(
             self.sites,
             self.hopping.shape[0],
             jnp.iscomplexobj(self.hopping),
@@ -213,7 +160,7 @@ class AndersonModel(AbstractLindbladModel):
         """theta in meV at time `t` (ps)."""
         laser = None if self.laser is None else self.laser.at(t)
         p = self.moments
-        h = [_hopping_parameters(self.hopping), p.level, p.repulsion, p.hybridization]
+        h = [hopping_parameters(self.hopping), p.level, p.repulsion, p.hybridization]
         if self.keep_upper_level and laser is not None and p.transition is not None:
             upper = p.level + p.repulsion - p.transition.detuning(laser)
             h += [upper, 0.5 * p.transition.rabi_energy(laser)]
@@ -325,7 +272,7 @@ class SpinFermionModel(AbstractLindbladModel):
     @property
     def generator(self) -> Generator:
         """The fixed operators."""
-        return _spin_fermion(
+        return spin_fermion_generator(
             self.sites,
             self.hopping.shape[0],
             jnp.iscomplexobj(self.hopping),
@@ -340,7 +287,7 @@ class SpinFermionModel(AbstractLindbladModel):
             g, gamma = self.light.couplings(jnp.asarray(t))
             potential = self.light.moments.potential_scattering(self.light.laser.at(t))
         return _collect(
-            [_hopping_parameters(self.hopping), g, potential], self.field, gamma, self.reservoir, self.hopping
+            [hopping_parameters(self.hopping), g, potential], self.field, gamma, self.reservoir, self.hopping
         )
 
     @property
@@ -348,7 +295,7 @@ class SpinFermionModel(AbstractLindbladModel):
         """g, K and gamma, under an envelope."""
         if self.light is None:
             return ()
-        first = _hopping_parameters(self.hopping).shape[0]
+        first = hopping_parameters(self.hopping).shape[0]
         return (*range(first, first + 2 * self.impurities), *(p for group in self.light_parameters for p in group))
 
     @property
@@ -389,7 +336,7 @@ def _checked_sites(sites: Sequence[int] | None, count: int, band: int) -> tuple[
     return chosen
 
 
-def _hopping_parameters(hopping: Array) -> Array:
+def hopping_parameters(hopping: Array) -> Array:
     """The independent real parts of a Hermitian matrix: real part of the upper triangle, then its imaginary part."""
     rows, columns = np.triu_indices(hopping.shape[0])
     real = jnp.real(hopping)[rows, columns]
@@ -404,120 +351,5 @@ def _collect(h: list[Array], field: Array | None, loss: Array, reservoir: Reserv
     parts = [*h] if field is None else [*h, -2.0 * field]
     parts.append(loss)
     if reservoir is not None:
-        parts += [_hopping_parameters(rates) for rates in reservoir.rates(hopping)]
+        parts += [hopping_parameters(rates) for rates in reservoir.rates(hopping)]
     return jnp.concatenate(parts)
-
-
-def _band(space: Space, modes: tuple[int, ...], complex_hopping: bool) -> list[Any]:
-    """c+_i c_j + h.c. for each pair (n_i on the diagonal), then i (c+_i c_j - h.c.)."""
-
-    def hop(i: int, j: int) -> Any:
-        return total(annihilator(space, modes[i] + s).T @ annihilator(space, modes[j] + s) for s in range(2))
-
-    n = len(modes)
-    pairs = list(zip(*np.triu_indices(n), strict=True))
-    operators = [hop(i, i) if i == j else total([hop(i, j), hop(j, i)]) for i, j in pairs]
-    if complex_hopping:
-        operators += [total([1j * hop(i, j), -1j * hop(j, i)]) for i, j in pairs if i < j]
-    return operators
-
-
-def _zeeman(space: Space, spins: list[Any], modes: Sequence[int]) -> list[Any]:
-    """S + s along x, y and z, each spin of the list given by its three components."""
-    return [
-        total([*(s[axis] for s in spins), *(fermion_spin(space, mode, axis) for mode in modes)]) for axis in range(3)
-    ]
-
-
-def _exchange_with_reservoir(space: Space, modes: tuple[int, ...], complex_hopping: bool) -> list[Any]:
-    """Channels of electrons in and out for the independent parts of a Hermitian matrix of rates.
-
-    In: R = G f(h) with sum_ij R_ij c+_i rho c_j; out: sum_ij R_ji c_i rho c+_j.
-    """
-    channels = []
-    n = len(modes)
-    for incoming in (True, False):
-
-        def jump(i: int, j: int, weight: complex, incoming: bool = incoming) -> list[Any]:
-            c = [[annihilator(space, modes[x] + s) for s in range(2)] for x in (i, j)]
-            if incoming:
-                return [(weight, total([c[0][s].T]), total([c[1][s].T])) for s in range(2)]
-            return [(np.conj(weight), c[0][s], c[1][s]) for s in range(2)]
-
-        pairs = list(zip(*np.triu_indices(n), strict=True))
-        channels += [tuple(jump(i, i, 1.0) if i == j else jump(i, j, 1.0) + jump(j, i, 1.0)) for i, j in pairs]
-        if complex_hopping:
-            channels += [tuple(jump(i, j, 1j) + jump(j, i, -1j)) for i, j in pairs if i < j]
-    return channels
-
-
-@functools.lru_cache(maxsize=32)
-def _anderson(
-    sites: tuple[int, ...], band: int, complex_hopping: bool, field: bool, reservoir: bool, upper: bool
-) -> Generator:
-    count = len(sites)
-    width = 4 if upper else 2
-    space = Space(0, width * count + 2 * band)
-    d = [width * a for a in range(count)]
-    modes = tuple(width * count + 2 * i for i in range(band))
-    c = functools.partial(annihilator, space)
-
-    def hop(first: int, second: int) -> Any:
-        forth = [c(first + s).T @ c(second + s) for s in range(2)]
-        return total([*forth, *(x.T for x in forth)])
-
-    def emptied(a: int, s: int) -> Any:
-        """d_as n_a,-s"""
-        return total([c(d[a] + s) @ c(d[a] + 1 - s).T @ c(d[a] + 1 - s)])
-
-    operators = _band(space, modes, complex_hopping)
-    operators += [density(space, d[a]) for a in range(count)]
-    operators += [double_occupation(space, d[a]) for a in range(count)]
-    operators += [hop(d[a], modes[sites[a]]) for a in range(count)]
-    spins = [[fermion_spin(space, mode, axis) for axis in range(3)] for mode in d]
-    if upper:
-        operators += [density(space, d[a] + 2) for a in range(count)]
-        excite = [[c(d[a] + 2 + s).T @ emptied(a, s) for s in range(2)] for a in range(count)]
-        operators += [total([*x, *(y.T for y in x)]) for x in excite]
-        spins += [[fermion_spin(space, mode + 2, axis) for axis in range(3)] for mode in d]
-    if field:
-        operators += _zeeman(space, spins, modes)
-    jumps: list[Any] = []
-    for a in range(count):
-        lost = [c(d[a] + 2 + s) if upper else emptied(a, s) for s in range(2)]
-        jumps.append(tuple((1.0, x, x) for x in lost))
-    if reservoir:
-        jumps += _exchange_with_reservoir(space, modes, complex_hopping)
-    return Generator(space, tuple(operators), tuple(jumps))
-
-
-@functools.lru_cache(maxsize=32)
-def _spin_fermion(sites: tuple[int, ...], band: int, complex_hopping: bool, field: bool, reservoir: bool) -> Generator:
-    count = len(sites)
-    space = Space(count, 2 * band)
-    modes = tuple(2 * i for i in range(band))
-
-    def exchange(a: int) -> Any:
-        """-S_a.(c+ sigma c)"""
-        return total(-2.0 * spin(space, a, axis) @ fermion_spin(space, modes[sites[a]], axis) for axis in range(3))
-
-    def lost(a: int, s: int) -> Any:
-        """sum_s' (1/2 - S_a.sigma)_ss' c_s'"""
-        c = [annihilator(space, modes[sites[a]] + t) for t in range(2)]
-        terms = [0.5 * c[s]]
-        for axis in range(3):
-            for t in range(2):
-                weight = PAULI[axis][s, t]
-                if weight != 0:
-                    terms.append(-weight * spin(space, a, axis) @ c[t])
-        return total(terms)
-
-    operators = _band(space, modes, complex_hopping)
-    operators += [exchange(a) for a in range(count)]
-    operators += [density(space, modes[site]) for site in sites]
-    if field:
-        operators += _zeeman(space, [[spin(space, a, axis) for axis in range(3)] for a in range(count)], modes)
-    jumps: list[Any] = [tuple((1.0, x, x) for x in (lost(a, 0), lost(a, 1))) for a in range(count)]
-    if reservoir:
-        jumps += _exchange_with_reservoir(space, modes, complex_hopping)
-    return Generator(space, tuple(operators), tuple(jumps))

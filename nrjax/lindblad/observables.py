@@ -1,6 +1,8 @@
 """What is read off a state: operators by name, and their means on the real vector of a density matrix."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .fermions import Sparse, density, double_occupation, fermion_spin, identity, total
-from .generator import Reached
+from .generator import Generator, Reached
 from .models import AbstractLindbladModel
 
 # A mean is sum_terms theta[parameter] <operator>; without a parameter just <operator>.
@@ -125,71 +127,133 @@ NAMED: Final[dict[str, Callable[[AbstractLindbladModel], Named]]] = {
 DEFAULT: Final = ("impurity_spin", "site_spin", "site_density", "light_current", "trace", "purity")
 
 
-class Readout(NamedTuple):
-    """Means of operators on the real vector: mean[o] = sum of weight x[index] over the entries of o.
+class Components(NamedTuple):
+    """How observables are put together: a component is the sum of theta[parameter] mean[operator] over its terms;
+    parameter -1 stands for 1.
 
-    - `names`: of the observables, with `shapes`. `purity`: whether Tr rho^2 is among them.
-    - `entry_operator`, `entry_index`, `entry_weight`: the entries.
-    - `term_component`, `term_operator`, `term_parameter`: a component is the sum of theta[parameter] mean[operator];
-      parameter -1 stands for 1.
+    `names` of the observables, with `shapes`; for each term its `component`, `operator` and `parameter`.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    operators: int
-    entry_operator: np.ndarray
-    entry_index: np.ndarray
-    entry_weight: np.ndarray
-    term_component: np.ndarray
-    term_operator: np.ndarray
-    term_parameter: np.ndarray
+    component: np.ndarray
+    operator: np.ndarray
+    parameter: np.ndarray
 
-    def means(self, x: Float[Array, "size *batch"]) -> Float[Array, "operators *batch"]:
-        """Means of the operators."""
-        weights = jnp.asarray(self.entry_weight, x.dtype).reshape((-1,) + (1,) * (x.ndim - 1))
-        return jax.ops.segment_sum(weights * x[self.entry_index], self.entry_operator, self.operators)
-
-    def components(self, means: Float[Array, " operators"], theta: Float[Array, " parameters"]) -> dict[str, Array]:
+    def assemble(self, means: Float[Array, "operators *batch"], theta: Float[Array, " parameters"]) -> dict[str, Array]:
         """The observables by name, from the means and the parameters of the same time."""
-        known = jnp.concatenate([theta, jnp.ones((1,), theta.dtype)])
-        total_size = sum(int(np.prod(shape, dtype=int)) for shape in self.shapes)
-        terms = known[self.term_parameter] * means[self.term_operator]
-        flat = jax.ops.segment_sum(terms, self.term_component, total_size)
+        known = jnp.concatenate([theta, jnp.ones((1,), theta.dtype)])[self.parameter]
+        terms = known.reshape((-1,) + (1,) * (means.ndim - 1)) * means[self.operator]
+        sizes = [math.prod(shape) for shape in self.shapes]
+        flat = jax.ops.segment_sum(terms, self.component, sum(sizes))
         values, offset = {}, 0
-        for name, shape in zip(self.names, self.shapes, strict=True):
-            size = int(np.prod(shape, dtype=int))
-            values[name] = flat[offset : offset + size].reshape(shape)
+        for name, shape, size in zip(self.names, self.shapes, sizes, strict=True):
+            values[name] = flat[offset : offset + size].reshape((*shape, *means.shape[1:]))
             offset += size
         return values
 
 
-def readout(model: AbstractLindbladModel, reached: Reached, wanted: Mapping[str, Any]) -> Readout:
-    """The observables of a model on what its Lindbladian reaches; `wanted` maps names to None or to a matrix."""
-    where: dict[tuple[int, int], int] = {}
-    dimension = model.space.dimension
-    codes = reached.state_row.astype(np.int64) * dimension + reached.state_column
-    real = ~reached.state_imaginary
-    lookup = [_Lookup(codes, chosen) for chosen in (real, ~real)]
-    del where
-    names, shapes, entries, terms, operators, component = [], [], [], [], 0, 0
+@dataclass(frozen=True)
+class Request:
+    """What a compiled evolution is asked for; two with the same names on the same layout are equal, whatever the
+    parameters of the model, so that a second call compiles nothing. Given matrices are compared by identity.
+
+    `generator` and `start` (blocks or sectors that are occupied at first), the wanted observables, and a model of the
+    layout.
+    """
+
+    generator: Generator
+    start: frozenset[Any]
+    wanted: tuple[tuple[str, int], ...]
+    matrices: tuple[Any, ...] = field(compare=False)
+    model: AbstractLindbladModel = field(compare=False)
+
+    @classmethod
+    def of(cls, model: AbstractLindbladModel, start: frozenset[Any], wanted: Mapping[str, Any]) -> "Request":
+        """The request for observables by name (None) or matrix."""
+        names = tuple((name, 0 if matrix is None else id(matrix)) for name, matrix in wanted.items())
+        return cls(model.generator, start, names, tuple(wanted.values()), model)
+
+    def components(self) -> tuple[Components, list[Sparse]]:
+        """How the observables are put together, and their operators."""
+        wanted = {name: matrix for (name, _), matrix in zip(self.wanted, self.matrices, strict=True)}
+        return components(self.model, wanted)
+
+
+def components(model: AbstractLindbladModel, wanted: Mapping[str, Any]) -> tuple[Components, list[Sparse]]:
+    """How the wanted observables (None for a known name, or a matrix) are put together, and their operators."""
+    names, shapes, terms = [], [], []
+    operators: list[Sparse] = []
+    component = 0
     for name, matrix in wanted.items():
         named = NAMED[name](model) if matrix is None else _plain("", [matrix], ())
         names.append(name)
         shapes.append(named.shape)
         for row in named.components:
             for operator, parameter in row:
-                index, weight = _entries(lookup, dimension, operator)
-                entries.append((np.full(len(index), operators), index, weight))
-                terms.append((component, operators, -1 if parameter is None else parameter))
-                operators += 1
+                terms.append((component, len(operators), -1 if parameter is None else parameter))
+                operators.append(operator)
             component += 1
-    packed = (
-        [np.concatenate(x) if x else np.zeros(0) for x in zip(*entries, strict=True)] if entries else [np.zeros(0)] * 3
-    )
-    columns = np.asarray(terms, int).reshape(-1, 3).T
+    return Components(tuple(names), tuple(shapes), *np.asarray(terms, int).reshape(-1, 3).T), operators
+
+
+class Readout(NamedTuple):
+    """Means of `count` operators on the real vector: mean[operator] = sum of weight x[index] over its entries."""
+
+    count: int
+    operator: np.ndarray
+    index: np.ndarray
+    weight: np.ndarray
+
+    def means(self, x: Float[Array, "size *batch"]) -> Float[Array, "operators *batch"]:
+        """Means of the operators."""
+        weights = jnp.asarray(self.weight, x.dtype).reshape((-1,) + (1,) * (x.ndim - 1))
+        return jax.ops.segment_sum(weights * x[self.index], self.operator, self.count)
+
+
+def readout(reached: Reached, operators: list[Sparse]) -> Readout:
+    """Where the operators find their means on what a Lindbladian reaches."""
+    dimension = reached.generator.space.dimension
+    codes = reached.state_row.astype(np.int64) * dimension + reached.state_column
+    lookup = [_Lookup(codes, chosen) for chosen in (~reached.state_imaginary, reached.state_imaginary)]
+    entries = [_entries(lookup, dimension, operator) for operator in operators]
+    which = [np.full(len(index), o) for o, (index, _) in enumerate(entries)]
     return Readout(
-        tuple(names), tuple(shapes), operators, packed[0].astype(int), packed[1].astype(int), packed[2], *columns
+        len(operators),
+        np.concatenate([np.zeros(0, int), *which]),
+        np.concatenate([np.zeros(0, int), *(index for index, _ in entries)]),
+        np.concatenate([np.zeros(0), *(weight for _, weight in entries)]),
     )
+
+
+def wanted_observables(
+    model: AbstractLindbladModel, observables: Sequence[str] | Mapping[str, Any]
+) -> tuple[dict[str, Any], bool]:
+    """Known names (with None) and given matrices; and whether the purity is asked for.
+
+    **Raises** `ValueError` for an unknown name, or a matrix of the wrong shape or not Hermitian.
+    """
+    if isinstance(observables, str):
+        observables = (observables,)
+    chosen = dict(observables) if isinstance(observables, Mapping) else dict.fromkeys(observables)
+    n = model.space.dimension
+    for name, matrix in chosen.items():
+        if matrix is None:
+            if name not in NAMED and name != "purity":
+                raise ValueError(
+                    f"unknown observable {name!r}. Known: {', '.join((*NAMED, 'purity'))}; or give a matrix."
+                )
+            continue
+        sparse = Sparse(matrix)
+        if sparse.shape != (n, n):
+            raise ValueError(f"observable {name!r} has shape {sparse.shape}: it must be ({n}, {n}).")
+        if abs(sparse - sparse.conj().T).max() > 1e-9 * max(abs(sparse).max(), 1e-300):
+            raise ValueError(
+                f"observable {name!r} is not Hermitian: take its Hermitian and anti-Hermitian parts apart."
+            )
+        chosen[name] = sparse
+    purity = "purity" in chosen and chosen.pop("purity") is None
+    return chosen, purity
 
 
 class _Lookup:

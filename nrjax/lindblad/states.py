@@ -9,7 +9,8 @@ from jaxtyping import Array, ArrayLike, Complex
 
 from ..validation import Numbers, float_array, require, require_finite, require_positive
 from .fermions import PAULI, Space, density, fermion_spin
-from .models import AbstractLindbladModel, _band, _hopping_parameters
+from .models import AbstractLindbladModel, hopping_parameters
+from .operators import band
 
 
 def conduction_state(
@@ -38,8 +39,8 @@ def conduction_state(
     b = float_array("field", field, (3,))
     require_finite("field", b)
     modes = tuple(2 * i for i in range(sites))
-    weights = [*_hopping_parameters(model.hopping), *(-2.0 * b), -float_array("fermi_energy", fermi_energy, ())]
-    operators: list[Any] = _band(space, modes, jnp.iscomplexobj(model.hopping))
+    weights = [*hopping_parameters(model.hopping), *(-2.0 * b), -float_array("fermi_energy", fermi_energy, ())]
+    operators: list[Any] = band(space, modes, jnp.iscomplexobj(model.hopping))
     operators += [sum(fermion_spin(space, mode, axis) for mode in modes) for axis in range(3)]
     operators.append(sum(density(space, mode) for mode in modes))
     h = sum(w.astype(complex) * jnp.asarray(o.toarray(), complex) for w, o in zip(weights, operators, strict=True))

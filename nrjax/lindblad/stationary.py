@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Complex, Float
 
-from .evolve import matrix_of, read_values, to_matrix, wanted_observables
+from .evolve import matrix_of, read_values, to_matrix
 from .generator import Reached, diagonal_pairs, reach
 from .models import AbstractLindbladModel
-from .observables import DEFAULT, readout
+from .observables import DEFAULT, wanted_observables
 
 # Beyond this the dense Lindbladian takes more than 1 GiB and a factorization minutes.
 LARGEST: Final = 11_000
@@ -66,7 +66,6 @@ def steady_state(
             f"largest = {largest}. Use evolve() for a long time, or raise `largest`."
         )
     wanted, purity = wanted_observables(model, observables)
-    out = readout(model, reached, wanted)
     theta = model.parameters(0.0)
     matrix = matrix_of(reached, tuple(range(model.generator.parameters)))
     values = matrix.values(theta)
@@ -79,6 +78,6 @@ def steady_state(
     right = jnp.zeros(reached.size, values.dtype).at[0].set(scale)
     state = lx.linear_solve(lx.MatrixLinearOperator(dense), right, lx.LU(), throw=False).value
     residual = jnp.max(jnp.abs(matrix.product(values, state))) / scale
-    observed = read_values(reached, out, state, theta, purity)
+    observed = read_values(model, reached, wanted, state, theta, purity)
     valid = jnp.all(jnp.isfinite(state)) & (residual < TOLERANCE)
     return StationaryState(observed, state, residual, valid, reached)

@@ -1,0 +1,394 @@
+"""Quantum trajectories: pure states with random jumps, for systems beyond density matrices."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from .. import units
+from ..solve import LOOKS_AT_LIGHT, require_envelope
+from ..validation import Numbers, float_array, require_finite
+from .chebyshev import PHASE, exponential, step_rate
+from .fermions import Sparse, annihilator
+from .generator import Generator, Transitions, Triplets, sectors
+from .models import AbstractLindbladModel
+from .observables import DEFAULT, Components, Request, wanted_observables
+from .sparse import ParametricMatrix
+
+# A jump happens where the logarithm of the squared norm has reached its threshold this closely.
+JUMP_TOLERANCE: Final = 1e-9
+# Most propagations of a trajectory between two saved times.
+MOST_STEPS: Final = 1_000_000
+
+
+class TrajectoryAverage(eqx.Module):
+    """Averages over quantum trajectories.
+
+    - `ts`: ps, shape (times,).
+    - `observables`: name -> mean with a leading axis of times; `errors`: the same for its standard error.
+    - `jumps`: how many each trajectory made, shape (trajectories,).
+    - `valid`: for each trajectory, finite and complete; others are left out of the means.
+    """
+
+    ts: Float[np.ndarray, " times"]
+    observables: dict[str, np.ndarray]
+    errors: dict[str, np.ndarray]
+    jumps: Int[np.ndarray, " trajectories"]
+    valid: Bool[np.ndarray, " trajectories"]
+
+    def __str__(self) -> str:
+        return (
+            f"TrajectoryAverage: {len(self.jumps)} trajectories ({int(self.valid.sum())} valid), {len(self.ts)} times, "
+            f"{float(self.jumps.mean()):.3g} jumps each"
+        )
+
+
+def quantum_trajectories(
+    model: AbstractLindbladModel,
+    psi0: ArrayLike,
+    ts: Numbers,
+    observables: Sequence[str] | Mapping[str, Any] = tuple(name for name in DEFAULT if name != "purity"),
+    *,
+    trajectories: int,
+    key: Array,
+    batch: int = 64,
+) -> TrajectoryAverage:
+    """Monte Carlo wave functions: psi decays under H - (i/2) sum L^+ L until its squared norm has fallen to a random
+    number, then jumps to L psi, with L chosen at the probability of |L psi|^2.
+
+    Averages converge to those of `evolve` as 1/sqrt(trajectories), with states of 2 n instead of n^2 real numbers.
+
+    **Arguments**
+
+    - `model`: an `AndersonModel` or a `SpinFermionModel`; light may have an envelope.
+    - `psi0`: the state at ts[0], shape (n,), of norm 1.
+    - `ts`: times in ps, increasing.
+    - `observables`: as in `evolve`, without "purity".
+    - `trajectories`: how many, 2 or more. `key`: a JAX random key; trajectory i
+      uses fold_in(key, i), whatever the batch.
+    - `batch`: trajectories that run side by side.
+
+    **Returns** a `TrajectoryAverage`. Not differentiable.
+
+    **Raises** `ValueError` for a state of another shape or norm, times that do not increase, unknown observables.
+    """
+    times = float_array("ts", ts)
+    require_finite("ts", times)
+    if times.ndim != 1 or times.size == 0 or (np.diff(np.asarray(times)) < 0).any():
+        raise ValueError(f"ts = {np.asarray(times)}: it must be a list of increasing times in ps.")
+    if trajectories < 2 or batch < 1:
+        raise ValueError(
+            f"trajectories = {trajectories}, batch = {batch}: take 2 trajectories or more (an error needs them), in "
+            "batches of 1 or more."
+        )
+    psi = np.asarray(psi0)
+    if psi.shape != (model.space.dimension,):
+        raise ValueError(f"psi0 has shape {psi.shape}: the model has {model.space.dimension} states.")
+    norm = float(np.linalg.norm(psi))
+    if not abs(norm - 1.0) < 1e-6:
+        raise ValueError(f"psi0 has norm {norm:.6g}: a state has 1. Divide it by its norm.")
+    if model.driving_laser is not None:
+        require_envelope(model.driving_laser, times[0], times[-1])
+    wanted, purity = wanted_observables(model, observables)
+    if purity:
+        raise ValueError("purity: a trajectory is pure at all times. Ask evolve() for it.")
+
+    occupied = frozenset(i for i, part in enumerate(sectors(model.generator)) if (np.abs(psi[part]) > 1e-14).any())
+    together, reached = _reach(Request.of(model, occupied, wanted))
+    start = jnp.concatenate([jnp.asarray(part[reached.states], times.dtype) for part in (psi.real, psi.imag)])
+    means, jumps, complete = [], [], []
+    for first in range(0, trajectories, batch):
+        # The last batch is filled up with trajectories that are thrown away: one compilation for all.
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(first, first + batch))
+        record, made, done = _run(reached, model, start, keys, times)
+        kept = min(batch, trajectories - first)
+        means.append(np.asarray(record)[..., :kept])
+        jumps.append(np.asarray(made)[:kept])
+        complete.append(np.asarray(done)[:kept])
+    values = np.concatenate(means, axis=-1)
+    valid = np.concatenate(complete)
+    thetas = [model.parameters(t) for t in times]
+    averages, errors = _statistics(together, values[..., valid], thetas)
+    return TrajectoryAverage(np.asarray(times), averages, errors, np.concatenate(jumps), valid)
+
+
+def _statistics(together: Components, values: np.ndarray, thetas: list[Array]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Mean and standard error by name, from means of operators of shape (times, operators, trajectories)."""
+    rows = [together.assemble(jnp.asarray(v), theta) for v, theta in zip(values, thetas, strict=True)]
+    every = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in together.names}
+    count = max(values.shape[-1], 1)
+    return (
+        {name: x.mean(axis=-1) for name, x in every.items()},
+        {name: x.std(axis=-1, ddof=1) / np.sqrt(count) for name, x in every.items()},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Pure:
+    """What pure states reach, on the real vector (Re psi, Im psi) of those basis states.
+
+    - `states`: the basis states. `drift`: -i H - (1/2) sum L^+ L as triplets, for each parameter.
+    - `jumps`: the operators that jumps are combinations of, on psi itself.
+    - `operators`: observables as quadratic forms (row, column, weight).
+    """
+
+    generator: Generator
+    states: np.ndarray
+    drift: Triplets
+    jumps: tuple[tuple[ParametricMatrix, np.ndarray], ...]
+    operators: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
+
+    def matrix(self, parameters: tuple[int, ...]) -> ParametricMatrix:
+        """The drift of some parameters."""
+        return ParametricMatrix.pack(2 * len(self.states), self.drift.of(parameters))
+
+
+def _jump_bases(model: AbstractLindbladModel) -> list[Sparse]:
+    """The jump operators of light, and those that the reservoir's are combinations of: c_is, then c+_is."""
+    split = len(model.generator.hamiltonian)
+    bases = [a for group in model.light_parameters for p in group for _, a, _ in model.generator.jumps[p - split]]
+    if model.reservoir is not None:
+        for conjugate in (False, True):
+            for s in range(2):
+                c = [annihilator(model.space, mode + s) for mode in model.site_modes]
+                bases += [Sparse(x.T) if conjugate else x for x in c]
+    return bases
+
+
+def _jump_weights(model: AbstractLindbladModel, theta: Array) -> Array:
+    """The jump operators as rows of weights of the bases, complex, shape (jumps, bases)."""
+    split = len(model.generator.hamiltonian)
+    light = [theta[p] for group in model.light_parameters for p in group for _ in model.generator.jumps[p - split]]
+    blocks = [jnp.diag(jnp.sqrt(jnp.stack(light))).astype(jnp.result_type(theta, jnp.complex64))]
+    if model.reservoir is not None:
+        incoming, outgoing = (_root(rates).astype(blocks[0].dtype) for rates in model.reservoir.rates(model.hopping))
+        blocks += [jnp.conj(outgoing)] * 2 + [incoming] * 2
+    return jax.scipy.linalg.block_diag(*blocks)
+
+
+def _root(matrix: Array) -> Array:
+    """The square root of a positive matrix."""
+    levels, states = jnp.linalg.eigh(matrix)
+    return (states * jnp.sqrt(jnp.maximum(levels, 0.0))[None, :].astype(states.dtype)) @ jnp.conj(states.T)
+
+
+def _sectors_reached(generator: Generator, start: frozenset[Any], bases: list[Sparse]) -> tuple[int, ...]:
+    moves = Transitions(generator)
+    reached, queue = set(start), sorted(start)
+    while queue:
+        sector = queue.pop()
+        for operator in (*generator.hamiltonian, *bases):
+            image = moves.image(operator, sector)
+            if image is not None and image[0] not in reached:
+                reached.add(image[0])
+                queue.append(image[0])
+    return tuple(sorted(reached))
+
+
+@functools.lru_cache(maxsize=16)
+def _reach(request: Request) -> tuple[Components, _Pure]:
+    """What pure states reach from the sectors that are occupied at first."""
+    generator, bases = request.generator, _jump_bases(request.model)
+    together, operators = request.components()
+    parts = sectors(generator)
+    states = np.sort(np.concatenate([parts[i] for i in _sectors_reached(generator, request.start, bases)]))
+    n = len(states)
+
+    def inside(operator: Sparse) -> Any:
+        return Sparse(operator)[states][:, states].tocoo()
+
+    entries = []
+    for p in range(generator.parameters):
+        split = len(generator.hamiltonian)
+        coo = inside(generator.hamiltonian[p] if p < split else generator.decay(p))
+        c = coo.data * (-1j if p < split else -0.5)
+        row = np.concatenate([coo.row, coo.row, coo.row + n, coo.row + n])
+        column = np.concatenate([coo.col, coo.col + n, coo.col, coo.col + n])
+        factor = np.concatenate([c.real, -c.imag, c.imag, c.real])
+        kept = factor != 0
+        entries.append(Triplets(row[kept], column[kept], np.full(kept.sum(), p), factor[kept]))
+    jumps = []
+    for base in bases:
+        coo = inside(base)
+        packed = ParametricMatrix.pack(n, Triplets(coo.row, coo.col, np.zeros(len(coo.row), int), coo.data.real))
+        jumps.append((packed, np.asarray(packed.values(jnp.ones((1,))))))
+    forms = []
+    for operator in operators:
+        coo = inside(operator)
+        value = np.asarray(coo.data, complex)
+        row = np.concatenate([coo.row, coo.row + n, coo.row, coo.row + n])
+        column = np.concatenate([coo.col, coo.col + n, coo.col + n, coo.col])
+        weight = np.concatenate([value.real, value.real, -value.imag, value.imag])
+        kept = weight != 0
+        forms.append((row[kept], column[kept], weight[kept]))
+    drift = Triplets(*(np.concatenate(x) for x in zip(*entries, strict=True)))
+    return together, _Pure(generator, states, drift, tuple(jumps), tuple(forms))
+
+
+class _Lanes(eqx.Module):
+    """The state of a batch of trajectories; every array has the lanes last.
+
+    - `x`: the state at time `t` (hbar/meV), its squared norm falling. `threshold`: where it jumps. `jumps`:
+      made so far.
+    - `trial`: the next propagation. `low`, `high`: bracket of the time to the jump, with the excess of the logarithm of
+      the squared norm over the threshold at both; `high` is infinite while no jump is in sight.
+    """
+
+    x: Array
+    t: Array
+    threshold: Array
+    jumps: Array
+    trial: Array
+    low: Array
+    low_excess: Array
+    high: Array
+    high_excess: Array
+    steps: Array
+
+
+@eqx.filter_jit
+def _run(
+    pure: _Pure, model: AbstractLindbladModel, start: Array, keys: Array, times: Array
+) -> tuple[Array, Array, Array]:
+    """(means of operators at all times, number of jumps, completed) of a batch of trajectories."""
+    lanes = keys.shape[0]
+    propagate, longest = _propagator(pure, model, times)
+
+    def draw(key: Array, number: Array) -> Array:
+        return jax.random.uniform(jax.random.fold_in(key, number), (2,), times.dtype)
+
+    def means(x: Array) -> Array:
+        squares = jnp.sum(x**2, axis=0)
+        values = [
+            jnp.sum(jnp.asarray(weight, x.dtype)[:, None] * x[row] * x[column], axis=0)
+            for row, column, weight in pure.operators
+        ]
+        return jnp.stack(values) / squares[None, :] if values else jnp.zeros((0, lanes), x.dtype)
+
+    def jump(x: Array, t: Array, choice: Array) -> Array:
+        theta = jax.vmap(model.parameters, out_axes=0)(t / units.ps)
+        weights = jax.vmap(lambda p: _jump_weights(model, p))(theta)
+        n = len(pure.states)
+        weighted = [(m, jnp.asarray(v[..., None], x.dtype)) for m, v in pure.jumps]
+        moved = jnp.stack([jax.lax.complex(m.product(v, x[:n]), m.product(v, x[n:])) for m, v in weighted])
+        candidates = jnp.einsum("ljb,bnl->jnl", weights, moved)
+        chances = jnp.cumsum(jnp.sum(jnp.abs(candidates) ** 2, axis=1), axis=0)
+        chosen = jnp.sum(chances < choice[None, :] * chances[-1:], axis=0)
+        after = jnp.take_along_axis(candidates, chosen[None, None, :], axis=0)[0]
+        size = jnp.sqrt(jnp.sum(jnp.abs(after) ** 2, axis=0))
+        after = after / jnp.where(size > 0, size, 1.0)[None, :]
+        return jnp.concatenate([jnp.real(after), jnp.imag(after)])
+
+    def advance(stop: Array, s: _Lanes) -> _Lanes:
+        active = s.t < stop
+        y = propagate(s.x, s.t, jnp.where(active, s.trial, 0.0))
+        excess = jnp.log(jnp.sum(y**2, axis=0)) - jnp.log(s.threshold)
+        arrives = active & (jnp.abs(excess) <= JUMP_TOLERANCE)
+        over = active & ~arrives & (excess > 0) & jnp.isfinite(s.high)
+        under = active & ~arrives & (excess < 0)
+        passes = active & ~arrives & (excess > 0) & ~jnp.isfinite(s.high)
+
+        random = jax.vmap(draw)(keys, 2 * s.jumps + 1)
+        landed = jax.lax.cond(jnp.any(arrives), lambda: jump(y, s.t + s.trial, random[:, 0]), lambda: y)
+        x = jnp.where(arrives[None, :], landed, jnp.where(passes[None, :], y, s.x))
+        moved = arrives | passes
+        # A step to the end of an interval ends on it exactly.
+        t = jnp.where(moved, jnp.where(passes & (s.t + s.trial >= stop * (1.0 - 1e-15)), stop, s.t + s.trial), s.t)
+        threshold = jnp.where(arrives, random[:, 1], s.threshold)
+        low, low_excess = jnp.where(over, s.trial, s.low), jnp.where(over, excess, s.low_excess)
+        high, high_excess = jnp.where(under, s.trial, s.high), jnp.where(under, excess, s.high_excess)
+        # The logarithm of the norm is nearly straight: regula falsi, kept inside the bracket.
+        share = jnp.clip(low_excess / jnp.where(under | over, low_excess - high_excess, 1.0), 0.02, 0.98)
+        share = jnp.where(jnp.mod(s.steps, 4) == 3, 0.5, share)
+        inside = low + (high - low) * share
+        fresh_excess = jnp.log(jnp.sum(x**2, axis=0)) - jnp.log(threshold)
+        return _Lanes(
+            x,
+            t,
+            threshold,
+            s.jumps + arrives.astype(s.jumps.dtype),
+            jnp.where(moved, jnp.minimum(longest, stop - t), jnp.where(under | over, inside, s.trial)),
+            jnp.where(moved, 0.0, low),
+            jnp.where(moved, fresh_excess, low_excess),
+            jnp.where(moved, jnp.inf, high),
+            jnp.where(moved, 0.0, high_excess),
+            s.steps + 1,
+        )
+
+    def cross(s: _Lanes, stop: Array) -> tuple[_Lanes, Array]:
+        trial = jnp.minimum(longest, stop - s.t)
+        infinite = jnp.full_like(s.high, jnp.inf)
+        excess = jnp.log(jnp.sum(s.x**2, axis=0)) - jnp.log(s.threshold)
+        zero = jnp.zeros_like(s.low)
+        s = _Lanes(s.x, s.t, s.threshold, s.jumps, trial, zero, excess, infinite, zero, jnp.zeros_like(s.steps))
+        s = jax.lax.while_loop(
+            lambda s: jnp.any((s.t < stop) & jnp.isfinite(s.x[0])) & (s.steps < MOST_STEPS),
+            functools.partial(advance, stop),
+            s,
+        )
+        return s, means(s.x)
+
+    x = jnp.broadcast_to(start[:, None], (start.shape[0], lanes))
+    stops = times * units.ps
+    zero = jnp.zeros(lanes, times.dtype)
+    none = jnp.zeros(lanes, jnp.int32)
+    first = jax.vmap(draw)(keys, none)[:, 1]
+    begin = _Lanes(x, zero + stops[0], first, none, zero, zero, zero, zero + jnp.inf, zero, jnp.zeros((), jnp.int32))
+    end, record = jax.lax.scan(cross, begin, stops[1:])
+    record = jnp.concatenate([means(x)[None], record])
+    complete = (end.t >= stops[-1]) & jnp.all(jnp.isfinite(end.x), axis=0)
+    return record, end.jumps, complete
+
+
+def _propagator(pure: _Pure, model: AbstractLindbladModel, times: Array) -> tuple[Callable[..., Array], Array]:
+    """(function (x, t, duration) -> x at t + duration without jumps, longest duration), times in hbar/meV.
+
+    Constant light: the exponential. Light with an envelope: the fourth-order commutator-free Magnus expansion.
+    """
+    everything = tuple(range(pure.generator.parameters))
+    states = frozenset(int(i) for i in pure.states)
+    bright = model.parameters(times[0])
+    if not model.varying:
+        matrix = pure.matrix(everything)
+        values = matrix.values(bright)[..., None]
+        rate = step_rate(pure.generator, states, bright)
+        longest = 1.0 / jnp.maximum(rate, 1e-6)
+
+        def constant(x: Array, t: Array, duration: Array) -> Array:
+            del t
+            return exponential(functools.partial(matrix.product, values), x, duration / PHASE)
+
+        return constant, longest
+
+    looks = jnp.linspace(times[0], times[-1], int(LOOKS_AT_LIGHT))
+    thetas = jax.vmap(model.parameters)(looks)
+    rate = jnp.max(jax.vmap(lambda theta: step_rate(pure.generator, states, theta))(thetas))
+    longest = jnp.minimum(1.0 / jnp.maximum(rate, 1e-6), (times[-1] - times[0]) * units.ps / LOOKS_AT_LIGHT)
+    fixed = pure.matrix(tuple(p for p in everything if p not in model.varying))
+    still = fixed.values(bright)[..., None]
+    moving = [(p, pure.matrix((p,))) for p in model.varying]
+    unit = [m.values(jnp.ones_like(bright))[..., None] for _, m in moving]
+    node = 3.0**0.5 / 6.0
+
+    def product(theta: Array, x: Array) -> Array:
+        result = fixed.product(still, x)
+        for (p, matrix), values in zip(moving, unit, strict=True):
+            result = result + theta[p] * matrix.product(values, x)
+        return result
+
+    def driven(x: Array, t: Array, duration: Array) -> Array:
+        early, late = (
+            jax.vmap(model.parameters, out_axes=1)((t + c * duration) / units.ps) for c in (0.5 - node, 0.5 + node)
+        )
+        for a, b in ((0.5 + 2 * node, 0.5 - 2 * node), (0.5 - 2 * node, 0.5 + 2 * node)):
+            half = 0.5 * duration / PHASE
+            x = exponential(functools.partial(product, a * early + b * late), x, half)
+        return x
+
+    return driven, longest
