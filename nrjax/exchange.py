@@ -55,7 +55,7 @@ def chemical_potential(energies: Float[Array, "..."], temperature: ArrayLike, fi
 
 
 def susceptibility(
-    conduction: Lattice | ArrayLike,
+    conduction: Lattice | Numbers,
     temperature: ArrayLike,
     *,
     filling: ArrayLike = 1.0,
@@ -171,7 +171,7 @@ def layer_exchange(
     return g[:, None] * g[None, :] * susceptibility[distance]
 
 
-def hermitian(matrix: ArrayLike) -> Array:
+def hermitian(matrix: Numbers) -> Array:
     """A Hermitian hopping matrix as an array of numbers with a decimal point.
 
     **Raises** `ValueError` for another shape, NaN, or entries that are not each other's complex conjugate.

@@ -30,7 +30,8 @@ DECAY: Final = 3.0
 
 
 def exponential(product: Callable[[Array], Array], x: Array, scale: Array) -> Array:
-    """exp(PHASE scale L) x, where `product` multiplies by L."""
+    """exp(PHASE scale L) x, where `product` multiplies by L; x of shape (size, *batch), scale of shape batch."""
+    scale = scale[None]
     coefficients = 2.0 * scipy.special.jv(np.arange(1, TERMS), PHASE)
     first = scale * product(x)
 

@@ -86,7 +86,7 @@ def identity(space: Space) -> Sparse:
 def total(operators: Iterable[Any]) -> Sparse:
     """The sum of sparse matrices without stored zeros, real if it can be."""
     result = Sparse(functools.reduce(lambda a, b: a + b, operators))
-    if np.iscomplexobj(result.data) and not result.data.imag.any():
+    if np.iscomplexobj(result.data) and not np.imag(result.data).any():
         result = Sparse(result.real)
     result.eliminate_zeros()
     return result

@@ -256,7 +256,7 @@ def _entries(
     to_real, to_imaginary, to_sign = (x[i, j] for x in there)
     row = np.concatenate([to_real, to_real, to_imaginary, to_imaginary])
     column = np.concatenate([real, imaginary, real, imaginary])
-    factor = np.concatenate([c.real, -c.imag * sign, c.imag, c.real * sign])
+    factor = np.concatenate([np.real(c), -np.imag(c) * sign, np.imag(c), np.real(c) * sign])
     factor[2 * len(c) :] *= np.tile(to_sign != 0, 2)
     kept = factor != 0
     return Triplets(row[kept], column[kept], np.full(kept.sum(), parameter), factor[kept])

@@ -27,6 +27,7 @@ class AbstractLindbladModel(eqx.Module):
     """
 
     hopping: eqx.AbstractVar[Array]
+    reservoir: eqx.AbstractVar[Reservoir | None]
     sites: eqx.AbstractVar[tuple[int, ...]]
 
     @property
@@ -117,7 +118,7 @@ class AndersonModel(AbstractLindbladModel):
     def __init__(
         self,
         moments: LocalMoment | Sequence[LocalMoment],
-        conduction: Lattice | ArrayLike,
+        conduction: Lattice | Numbers,
         laser: Laser | None = None,
         reservoir: Reservoir | None = None,
         *,
@@ -220,7 +221,7 @@ class SpinFermionModel(AbstractLindbladModel):
         self,
         sd_coupling: Numbers,
         loss_rate: Numbers,
-        conduction: Lattice | ArrayLike,
+        conduction: Lattice | Numbers,
         reservoir: Reservoir | None = None,
         *,
         potential: Numbers = 0.0,
@@ -310,7 +311,7 @@ class SpinFermionModel(AbstractLindbladModel):
         return tuple((first + a,) for a in range(self.impurities))
 
 
-def _hopping(conduction: Lattice | ArrayLike) -> Array:
+def _hopping(conduction: Lattice | Numbers) -> Array:
     return conduction.hopping_matrix() if isinstance(conduction, Lattice) else hermitian(conduction)
 
 

@@ -280,9 +280,10 @@ def _entries(lookup: list[_Lookup], dimension: int, operator: Sparse) -> tuple[n
     found, place = lookup[0].find(codes)
     # A stored entry off the diagonal stands for itself and its complex conjugate.
     twice = np.where(i == j, 1.0, 2.0)
-    index, weight = [place[found]], [(twice * value.real)[found]]
+    index: list[Any] = [place[found]]
+    weight: list[Any] = [(twice * np.real(value))[found]]
     if np.iscomplexobj(value):
         found, place = lookup[1].find(codes)
         index.append(place[found])
-        weight.append((-2.0 * value.imag)[found])
+        weight.append((-2.0 * np.imag(value))[found])
     return np.concatenate(index), np.concatenate(weight)

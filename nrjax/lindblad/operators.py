@@ -1,6 +1,7 @@
 """The operators that microscopic models are made of, in the order of their parameters."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ def band(space: Space, modes: tuple[int, ...], complex_hopping: bool) -> list[An
         return total(annihilator(space, modes[i] + s).T @ annihilator(space, modes[j] + s) for s in range(2))
 
     n = len(modes)
-    pairs = list(zip(*np.triu_indices(n), strict=True))
+    pairs = list(itertools.combinations_with_replacement(range(n), 2))
     operators = [hop(i, i) if i == j else total([hop(i, j), hop(j, i)]) for i, j in pairs]
     if complex_hopping:
         operators += [total([1j * hop(i, j), -1j * hop(j, i)]) for i, j in pairs if i < j]
@@ -46,7 +47,7 @@ def exchange_with_reservoir(space: Space, modes: tuple[int, ...], complex_hoppin
                 return [(weight, total([c[0][s].T]), total([c[1][s].T])) for s in range(2)]
             return [(np.conj(weight), c[0][s], c[1][s]) for s in range(2)]
 
-        pairs = list(zip(*np.triu_indices(n), strict=True))
+        pairs = list(itertools.combinations_with_replacement(range(n), 2))
         channels += [tuple(jump(i, i, 1.0) if i == j else jump(i, j, 1.0) + jump(j, i, 1.0)) for i, j in pairs]
         if complex_hopping:
             channels += [tuple(jump(i, j, 1j) + jump(j, i, -1j)) for i, j in pairs if i < j]

@@ -36,8 +36,10 @@ class Reservoir(eqx.Module):
 
     def rates(self, hopping: Array) -> tuple[Array, Array]:
         """(G f(h), G (1 - f(h))) in meV, the matrices of electrons coming in and going out; shape (n, n)."""
-        occupied = fermi_function((hopping - self.fermi_energy * jnp.eye(hopping.shape[0])) / self.temperature)
-        return self.rate * occupied, self.rate * (jnp.eye(hopping.shape[0]) - occupied)
+        one = jnp.eye(hopping.shape[0], dtype=hopping.dtype)
+        mu, t, rate = (x.astype(hopping.dtype) for x in (self.fermi_energy, self.temperature, self.rate))
+        occupied = fermi_function((hopping - mu * one) / t)
+        return rate * occupied, rate * (one - occupied)
 
 
 @jax.custom_jvp

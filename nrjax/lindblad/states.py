@@ -45,12 +45,12 @@ def conduction_state(
     operators.append(sum(density(space, mode) for mode in modes))
     h = sum(w.astype(complex) * jnp.asarray(o.toarray(), complex) for w, o in zip(weights, operators, strict=True))
     if electrons is not None:
-        # States of another number are put so high that they have no weight.
+        # States of another number are put above all others, and then taken out.
         wrong = jnp.asarray(space.particles != electrons)
-        h = jnp.where(wrong[:, None] | wrong[None, :], 0.0, h)
+        above = 1.0 + 4.0 * jnp.max(jnp.sum(jnp.abs(h), axis=1))
+        h = h + jnp.diag(jnp.where(wrong, above, 0.0)).astype(h.dtype)
         levels, states = jnp.linalg.eigh(h)
-        number = jnp.sum(jnp.abs(states) ** 2 * jnp.asarray(~np.asarray(wrong))[:, None], axis=0)
-        levels = jnp.where(number > 0.5, levels, jnp.inf)
+        levels = jnp.where(levels > 0.5 * above, jnp.inf, levels)
     else:
         levels, states = jnp.linalg.eigh(h)
     probabilities = jax.nn.softmax(-levels / t)

@@ -101,7 +101,7 @@ def quantum_trajectories(
 
     occupied = frozenset(i for i, part in enumerate(sectors(model.generator)) if (np.abs(psi[part]) > 1e-14).any())
     together, reached = _reach(Request.of(model, occupied, wanted))
-    start = jnp.concatenate([jnp.asarray(part[reached.states], times.dtype) for part in (psi.real, psi.imag)])
+    start = jnp.concatenate([jnp.asarray(part[reached.states], times.dtype) for part in (np.real(psi), np.imag(psi))])
     means, jumps, complete = [], [], []
     for first in range(0, trajectories, batch):
         # The last batch is filled up with trajectories that are thrown away: one compilation for all.
@@ -165,7 +165,8 @@ def _jump_weights(model: AbstractLindbladModel, theta: Array) -> Array:
     """The jump operators as rows of weights of the bases, complex, shape (jumps, bases)."""
     split = len(model.generator.hamiltonian)
     light = [theta[p] for group in model.light_parameters for p in group for _ in model.generator.jumps[p - split]]
-    blocks = [jnp.diag(jnp.sqrt(jnp.stack(light))).astype(jnp.result_type(theta, jnp.complex64))]
+    rates = jnp.sqrt(jnp.stack(light))
+    blocks = [jnp.diag(jax.lax.complex(rates, jnp.zeros_like(rates)))]
     if model.reservoir is not None:
         incoming, outgoing = (_root(rates).astype(blocks[0].dtype) for rates in model.reservoir.rates(model.hopping))
         blocks += [jnp.conj(outgoing)] * 2 + [incoming] * 2
@@ -210,13 +211,13 @@ def _reach(request: Request) -> tuple[Components, _Pure]:
         c = coo.data * (-1j if p < split else -0.5)
         row = np.concatenate([coo.row, coo.row, coo.row + n, coo.row + n])
         column = np.concatenate([coo.col, coo.col + n, coo.col, coo.col + n])
-        factor = np.concatenate([c.real, -c.imag, c.imag, c.real])
+        factor = np.concatenate([np.real(c), -np.imag(c), np.imag(c), np.real(c)])
         kept = factor != 0
         entries.append(Triplets(row[kept], column[kept], np.full(kept.sum(), p), factor[kept]))
     jumps = []
     for base in bases:
         coo = inside(base)
-        packed = ParametricMatrix.pack(n, Triplets(coo.row, coo.col, np.zeros(len(coo.row), int), coo.data.real))
+        packed = ParametricMatrix.pack(n, Triplets(coo.row, coo.col, np.zeros(len(coo.row), int), np.real(coo.data)))
         jumps.append((packed, np.asarray(packed.values(jnp.ones((1,))))))
     forms = []
     for operator in operators:
@@ -224,7 +225,7 @@ def _reach(request: Request) -> tuple[Components, _Pure]:
         value = np.asarray(coo.data, complex)
         row = np.concatenate([coo.row, coo.row + n, coo.row, coo.row + n])
         column = np.concatenate([coo.col, coo.col + n, coo.col + n, coo.col])
-        weight = np.concatenate([value.real, value.real, -value.imag, value.imag])
+        weight = np.concatenate([np.real(value), np.real(value), -np.imag(value), np.imag(value)])
         kept = weight != 0
         forms.append((row[kept], column[kept], weight[kept]))
     drift = Triplets(*(np.concatenate(x) for x in zip(*entries, strict=True)))
@@ -379,7 +380,7 @@ def _propagator(pure: _Pure, model: AbstractLindbladModel, times: Array) -> tupl
     def product(theta: Array, x: Array) -> Array:
         result = fixed.product(still, x)
         for (p, matrix), values in zip(moving, unit, strict=True):
-            result = result + theta[p] * matrix.product(values, x)
+            result = result + theta[p][None, :] * matrix.product(values, x)
         return result
 
     def driven(x: Array, t: Array, duration: Array) -> Array:

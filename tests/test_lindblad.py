@@ -1,0 +1,423 @@
+"""The Lindbladian against QuTiP, its own identities, and the theory that rests on it."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nrjax import Gaussian, Laser, LayeredMagnet, LocalMoment, OpticalTransition, units
+from nrjax.lindblad import (
+    AndersonModel,
+    Reservoir,
+    SpinFermionModel,
+    conduction_state,
+    evolve,
+    product_state,
+    projection_error,
+    quantum_trajectories,
+    steady_state,
+)
+from tests.systems import lindblad as oracle
+
+CHAIN = np.array([[0.0, -1.0], [-1.0, 0.0]])
+TWISTED = np.array([[0.3, -1.0 + 0.4j], [-1.0 - 0.4j, 0.1]])
+TRANSITION = OpticalTransition(1550.0, 1.0, 100.0)
+A, B = LocalMoment(-40.0, 80.0, 6.0), LocalMoment(-35.0, 80.0, 5.0, TRANSITION)
+LASER = Laser(4e10, 1560.0)
+KAPPA = float(B.pump_rate(LASER))
+BATH = (0.3, 0.7, 0.2)
+FIELD = (0.2, -0.1, 0.4)
+SPINS = np.array([[0.6, 0.0, -0.8], [0.0, 0.6, 0.5]])
+
+
+def anderson_cases():
+    yield "dark", dict(moments=[A, LocalMoment(-35.0, 80.0, 5.0)], hopping=CHAIN), [0.0, 0.0], 2
+    yield "lit", dict(moments=[A, B], hopping=CHAIN, laser=LASER), [0.0, KAPPA], 2
+    yield "bath", dict(moments=[B], hopping=TWISTED, laser=LASER, reservoir=BATH, field=FIELD), [KAPPA], None
+
+
+@pytest.mark.parametrize("case", list(anderson_cases()), ids=lambda case: case[0])
+def test_anderson_against_qutip(case):
+    _, arguments, kappas, electrons = case
+    arguments = dict(arguments)
+    moments, hopping = arguments.pop("moments"), arguments.pop("hopping")
+    bath, field = arguments.get("reservoir"), arguments.get("field", (0.0, 0.0, 0.0))
+    if bath is not None:
+        arguments["reservoir"] = Reservoir(*bath)
+    model = AndersonModel(moments, hopping, **arguments)
+    count = len(moments)
+    rho = product_state(model, SPINS[:count], conduction_state(model, 0.5, electrons=electrons, field=(0.1, 0.0, 0.2)))
+    times = np.array([0.0, 0.31, 1.0])
+    names = (
+        "impurity_spin site_spin site_density impurity_density doublon singlet light_current particles purity".split()
+    )
+    solution = evolve(model, rho, times, (*names, "coherent_torque", "light_torque"))
+    assert bool(solution.valid) and float(solution.stats["trace_drift"]) < 1e-12
+
+    h, jumps = oracle.anderson(
+        hopping,
+        [float(m.level) for m in moments],
+        [float(m.repulsion) for m in moments],
+        [float(m.hybridization) for m in moments],
+        range(count),
+        kappas,
+        field,
+        bath,
+    )
+    step = 1e-4
+    around = np.concatenate([[t - step, t, t + step] for t in times[1:] * units.ps])
+    states = oracle.evolve(h, jumps, rho, np.concatenate([[0.0], around]))
+    exact = states[[0, 2, 5]]
+    np.testing.assert_allclose(solution.rho, exact[-1], atol=1e-7)
+    assert np.linalg.eigvalsh(np.asarray(solution.rho))[0] > -1e-10
+
+    # Observables from QuTiP's operators.
+    modes = 2 * (count + len(hopping))
+    c = [[oracle.fermion(2 * x + s, modes) for s in range(2)] for x in range(modes // 2)]
+    n = [[x.dag() * x for x in pair] for pair in c]
+    spins = [oracle.electron_spin(*pair) for pair in c]
+
+    def mean(operator):
+        return np.einsum("ij,tji->t", operator.full(), exact).real
+
+    for a in range(count):
+        site = count + a
+        for axis in range(3):
+            np.testing.assert_allclose(solution["impurity_spin"][:, a, axis], mean(spins[a][axis]), atol=1e-7)
+            np.testing.assert_allclose(solution["site_spin"][:, a, axis], mean(spins[site][axis]), atol=1e-7)
+        np.testing.assert_allclose(solution["doublon"][:, a], mean(n[a][0] * n[a][1]), atol=1e-7)
+        pair = (c[a][0].dag() * c[site][1].dag() - c[a][1].dag() * c[site][0].dag()) / np.sqrt(2)
+        empty = (1 - n[a][0]) * (1 - n[a][1]) * (1 - n[site][0]) * (1 - n[site][1])
+        np.testing.assert_allclose(solution["singlet"][:, a], mean(pair * empty * pair.dag()), atol=1e-7)
+        lost = mean(sum(x.dag() * x for x in jumps[2 * a : 2 * a + 2]))
+        np.testing.assert_allclose(solution["light_current"][:, a], lost, atol=1e-6)
+        torque = solution["coherent_torque"] + solution["light_torque"]
+        for axis in range(3):
+            s = np.einsum("ij,tji->t", spins[a][axis].full(), states).real
+            rate = np.array([s[3] - s[1], s[6] - s[4]]) / (2 * step)
+            np.testing.assert_allclose(torque[1:, a, axis], rate, atol=1e-4)
+    np.testing.assert_allclose(solution["site_density"][:, 0], mean(n[count][0] + n[count][1]), atol=1e-7)
+    np.testing.assert_allclose(solution["purity"], np.einsum("tij,tji->t", exact, exact).real, atol=1e-7)
+
+
+@pytest.mark.parametrize("bath, field, hopping", [(None, None, CHAIN), (BATH, FIELD, TWISTED)])
+def test_spin_fermion_against_qutip(bath, field, hopping):
+    reservoir = None if bath is None else Reservoir(*bath)
+    model = SpinFermionModel([-1.0, -2.0], [0.3, 0.5], hopping, reservoir, field=field, sites=(1, 0))
+    rho = product_state(model, SPINS, conduction_state(model, 0.5, electrons=2))
+    solution = evolve(model, rho, [0.0, 2.0])
+    h, jumps = oracle.spin_fermion(hopping, [-1.0, -2.0], [0.3, 0.5], (1, 0), field or (0, 0, 0), bath)
+    exact = oracle.evolve(h, jumps, rho, np.array([0.0, 2.0]) * units.ps)
+    np.testing.assert_allclose(solution.rho, exact[-1], atol=1e-7)
+
+
+def test_light_in_time_against_qutip():
+    model = AndersonModel([B], CHAIN, Laser(4e10, 1560.0, Gaussian(0.5, 0.6)))
+    rho = product_state(model, [[0.6, 0.0, 0.8]], conduction_state(model, 0.5, electrons=2))
+    solution = evolve(model, rho, [0.0, 1.0], rtol=1e-10, atol=1e-12)
+    h, jumps = oracle.anderson(CHAIN, [-35.0], [80.0], [5.0], (0,), [1.0])
+    widths = 0.6 * units.ps
+
+    def amplitude(t):
+        return np.sqrt(KAPPA * np.exp(-4 * np.log(2) * ((t - 0.5 * units.ps) / widths) ** 2))
+
+    exact = oracle.evolve(h, jumps, rho, np.array([0.0, 1.0]) * units.ps, [amplitude, amplitude])
+    np.testing.assert_allclose(solution.rho, exact[-1], atol=1e-7)
+
+
+def test_identities_of_the_projection():
+    model = SpinFermionModel([-1.0], [0.5], CHAIN)
+    generator = model.generator
+    spins = [x.full() for x in oracle.spin(0, 1, 4)]
+    c = [oracle.fermion(s, 4, 1).full() for s in range(2)]
+    electron = [x.full() for x in oracle.electron_spin(*(oracle.fermion(s, 4, 1) for s in range(2)))]
+    n = sum(x.conj().T @ x for x in c)
+    singlets = n - 4 * sum(x @ y for x, y in zip(spins, electron, strict=True))
+    light = generator.parameters - 1
+    np.testing.assert_allclose(generator.decay(light).toarray(), singlets, atol=1e-12)
+    for axis in range(3):
+        changed = generator.adjoint(light, model.impurity_spin(0, axis)).toarray()
+        np.testing.assert_allclose(changed, electron[axis] - n @ spins[axis], atol=1e-12)
+    # (1/2 - S.sigma)^2 = 2 (1/2 - S.sigma) on spin times electron spin.
+    matrix = 0.5 * np.eye(4) - sum(0.5 * np.kron(p, p) for p in oracle.PAULI)
+    np.testing.assert_allclose(matrix @ matrix, 2 * matrix, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_states_stay_states(seed):
+    rng = np.random.default_rng(seed)
+    hopping = rng.normal(size=(2, 2)) + 1j * rng.normal(size=(2, 2))
+    model = SpinFermionModel(
+        rng.normal(size=2),
+        rng.uniform(0, 2, 2),
+        hopping + hopping.conj().T,
+        Reservoir(0.5, 1.0),
+        field=rng.normal(size=3),
+    )
+    spins = rng.normal(size=(2, 3))
+    spins /= np.linalg.norm(spins, axis=1)[:, None]
+    rho = product_state(model, spins, conduction_state(model, 1.0))
+    for time in (0.1, 1.0, 30.0):
+        final = np.asarray(evolve(model, rho, [0.0, time], ()).rho)
+        np.testing.assert_allclose(final, final.conj().T, atol=1e-14)
+        assert np.trace(final).real == pytest.approx(1.0, abs=1e-12)
+        assert np.linalg.eigvalsh(final)[0] > -1e-12
+
+
+def scaled_model(repulsion, moments=2):
+    """v^2/U and gamma stay as they are while U grows."""
+    v = np.sqrt(0.5 * repulsion)
+    kappa = 0.3 * (0.55 * repulsion) ** 2 / v**2
+    transition = OpticalTransition(1550.0, 1.0, 50.0 * kappa)
+    intensity = kappa * 50.0 * kappa / float(Laser(1.0, 1.0).field_squared)
+    lit = LocalMoment(-0.45 * repulsion, repulsion, v, transition)
+    dark = LocalMoment(-0.45 * repulsion, repulsion, v)
+    return AndersonModel([dark, lit][-moments:], CHAIN, Laser(intensity, 1550.0))
+
+
+def test_the_projection_converges():
+    """The error falls as (v/U)^2 over a decade of it, with g and gamma as `LocalMoment` gives them."""
+    differences = []
+    for repulsion in (200.0, 2000.0):
+        model = scaled_model(repulsion)
+        conduction = conduction_state(model, 0.5, electrons=2, field=(0.0, 0.0, 0.4))
+        found = projection_error(model, SPINS, conduction, np.linspace(0.0, 2.0, 21), ("impurity_spin", "site_spin"))
+        differences.append([float(found.differences[name]) for name in ("impurity_spin", "site_spin")])
+        assert "impurity_spin" in str(found)
+    first, second = np.array(differences)
+    assert (second < 0.13 * first).all() and (second > 0.05 * first).all() and (second < 0.02).all()
+
+
+def test_the_torque_of_light_is_reversed():
+    """One impurity, one polarized electron: exchange favours -s (g < 0), light pumps S along +s."""
+    model = SpinFermionModel([-1.0], [0.4], np.zeros((1, 1)))
+    polarized = conduction_state(model, 0.05, electrons=1, field=(0.0, 0.0, 1.0))
+    rho = product_state(model, [[1.0, 0.0, 0.0]], polarized)
+    state = evolve(model, rho, [0.0], ("site_spin", "light_torque"))
+    s = float(state["site_spin"][0, 0, 2])
+    favoured = float(model.sd_coupling[0]) * s
+    assert s > 0.49 and favoured < 0
+    assert float(state["light_torque"][0, 0, 2]) == pytest.approx(0.4 * s, rel=1e-9)
+    # In equilibrium the spins point against each other: what the light torque works against.
+    ground = steady_state(SpinFermionModel([-1.0], [0.0], np.zeros((1, 1)), Reservoir(0.1, 0.3), field=(0, 0, 0.2)))
+    assert bool(ground.valid)
+    # The same from the Anderson model: light turns S towards s, faster than darkness does.
+    lit, dark = (
+        AndersonModel([LocalMoment(-400.0, 800.0, 20.0, TRANSITION)], np.zeros((1, 1)), laser)
+        for laser in (Laser(4e10, 1550.0), None)
+    )
+    ends = [
+        evolve(m, product_state(m, [[1.0, 0.0, 0.0]], polarized), [0.0, 0.03], ("impurity_spin",))["impurity_spin"][
+            -1, 0
+        ]
+        for m in (lit, dark)
+    ]
+    assert float(ends[0][2]) > float(ends[1][2])
+
+
+def test_light_on_one_impurity_is_not_reciprocal():
+    """Exchanging A and B is a symmetry without light and with light on both; with light on B alone the exchange torque
+    on A keeps its sign and only B feels the light."""
+
+    def torques(losses, spins):
+        model = SpinFermionModel([-1.5, -1.5], losses, CHAIN)
+        rho = product_state(model, spins, conduction_state(model, 0.3, electrons=2))
+        end = evolve(model, rho, [0.0, 0.4], ("coherent_torque", "light_torque", "site_spin"))
+        return [np.asarray(end[name][-1]) for name in ("coherent_torque", "light_torque", "site_spin")]
+
+    spins = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    for losses, symmetric in (((0.0, 0.0), True), ((0.4, 0.4), True), ((0.0, 0.4), False)):
+        here, there = torques(losses, spins), torques(losses, spins[::-1])
+        for x, y in zip(here, there, strict=True):
+            if symmetric:
+                np.testing.assert_allclose(x, y[::-1], atol=1e-12)
+    # A polarized, B not: what B feels comes from A. Light pumps B along the electrons, exchange favours the opposite.
+    exchange, light, electrons = torques((0.0, 0.4), spins)
+    assert abs(electrons[1, 2]) > 1e-3
+    assert np.sign(light[1, 2]) == np.sign(electrons[1, 2])
+    # B polarized, A not: A's light torque vanishes, its electrons are polarized as in darkness.
+    exchange, light, electrons = torques((0.0, 0.4), spins[::-1])
+    _, _, dark = torques((0.0, 0.0), spins[::-1])
+    np.testing.assert_allclose(light[0], 0.0, atol=1e-14)
+    assert np.sign(electrons[0, 2]) == np.sign(dark[0, 2]) and abs(dark[0, 2]) > 1e-3
+    assert not np.allclose(torques((0.0, 0.4), spins)[1][1], torques((0.0, 0.4), spins[::-1])[1][0], atol=1e-3)
+
+
+def test_mean_field_light_term():
+    """On a product state d(2S)/dt by light is gamma [2 h/g - n m] with h = g <s>: the term of `LayeredMagnet`."""
+    g, gamma = -1.3, 0.4
+    model = SpinFermionModel([g], [gamma], CHAIN)
+    conduction = conduction_state(model, 0.5, electrons=1, field=(0.3, -0.2, 0.5))
+    m = np.array([[0.3, 0.1, -0.6]])
+    state = evolve(model, product_state(model, m, conduction), [0.0], ("light_torque", "site_spin", "site_density"))
+    n, s = float(state["site_density"][0, 0]), np.asarray(state["site_spin"][0, :1])
+    # A layer whose mediated field is h = g s: a second, inert layer of moment s carries it.
+    magnet = LayeredMagnet([[0.0, g], [0.0, 0.0]], 0.0, [g, g], [gamma, 0.0], n, 1.0, gyro=0.0)
+    rate = magnet.vector_field(0.0, jnp.concatenate([jnp.asarray(m), jnp.asarray(s)]))[0]
+    np.testing.assert_allclose(2.0 * state["light_torque"][0, 0], rate, atol=1e-12)
+
+
+def test_upper_level():
+    """A doublon that is there is lost as the eliminated model says; a virtual one only when light meets its energy."""
+    transition = OpticalTransition(1550.0, 1.0, 4000.0)
+    moment = LocalMoment(-40.0, 80.0, 0.0, transition)
+    laser = Laser(4e11, 1550.0)
+    kappa = float(moment.pump_rate(laser))
+    kept = AndersonModel([moment], np.zeros((1, 1)), laser, keep_upper_level=True)
+    doublon = np.zeros(kept.space.dimension)
+    doublon[0b110000] = 1.0
+    time = 0.5 / kappa / units.ps
+    left = evolve(kept, np.diag(doublon), [0.0, time], ("doublon",))["doublon"][-1, 0]
+    assert float(left) == pytest.approx(np.exp(-1.0), rel=5 * kappa / 4000.0)
+
+    def lost(linewidth, photon_energy):
+        strength = 2.0 * linewidth / float(Laser(1.0, 1.0).field_squared)
+        lit = LocalMoment(-200.0, 400.0, 5.0, OpticalTransition(1550.0, 1.0, linewidth))
+        model = AndersonModel([lit], np.zeros((1, 1)), Laser(strength, photon_energy), keep_upper_level=True)
+        rho = product_state(model, [[0.0, 0.0, 1.0]], conduction_state(model, 0.05, electrons=1, field=(0, 0, -1.0)))
+        remaining = evolve(model, rho, [0.0, 15.0], ("particles",))["particles"][-1]
+        # Singlet and triplet share the state: half of it is lost at 4 gamma.
+        gamma = 2.0 * 25.0 / 200.0**2
+        return (2.0 - float(remaining)) / (0.5 * (1.0 - np.exp(-4.0 * gamma * 15.0 * units.ps)))
+
+    assert lost(6000.0, 1550.0) == pytest.approx(1.0, rel=0.05)
+    # What little remains are doublons that the sudden start has made real.
+    assert lost(20.0, 1550.0) < 0.05
+    assert lost(20.0, 1750.0) > 0.5
+
+
+def final_spin(x, adjoint=None, envelope=None):
+    model = AndersonModel([B], CHAIN, Laser(4e10 * x[0], 1560.0 * x[1], envelope))
+    rho = product_state(model, [[0.6, 0.0, 0.8]], conduction_state(model, 0.5, electrons=2))
+    options = {} if envelope is None else dict(rtol=1e-11, atol=1e-13)
+    return evolve(model, rho, [0.0, 1.0], ("impurity_spin",), adjoint=adjoint, **options)["impurity_spin"][-1, 0, 2]
+
+
+@pytest.mark.parametrize("envelope", [None, Gaussian(0.5, 0.6)], ids=["constant", "pulse"])
+def test_derivatives(envelope):
+    one = jnp.ones(2)
+    forward = jax.jit(jax.jacfwd(lambda x: final_spin(x, None, envelope)))(one)
+    reverse = jax.jit(jax.grad(lambda x: final_spin(x, diffrax.RecursiveCheckpointAdjoint(), envelope)))(one)
+    h = np.array([1e-2, 3e-4])
+    offsets = np.array([-2.0, -1.0, 1.0, 2.0])
+    points = (1.0 + np.eye(2)[:, None, :] * offsets[None, :, None] * h[:, None, None]).reshape(-1, 2)
+    values = np.asarray(jax.jit(jax.vmap(lambda x: final_spin(x, None, envelope)))(jnp.asarray(points))).reshape(2, 4)
+    differences = values @ np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * h)
+    np.testing.assert_allclose(forward, differences, rtol=1e-6)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-8)
+
+
+def test_batches():
+    intensities = jnp.asarray([0.0, 1e10, 4e10])
+
+    def spin(intensity):
+        return final_spin(jnp.stack([intensity / 4e10, jnp.ones_like(intensity)]))
+
+    together = jax.vmap(spin)(intensities)
+    np.testing.assert_allclose(together, [spin(i) for i in intensities], atol=1e-13)
+    slopes = jax.vmap(jax.jacfwd(spin))(intensities)
+    np.testing.assert_allclose(slopes[1], jax.jacfwd(spin)(intensities[1]), rtol=1e-10)
+
+
+def test_steady_state():
+    # Free electrons: the density matrix of the band is the Fermi function of its hopping.
+    free = SpinFermionModel([0.0], [0.0], TWISTED, Reservoir(*BATH))
+    levels, states = np.linalg.eigh(TWISTED)
+    occupation = (np.abs(states) ** 2) @ (1 / (np.exp((levels - BATH[2]) / BATH[1]) + 1))
+    found = steady_state(free, ("site_density",))
+    # The impurity's spin is free: not unique, and said so; the electrons are right all the same.
+    np.testing.assert_allclose(evolve(free, product_state(free, [[0, 0, 1]], conduction_state(free, 1.0)), [0, 80.0])
+                               ["site_density"][-1], 2 * occupation, rtol=1e-8)  # fmt: skip
+    del found
+    model = SpinFermionModel([-1.0, -2.0], [0.3, 0.5], TWISTED, Reservoir(*BATH), field=FIELD)
+    state = steady_state(model, ("impurity_spin", "site_density", "purity"))
+    assert bool(state.valid) and float(state.residual) < 1e-12
+    rho = product_state(model, SPINS, conduction_state(model, 0.5))
+    late = evolve(model, rho, [0.0, 400.0], ("impurity_spin", "site_density", "purity"))
+    for name, value in state.observables.items():
+        np.testing.assert_allclose(value, late[name][-1], atol=1e-8)
+    np.testing.assert_allclose(state.rho, late.rho, atol=1e-8)
+
+
+def test_trajectories():
+    model = SpinFermionModel([-1.0, -2.0], [0.4, 0.8], TWISTED, Reservoir(0.2, 0.7), field=FIELD)
+    psi = np.zeros(64, complex)
+    psi[[0b010110, 0b100110]] = 0.6, 0.8j
+    times = [0.0, 1.0, 3.0]
+    names = ("impurity_spin", "site_density", "light_current")
+    exact = evolve(model, np.outer(psi, psi.conj()), times, names)
+    key = jax.random.key(1)
+    many = quantum_trajectories(model, psi, times, names, trajectories=1500, key=key, batch=500)
+    assert many.valid.all() and many.jumps.mean() > 1.0 and "1500 trajectories" in str(many)
+    for name in names:
+        deviation = np.abs(many.observables[name][1:] - np.asarray(exact[name][1:]))
+        assert (deviation < 4.5 * many.errors[name][1:] + 1e-12).all()
+        assert (many.errors[name][-1] > 0).all() and (many.errors[name] < 0.03).all()
+    few = [quantum_trajectories(model, psi, times, names, trajectories=60, key=key, batch=b) for b in (60, 25)]
+    for name in names:
+        np.testing.assert_allclose(few[0].observables[name], few[1].observables[name], atol=1e-10)
+    np.testing.assert_array_equal(few[0].jumps, few[1].jumps)
+
+
+def test_trajectories_under_a_pulse():
+    model = AndersonModel([B], CHAIN, Laser(2e11, 1560.0, Gaussian(0.3, 0.3)))
+    psi = np.zeros(64)
+    psi[0b100110] = 1.0
+    names = ("impurity_spin", "particles")
+    exact = evolve(model, np.outer(psi, psi), [0.0, 0.6], names)
+    many = quantum_trajectories(model, psi, [0.0, 0.6], names, trajectories=600, key=jax.random.key(3), batch=300)
+    assert float(exact["particles"][-1]) < 2.95
+    for name in names:
+        deviation = np.abs(many.observables[name][1] - np.asarray(exact[name][1]))
+        assert (deviation < 4.5 * many.errors[name][1] + 1e-8).all()
+
+
+MODEL = SpinFermionModel([-1.0], [0.3], CHAIN)
+RHO = product_state(MODEL, [[0.0, 0.0, 1.0]], conduction_state(MODEL, 0.5, electrons=2))
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: AndersonModel([A], [[0.0, 1.0], [2.0, 0.0]]), ["not Hermitian"]),
+        (lambda: AndersonModel([A, B], np.zeros((1, 1))), ["sites = (0, 1)", "1 conduction sites"]),
+        (lambda: AndersonModel([A], CHAIN, keep_upper_level=True), ["keep_upper_level", "laser"]),
+        (lambda: SpinFermionModel([-1.0], [-0.3], CHAIN), ["loss_rate", "-0.3"]),
+        (lambda: Reservoir(-1.0, 1.0), ["rate", "-1"]),
+        (lambda: Reservoir(1.0, 0.0), ["temperature", "greater than 0"]),
+        (lambda: conduction_state(MODEL, 0.5, electrons=5), ["electrons = 5", "4"]),
+        (lambda: product_state(MODEL, [[1.0, 1.0, 0.0]], conduction_state(MODEL, 0.5)), ["length of a spin", "1.41"]),
+        (lambda: evolve(MODEL, 2.0 * RHO, [0.0, 1.0]), ["trace 2"]),
+        (lambda: evolve(MODEL, np.eye(3) / 3, [0.0, 1.0]), ["(3, 3)", "(32, 32)"]),
+        (lambda: evolve(MODEL, RHO + 1j * np.triu(np.ones((32, 32)), 1), [0.0, 1.0]), ["not Hermitian"]),
+        (lambda: evolve(MODEL, RHO, [0.0, 1.0], ("colour",)), ["colour", "impurity_spin"]),
+        (lambda: evolve(MODEL, RHO, [0.0, 1.0], {"x": np.eye(3)}), ["'x'", "(3, 3)"]),
+        (lambda: evolve(MODEL, RHO, [0.0, 1.0], {"x": np.triu(np.ones((32, 32)))}), ["'x'", "not Hermitian"]),
+        (lambda: evolve(MODEL, RHO, [0.0, 1.0], ("doublon",)), ["doublon", "AndersonModel"]),
+        (lambda: evolve(MODEL, RHO, [1.0, 0.0]), ["ts must increase"]),
+        (lambda: evolve(MODEL, RHO, [0.0, 1.0], largest=10), ["GiB", "largest", "quantum_trajectories"]),
+        (lambda: steady_state(MODEL), ["reservoir", "Reservoir"]),
+        (
+            lambda: quantum_trajectories(MODEL, np.ones(32), [0.0, 1.0], trajectories=4, key=jax.random.key(0)),
+            ["norm 5.65685"],
+        ),
+        (
+            lambda: quantum_trajectories(MODEL, np.eye(32)[0], [0.0, 1.0], trajectories=1, key=jax.random.key(0)),
+            ["trajectories = 1", "2"],
+        ),
+    ],
+)
+def test_bad_input(make, words):
+    with pytest.raises(ValueError) as caught:
+        make()
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_given_matrices_and_texts():
+    number = oracle.fermion(0, 4, 1).full()
+    solution = evolve(MODEL, RHO, [0.0, 1.0], {"first": number.conj().T @ number, "site_density": None})
+    assert solution["first"].shape == (2,) and "32 states" in str(solution)
+    up = 0.5 * float(solution["site_density"][0, 0])
+    assert float(solution["first"][0]) == pytest.approx(up, abs=1e-12)
