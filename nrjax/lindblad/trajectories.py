@@ -283,8 +283,8 @@ def _run(
         chosen = jnp.sum(chances < choice[None, :] * chances[-1:], axis=0)
         after = jnp.take_along_axis(candidates, chosen[None, None, :], axis=0)[0]
         size = jnp.sqrt(jnp.sum(jnp.abs(after) ** 2, axis=0))
-        after = after / jnp.where(size > 0, size, 1.0)[None, :]
-        return jnp.concatenate([jnp.real(after), jnp.imag(after)])
+        size = jnp.where(size > 0, size, 1.0)[None, :]
+        return jnp.concatenate([jnp.real(after) / size, jnp.imag(after) / size])
 
     def advance(stop: Array, s: _Lanes) -> _Lanes:
         active = s.t < stop
