@@ -36,6 +36,7 @@ types: .venv/.test
 bench: .venv/.bench  ## Run the benchmarks; writes benchmarks/results/*.json.
 	$(BIN)/python benchmarks/phase_diagram.py
 	$(BIN)/python benchmarks/trajectories.py
+	$(BIN)/python benchmarks/lindblad.py
 
 clean:
 	rm -rf .venv out .pytest_cache .ruff_cache

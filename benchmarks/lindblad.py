@@ -1,0 +1,236 @@
+"""The Lindbladian of two impurities on two conduction sites (256 states), 64 laser settings: evolve against peers.
+
+    python benchmarks/lindblad.py            writes results/lindblad-<device>.json
+
+Peers on the same operators, times and tolerance: dynamiqs (sparse diagonal layout, its faster solver of Tsit5 and
+Dopri8, one batched call) and QuTiP (sparse operators, its faster method of Adams and Verner 7, both cores). Errors are
+those of the last density matrix against QuTiP at tolerance 1e-12. Then the projected model with a growing band, and trajectories.
+"""
+
+import concurrent.futures
+import multiprocessing
+import resource
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+import record
+
+from nrjax import Laser, LocalMoment, OpticalTransition, units
+from nrjax.lindblad import (
+    AndersonModel,
+    SpinFermionModel,
+    conduction_state,
+    evolve,
+    product_state,
+    quantum_trajectories,
+)
+
+SETTINGS = 64
+TIMES = np.linspace(0.0, 0.3, 7)
+RTOL, ATOL = 1e-7, 1e-9
+CHAIN = np.array([[0.0, -1.0], [-1.0, 0.0]])
+INTENSITIES = np.linspace(0.0, 8e10, SETTINGS)
+
+
+def build(intensity):
+    lit = OpticalTransition(1550.0, 1.0, 100.0)
+    moments = [LocalMoment(-40.0, 80.0, 6.0), LocalMoment(-35.0, 80.0, 5.0, lit)]
+    return AndersonModel(moments, CHAIN, Laser(intensity, 1560.0))
+
+
+def peers_input(intensity):
+    """(H, jump operators that are not zero) as sparse matrices."""
+    model = build(intensity)
+    generator, theta = model.generator, np.asarray(model.parameters(0.0))
+    split = len(generator.hamiltonian)
+    h = sum(theta[p] * operator for p, operator in enumerate(generator.hamiltonian))
+    jumps = [np.sqrt(theta[split + 1]) * a for _, a, _ in generator.jumps[1]]
+    return h, jumps
+
+
+def with_qutip(arguments):
+    intensity, rho, method, rtol, atol = arguments
+    import qutip  # pyright: ignore[reportMissingImports]  (the benchmarks extra)
+    import scipy.sparse as sp
+
+    def operator(x):
+        return qutip.Qobj(sp.csr_matrix(x))
+
+    h, jumps = peers_input(intensity)
+    options = {"rtol": rtol, "atol": atol, "nsteps": 10_000_000, "method": method, "progress_bar": ""}
+    start = time.perf_counter()
+    result = qutip.mesolve(
+        operator(h), qutip.Qobj(rho), TIMES * units.ps, [operator(x) for x in jumps], options=options
+    )
+    return result.states[-1].full(), time.perf_counter() - start
+
+
+def with_dynamiqs(rho, solver):
+    import dynamiqs as dq  # pyright: ignore[reportMissingImports]  (the benchmarks extra)
+
+    dq.set_precision("double")
+    h, jumps = peers_input(INTENSITIES[-1])
+    top = INTENSITIES[-1]
+    batch = jnp.sqrt(jnp.asarray(INTENSITIES) / top)
+    operators = [dq.asqarray(x.toarray().astype(complex), layout=dq.dia) * batch[:, None, None] for x in jumps]
+    hamiltonian = dq.asqarray(h.toarray().astype(complex), layout=dq.dia)
+    method = solver(rtol=RTOL, atol=ATOL, max_steps=10_000_000)
+
+    def run():
+        result = dq.mesolve(
+            hamiltonian,
+            operators,
+            jnp.asarray(rho),
+            jnp.asarray(TIMES * units.ps),
+            method=method,
+            save_states=False,
+            cartesian_batching=False,
+            progress_meter=False,
+        )
+        return result.final_state.to_jax()
+
+    return run
+
+
+def with_nrjax(rho, names=("impurity_spin", "site_spin", "doublon", "trace")):
+    @jax.jit
+    def once(intensities):
+        def one(intensity):
+            solution = evolve(build(intensity), rho, TIMES, names)
+            return solution.observables, solution.rho
+
+        return jax.vmap(one)(intensities)
+
+    return lambda: once(jnp.asarray(INTENSITIES))
+
+
+def errors(states, references, lanes):
+    return max(float(np.abs(np.asarray(states[lane]) - references[lane]).max()) for lane in lanes)
+
+
+def compare():
+    model = build(INTENSITIES[-1])
+    conduction = conduction_state(model, 0.5, electrons=2)
+    results = {}
+    for label, spins in (
+        ("tilted spins", [[0.6, 0.0, 0.8], [0.0, 0.6, -0.8]]),
+        ("spins along z", [[0, 0, 1], [0, 0, -1]]),
+    ):
+        rho = np.asarray(product_state(model, spins, conduction))
+        lanes = (0, SETTINGS // 2, SETTINGS - 1)
+        references = {lane: with_qutip((INTENSITIES[lane], rho, "vern9", 1e-12, 1e-14))[0] for lane in lanes}
+        run = with_nrjax(rho)
+        row = {"nrjax": record.timed(run, 3)}
+        row["nrjax"]["error"] = errors(run()[1], references, lanes)
+        row["nrjax"]["real_numbers"] = evolve(build(1e10), rho, TIMES[:2], ()).reached.size
+
+        import dynamiqs as dq  # pyright: ignore[reportMissingImports]
+
+        for name in ("Tsit5", "Dopri8"):
+            peer = with_dynamiqs(rho, getattr(dq.method, name))
+            start = time.perf_counter()
+            states = jax.block_until_ready(peer())
+            first = time.perf_counter() - start
+            start = time.perf_counter()
+            jax.block_until_ready(peer())
+            row[f"dynamiqs {name}"] = {
+                "median_s": time.perf_counter() - start,
+                "first_call_s": first,
+                "repeats": 1,
+                "error": errors(states, references, lanes),
+            }
+        context = multiprocessing.get_context("spawn")
+        for method in ("adams", "vern7"):
+            with concurrent.futures.ProcessPoolExecutor(2, context) as pool:
+                jobs = [(i, rho, method, RTOL, ATOL) for i in INTENSITIES]
+                list(pool.map(with_qutip, jobs[:2]))
+                start = time.perf_counter()
+                out = list(pool.map(with_qutip, jobs))
+                wall = time.perf_counter() - start
+            row[f"qutip {method}"] = {
+                "median_s": wall,
+                "repeats": 1,
+                "one_core_s": sum(seconds for _, seconds in out),
+                "error": errors([state for state, _ in out], references, lanes),
+            }
+        for peer in ("dynamiqs", "qutip"):
+            best = min(value["median_s"] for key, value in row.items() if key.startswith(peer))
+            row[f"times faster than {peer}"] = best / row["nrjax"]["median_s"]
+        results[label] = row
+        print(label, row, flush=True)
+    return results
+
+
+def scaling():
+    """The projected model of two impurities on chains of growing length, half filled."""
+    rows = []
+    for sites in (2, 3, 4):
+        hopping = -(np.eye(sites, k=1) + np.eye(sites, k=-1))
+        model = SpinFermionModel([-1.0, -2.0], [0.0, 0.5], hopping)
+        rho = product_state(model, [[0.6, 0.0, 0.8], [0.0, 0.6, -0.8]], conduction_state(model, 0.5, electrons=sites))
+        start = time.perf_counter()
+        solution = evolve(model, rho, [0.0, 3.0])
+        jax.block_until_ready(solution.state)
+        first = time.perf_counter() - start
+        warm = record.timed(lambda m=model, r=rho: evolve(m, r, [0.0, 3.0]).state, 3)
+        rows.append(
+            {
+                "sites": sites,
+                "states": model.space.dimension,
+                "real_numbers": solution.reached.size,
+                "products": int(solution.stats["products"]),
+                "first_call_s": first,
+                **warm,
+                "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def trajectories():
+    """Two impurities on six sites: 16384 states, a density matrix of 268 million complex numbers."""
+    sites = 6
+    hopping = -(np.eye(sites, k=1) + np.eye(sites, k=-1))
+    model = SpinFermionModel([-1.0, -2.0], [0.0, 0.5], hopping)
+    psi = np.zeros(model.space.dimension)
+    # Spin up, spin down; electrons up and down in turn.
+    psi[int("01" + "100110011001", 2)] = 1.0
+    start = time.perf_counter()
+    out = quantum_trajectories(
+        model, psi, [0.0, 1.0, 3.0], ("impurity_spin", "site_density"), trajectories=64, key=jax.random.key(0), batch=32
+    )
+    return {
+        "sites": sites,
+        "states": model.space.dimension,
+        "trajectories": 64,
+        "wall_s": time.perf_counter() - start,
+        "jumps_each": float(out.jumps.mean()),
+        "all_valid": bool(out.valid.all()),
+        "largest_standard_error": float(max(e.max() for e in out.errors.values())),
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    grown = scaling()
+    large = trajectories()
+    record.write(
+        "lindblad",
+        {
+            "settings": SETTINGS,
+            "times_ps": TIMES.tolist(),
+            "rtol": RTOL,
+            "atol": ATOL,
+            "comparison": compare(),
+            "projected": grown,
+            "trajectories": large,
+        },
+    )
