@@ -19,51 +19,60 @@ from jaxtyping import Array, Float
 
 from .fermions import Sparse
 from .generator import Generator
-from .sparse import ParametricMatrix
+from .sparse import DrivenMatrix
 
-# Phase z that one step advances: longer steps cost fewer products for a unit of time.
-PHASE: Final = 32.0
+# Phase z that one step advances: longer steps cost fewer products for a unit of time, but do not fit between times.
+PHASE: Final = 16.0
 # Terms of the series at that phase: the next ones are below rounding.
-TERMS: Final = 78
+TERMS: Final = 50
 # Largest decay exp(-x) that one step may contain.
-DECAY: Final = 3.0
+DECAY: Final = 12.0
 
 
-def exponential(product: Callable[[Array], Array], x: Array, scale: Array) -> Array:
-    """exp(PHASE scale L) x, where `product` multiplies by L; x of shape (size, *batch), scale of shape batch."""
-    scale = scale[None]
+def exponential(product: Callable[[Array], Array], x: Array, scale: Array, shift: Array) -> Array:
+    """exp(h L) x for h = PHASE scale, by the series for L + shift: decays lie on both sides of it.
+
+    **Arguments** `product`: multiplies by L. `x`: shape (size, *batch). `scale`, `shift`: of shape batch, or 1 for all.
+    """
+    scale, shift = scale[None], shift[None]
     coefficients = 2.0 * scipy.special.jv(np.arange(1, TERMS), PHASE)
-    first = scale * product(x)
+
+    def moved(y: Array) -> Array:
+        return scale * (product(y) + shift * y)
+
+    first = moved(x)
 
     def term(carry: Any, c: Array) -> Any:
         before, now, total = carry
-        after = 2.0 * scale * product(now) + before
+        after = 2.0 * moved(now) + before
         return (now, after, total + c * after), None
 
     start = (x, first, float(scipy.special.jv(0, PHASE)) * x + float(coefficients[0]) * first)
     (_, _, total), _ = jax.lax.scan(term, start, jnp.asarray(coefficients[1:], x.dtype))
-    return total
+    return total * jnp.exp(-shift * scale * PHASE)
 
 
 def march(
-    matrix: ParametricMatrix,
+    matrix: DrivenMatrix,
     look: Any,
     reverse: bool,
-    values: Float[Array, "width size *batch"],
+    values: Float[Array, "width size *some"],
+    light: Float[Array, "lights *some"],
     x0: Float[Array, "size *batch"],
-    rate: Float[Array, "*batch"],
-    gaps: Float[Array, "gaps *batch"],
+    rate: Float[Array, "*some"],
+    shift: Float[Array, "*some"],
+    gaps: Float[Array, "gaps *some"],
 ) -> tuple[Any, Array, Array]:
     """What `look` sees at the start and after each gap (hbar/meV), the last state, and the number of products."""
+    product = functools.partial(matrix.product, values, light)
 
     def cross(x: Array, gap: Array) -> Any:
         count = jnp.maximum(jnp.ceil(jnp.max(gap * rate)), 1.0)
         scale = gap / (count * PHASE)
-        product = functools.partial(matrix.product, values)
         options: Any = {"kind": "checkpointed", "checkpoints": 64} if reverse else {"kind": "lax"}
         _, x = eqxi.while_loop(
             lambda s: s[0] < count,
-            lambda s: (s[0] + 1.0, exponential(product, s[1], scale)),
+            lambda s: (s[0] + 1.0, exponential(product, s[1], scale, shift)),
             (jnp.zeros_like(count), x),
             **options,
         )
@@ -71,13 +80,14 @@ def march(
 
     state, (record, counts) = jax.lax.scan(cross, x0, gaps)
     record = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), look(x0), record)
-    return record, state, jnp.broadcast_to(jnp.sum(counts) * TERMS, rate.shape)
+    return record, state, jnp.broadcast_to(jnp.sum(counts) * TERMS, x0.shape[1:])
 
 
-def batch_last(function: Any) -> Any:
+def batch_last(function: Any, state: int) -> Any:
     """`function` of arrays whose batches stand behind all other axes, made to work so under vmap, jvp and both.
 
-    A CPU multiplies a sparse matrix several times faster in this layout than in the one that vmap would give.
+    A CPU multiplies a sparse matrix several times faster in this layout than in the one that vmap would give. What is
+    the same for all lanes keeps an axis of 1, except argument number `state`, which is given to every lane.
     """
 
     def over(run: Any, with_tangents: bool) -> Any:
@@ -86,9 +96,11 @@ def batch_last(function: Any) -> Any:
         @wrapped.def_vmap
         def _rule(axis_size: int, batched: Any, *arguments: Array) -> Any:
             last = [
-                jnp.moveaxis(x, 0, -1) if is_batched else jnp.broadcast_to(x[..., None], (*x.shape, axis_size))
+                jnp.moveaxis(x, 0, -1) if is_batched else x[..., None]
                 for x, is_batched in zip(arguments, batched, strict=True)
             ]
+            for i in range(state, len(last), len(last) // (2 if with_tangents else 1)):
+                last[i] = jnp.broadcast_to(last[i], (*last[i].shape[:-1], axis_size))
             result = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), wrapped(*last))
             every = jax.tree.map(lambda _: True, result)
             if with_tangents and not any(jax.tree.leaves(batched[: len(batched) // 2])):
@@ -102,7 +114,8 @@ def batch_last(function: Any) -> Any:
 
     def tangent(*both: Array) -> Any:
         half = len(both) // 2
-        return jax.jvp(function, both[:half], both[half:])
+        pairs = [jnp.broadcast_arrays(*pair) for pair in zip(both[:half], both[half:], strict=True)]
+        return jax.jvp(function, tuple(x for x, _ in pairs), tuple(dx for _, dx in pairs))
 
     value = jax.custom_jvp(over(function, False))
     derivative = over(tangent, True)
@@ -114,14 +127,19 @@ def batch_last(function: Any) -> Any:
     return value
 
 
-def step_rate(generator: Generator, states: frozenset[int], theta: Float[Array, " parameters"]) -> Float[Array, ""]:
-    """How many steps a unit of time (hbar/meV) needs on some basis states, by Gershgorin's circles: the largest
-    difference of energies over PHASE, or the largest decay rate over DECAY."""
+def step_rate(
+    generator: Generator, states: frozenset[int], theta: Float[Array, " parameters"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(how many steps a unit of time needs, largest decay rate of populations) on some basis states, in meV.
+
+    Steps are so many that in one neither the largest difference of energies exceeds PHASE, nor the decay DECAY; both
+    are bounded by Gershgorin's circles.
+    """
     theta = jax.lax.stop_gradient(theta)
     split = len(generator.hamiltonian)
     top, bottom = _circles(_entries(generator, states, tuple(range(split))), theta)
     decay, _ = _circles(_entries(generator, states, tuple(range(split, generator.parameters))), theta)
-    return jnp.maximum((top - bottom) / PHASE, decay / DECAY)
+    return jnp.maximum((top - bottom) / PHASE, decay / DECAY), decay
 
 
 def _circles(entries: Any, theta: Array) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from .chebyshev import batch_last, march, step_rate
 from .generator import Pair, Reached, all_pairs, occupied_pairs, reach
 from .models import AbstractLindbladModel
 from .observables import DEFAULT, Components, Readout, Request, components, readout, wanted_observables
-from .sparse import ParametricMatrix
+from .sparse import DrivenMatrix
 
 # Density matrices with more real numbers than this are refused unless asked for.
 LARGEST: Final = 30_000_000
@@ -143,7 +143,7 @@ def evolve(
     wanted, purity = wanted_observables(model, observables)
     plan = _plan(Request.of(model, start, wanted))
     laser = model.driving_laser
-    if model.varying and laser is not None:
+    if laser is not None:
         require_envelope(laser, times[0], times[-1])
     reverse = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
     options = (rtol, atol, solver, adjoint, max_steps, throw)
@@ -174,7 +174,7 @@ def _solve(
     """Observables, last state, statistics and validity."""
     look_at = functools.partial(look, plan.reached, plan.out)
     x0 = to_vector(plan.reached, rho)
-    if model.varying:
+    if model.changes_in_time:
         record, state, products, okay = _by_diffrax(model, plan.reached, x0, times, look_at, *options)
     else:
         record, state, products = _by_chebyshev(model, plan.reached, x0, times, look_at, reverse)
@@ -215,9 +215,9 @@ def _checked_start(model: AbstractLindbladModel, rho: Array) -> frozenset[Pair]:
 
 
 @functools.lru_cache(maxsize=64)
-def matrix_of(reached: Reached, parameters: tuple[int, ...]) -> ParametricMatrix:
-    """The Lindbladian's matrix for some of its parameters."""
-    return ParametricMatrix.pack(reached.size, reached.triplets.of(parameters))
+def matrix_of(reached: Reached, light: tuple[int, ...]) -> DrivenMatrix:
+    """The Lindbladian's matrix, with the parameters that the laser decides kept apart."""
+    return DrivenMatrix.pack(reached.size, reached.triplets, reached.generator.parameters, light)
 
 
 def look(reached: Reached, out: Readout, x: Float[Array, "size *batch"]) -> tuple[Array, Array, Array]:
@@ -242,13 +242,18 @@ def _by_chebyshev(
     model: AbstractLindbladModel, reached: Reached, x0: Array, times: Array, look: Any, reverse: bool
 ) -> tuple[Any, Array, Array]:
     """exp(t L) x0 at all times."""
-    matrix = matrix_of(reached, tuple(range(reached.generator.parameters)))
-    theta = model.parameters(times[0])
-    values = matrix.values(theta)
-    rate = step_rate(reached.generator, frozenset(np.union1d(reached.state_row, reached.state_column)), theta)
-    gaps = jnp.diff(times) * units.ps
+    matrix = matrix_of(reached, model.light_indices)
+    states = frozenset(np.union1d(reached.state_row, reached.state_column).tolist())
+    rate, decay = step_rate(reached.generator, states, model.parameters(times[0]))
     run = functools.partial(march, matrix, look, reverse)
-    return (run if reverse else batch_last(run))(values, x0, rate, gaps)
+    return (run if reverse else batch_last(run, state=2))(
+        matrix.values(model.fixed_parameters()),
+        model.light_values(times[0]),
+        x0,
+        rate,
+        0.5 * decay,
+        jnp.diff(times) * units.ps,
+    )
 
 
 def _by_diffrax(
@@ -265,15 +270,14 @@ def _by_diffrax(
     throw: bool,
 ) -> tuple[Any, Array, Array, Array]:
     """The same with light that changes: the fixed part of the Lindbladian once, the light's part at every stage."""
-    laser, varying = model.driving_laser, model.varying
-    fixed = matrix_of(reached, tuple(p for p in range(reached.generator.parameters) if p not in varying))
-    moving = matrix_of(reached, varying)
-    constant = fixed.values(model.parameters(times[0]))
+    laser = model.driving_laser
+    matrix = matrix_of(reached, model.light_indices)
+    values = matrix.values(model.fixed_parameters())
 
     def field(t: Any, x: Any, args: Any) -> Any:
         # The model is closed over: Diffrax would look askance at a complex hopping matrix among its arguments.
         del args
-        return fixed.product(constant, x) + moving.product(moving.values(model.parameters(t / units.ps)), x)
+        return matrix.product(values, model.light_values(t / units.ps), x)
 
     ts = times * units.ps
     at_times = diffrax.SubSaveAt(ts=ts, fn=lambda t, x, args: look(x))

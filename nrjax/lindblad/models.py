@@ -36,23 +36,27 @@ class AbstractLindbladModel(eqx.Module):
         """The fixed operators."""
 
     @abc.abstractmethod
-    def parameters(self, t: ArrayLike) -> Float[Array, " parameters"]:
-        """theta in meV at time `t` (ps)."""
+    def fixed_parameters(self) -> Float[Array, " parameters"]:
+        """theta in meV, with 0 for those that the laser decides."""
+
+    @abc.abstractmethod
+    def light_values(self, t: ArrayLike) -> Float[Array, " lights"]:
+        """Those that the laser decides, in meV at time `t` (ps), in the order of `light_indices`."""
 
     @property
     @abc.abstractmethod
-    def varying(self) -> tuple[int, ...]:
-        """Which parameters change in time."""
+    def light_indices(self) -> tuple[int, ...]:
+        """Which parameters the laser decides."""
 
     @property
     @abc.abstractmethod
     def driving_laser(self) -> Laser | None:
-        """The laser whose envelope they follow."""
+        """The laser, if it is known."""
 
     @property
     @abc.abstractmethod
-    def light_parameters(self) -> tuple[tuple[int, ...], ...]:
-        """For each impurity the parameters of its loss through light."""
+    def loss_indices(self) -> tuple[int, ...]:
+        """For each impurity the parameter of its loss through light."""
 
     @property
     @abc.abstractmethod
@@ -63,6 +67,15 @@ class AbstractLindbladModel(eqx.Module):
     @abc.abstractmethod
     def site_modes(self) -> tuple[int, ...]:
         """The first fermion mode of each conduction site."""
+
+    def parameters(self, t: ArrayLike = 0.0) -> Float[Array, " parameters"]:
+        """theta in meV at time `t` (ps)."""
+        return self.fixed_parameters().at[np.array(self.light_indices)].set(self.light_values(t))
+
+    @property
+    def changes_in_time(self) -> bool:
+        """Whether the laser has an envelope."""
+        return self.driving_laser is not None and not self.driving_laser.is_constant
 
     @property
     def space(self) -> Space:
@@ -157,25 +170,28 @@ class AndersonModel(AbstractLindbladModel):
             self.keep_upper_level,
         )
 
-    def parameters(self, t: ArrayLike = 0.0) -> Float[Array, " parameters"]:
-        """theta in meV at time `t` (ps)."""
-        laser = None if self.laser is None else self.laser.at(t)
-        p = self.moments
+    def fixed_parameters(self) -> Float[Array, " parameters"]:
+        """theta in meV, with 0 for those that the laser decides."""
+        p, unlit = self.moments, jnp.zeros_like(self.moments.level)
         h = [hopping_parameters(self.hopping), p.level, p.repulsion, p.hybridization]
-        if self.keep_upper_level and laser is not None and p.transition is not None:
-            upper = p.level + p.repulsion - p.transition.detuning(laser)
-            h += [upper, 0.5 * p.transition.rabi_energy(laser)]
-            loss = p.transition.linewidth
-        else:
-            loss = p.pump_rate(laser)
-        return _collect(h, self.field, loss, self.reservoir, self.hopping)
+        h += [unlit, unlit] if self.keep_upper_level else []
+        return _collect(h, self.field, unlit, self.reservoir, self.hopping)
+
+    def light_values(self, t: ArrayLike = 0.0) -> Float[Array, " lights"]:
+        """kappa; with the upper level its energy, half the Rabi energy and its width."""
+        laser, p = None if self.laser is None else self.laser.at(t), self.moments
+        if not self.keep_upper_level or laser is None or p.transition is None:
+            return p.pump_rate(laser)
+        upper = p.level + p.repulsion - p.transition.detuning(laser)
+        return jnp.concatenate([upper, 0.5 * p.transition.rabi_energy(laser), p.transition.linewidth])
 
     @property
-    def varying(self) -> tuple[int, ...]:
-        """The pump rates, under an envelope."""
-        if self.laser is None or self.laser.is_constant:
-            return ()
-        return tuple(p for group in self.light_parameters for p in group)
+    def light_indices(self) -> tuple[int, ...]:
+        """The pump rates; with the upper level all that is put in their place."""
+        if not self.keep_upper_level:
+            return self.loss_indices
+        first = _count(self.hopping) + 3 * self.impurities
+        return (*range(first, first + 2 * self.impurities), *self.loss_indices)
 
     @property
     def driving_laser(self) -> Laser | None:
@@ -183,10 +199,10 @@ class AndersonModel(AbstractLindbladModel):
         return self.laser
 
     @property
-    def light_parameters(self) -> tuple[tuple[int, ...], ...]:
+    def loss_indices(self) -> tuple[int, ...]:
         """The pump rate (or the loss from the upper level) of each impurity."""
         first = len(self.generator.hamiltonian)
-        return tuple((first + a,) for a in range(self.impurities))
+        return tuple(range(first, first + self.impurities))
 
 
 class SpinFermionModel(AbstractLindbladModel):
@@ -281,34 +297,37 @@ class SpinFermionModel(AbstractLindbladModel):
             self.reservoir is not None,
         )
 
-    def parameters(self, t: ArrayLike = 0.0) -> Float[Array, " parameters"]:
-        """theta in meV at time `t` (ps)."""
+    def fixed_parameters(self) -> Float[Array, " parameters"]:
+        """theta in meV, with 0 for those that the laser decides."""
+        unlit = jnp.zeros_like(self.sd_coupling)
+        return _collect(
+            [hopping_parameters(self.hopping), unlit, unlit], self.field, unlit, self.reservoir, self.hopping
+        )
+
+    def light_values(self, t: ArrayLike = 0.0) -> Float[Array, " lights"]:
+        """g, K and gamma."""
         g, gamma, potential = self.sd_coupling, self.loss_rate, self.potential
         if self.light is not None:
             g, gamma = self.light.couplings(jnp.asarray(t))
             potential = self.light.moments.potential_scattering(self.light.laser.at(t))
-        return _collect(
-            [hopping_parameters(self.hopping), g, potential], self.field, gamma, self.reservoir, self.hopping
-        )
+        return jnp.concatenate([g, potential, gamma])
 
     @property
-    def varying(self) -> tuple[int, ...]:
-        """g, K and gamma, under an envelope."""
-        if self.light is None:
-            return ()
-        first = hopping_parameters(self.hopping).shape[0]
-        return (*range(first, first + 2 * self.impurities), *(p for group in self.light_parameters for p in group))
+    def light_indices(self) -> tuple[int, ...]:
+        """g, K and gamma of each impurity."""
+        first = _count(self.hopping)
+        return (*range(first, first + 2 * self.impurities), *self.loss_indices)
 
     @property
     def driving_laser(self) -> Laser | None:
-        """The laser, for rates that follow an envelope."""
+        """The laser, for couplings that follow an envelope."""
         return None if self.light is None else self.light.laser
 
     @property
-    def light_parameters(self) -> tuple[tuple[int, ...], ...]:
+    def loss_indices(self) -> tuple[int, ...]:
         """The loss rate of each impurity."""
         first = len(self.generator.hamiltonian)
-        return tuple((first + a,) for a in range(self.impurities))
+        return tuple(range(first, first + self.impurities))
 
 
 def _hopping(conduction: Lattice | Numbers) -> Array:
@@ -345,6 +364,12 @@ def hopping_parameters(hopping: Array) -> Array:
         return real
     rows, columns = np.triu_indices(hopping.shape[0], 1)
     return jnp.concatenate([real, jnp.imag(hopping)[rows, columns]])
+
+
+def _count(hopping: Array) -> int:
+    """How many independent real parts a hopping matrix has."""
+    n = hopping.shape[0]
+    return n * n if jnp.iscomplexobj(hopping) else n * (n + 1) // 2
 
 
 def _collect(h: list[Array], field: Array | None, loss: Array, reservoir: Reservoir | None, hopping: Array) -> Array:

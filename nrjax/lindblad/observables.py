@@ -90,7 +90,7 @@ def _rate_of_change(model: AbstractLindbladModel, operator: Sparse, parameters: 
 def _light_current(model: AbstractLindbladModel) -> Named:
     """Electrons lost to the light of each impurity in a unit of time."""
     everything = total(density(model.space, mode) for mode in range(0, model.space.modes, 2))
-    losses = [_rate_of_change(model, total([-1.0 * everything]), group) for group in model.light_parameters]
+    losses = [_rate_of_change(model, total([-1.0 * everything]), (p,)) for p in model.loss_indices]
     return Named("meV", (model.impurities,), losses)
 
 
@@ -108,7 +108,7 @@ def _coherent_torque(model: AbstractLindbladModel) -> Named:
 
 
 def _light_torque(model: AbstractLindbladModel) -> Named:
-    return _torque(model, [p for group in model.light_parameters for p in group])
+    return _torque(model, model.loss_indices)
 
 
 NAMED: Final[dict[str, Callable[[AbstractLindbladModel], Named]]] = {

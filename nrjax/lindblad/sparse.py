@@ -47,9 +47,50 @@ class ParametricMatrix(NamedTuple):
         flat = jnp.zeros(self.columns.size, theta.dtype).at[self.cell].add(contributions)
         return flat.reshape(self.columns.shape)
 
-    def product(self, values: Float[Array, "width rows *batch"], x: Float[Array, "rows *batch"]) -> Array:
-        """M x, for the entries from `values`."""
+    def sum_of_all(self) -> Float[np.ndarray, "width rows"]:
+        """The entries for theta = 1 everywhere."""
+        return np.bincount(self.cell, weights=self.factor, minlength=self.columns.size).reshape(self.columns.shape)
+
+    def product(self, values: Float[Array, "width rows *some"], x: Float[Array, "rows *batch"]) -> Array:
+        """M x, for the entries from `values`, whose further axes may be 1 where those of x are a batch."""
         result = jnp.zeros_like(x)
         for columns, entries in zip(self.columns, values, strict=True):
             result = result + entries * x[columns]
+        return result
+
+
+class DrivenMatrix(NamedTuple):
+    """M = fixed part + sum_l light_l M_l: the parameters that the laser decides kept apart from all others.
+
+    A batch of laser settings then shares the entries of the fixed part, and light may change at every product.
+    """
+
+    fixed: ParametricMatrix
+    light: tuple[ParametricMatrix, ...]
+
+    @classmethod
+    def pack(cls, size: int, triplets: Triplets, parameters: int, light: tuple[int, ...]) -> "DrivenMatrix":
+        """From triplets over all parameters; `light` are the numbers of those that the laser decides."""
+        others = tuple(p for p in range(parameters) if p not in light)
+        return cls(
+            ParametricMatrix.pack(size, triplets.of(others)),
+            tuple(ParametricMatrix.pack(size, triplets.of((p,))) for p in light),
+        )
+
+    def values(self, theta: Float[Array, " parameters"]) -> Float[Array, "width rows"]:
+        """The entries of the fixed part."""
+        return self.fixed.values(theta)
+
+    def product(
+        self,
+        values: Float[Array, "width rows *some"],
+        light: Float[Array, "lights *some"],
+        x: Float[Array, "rows *batch"],
+    ) -> Array:
+        """M x; arguments other than x may have axes of 1 where x has a batch."""
+        result = self.fixed.product(values, x)
+        for strength, matrix in zip(light, self.light, strict=True):
+            entries = jnp.asarray(matrix.sum_of_all(), x.dtype)
+            entries = entries.reshape(entries.shape + (1,) * (x.ndim - 1))
+            result = result + strength[None] * matrix.product(entries, x)
         return result

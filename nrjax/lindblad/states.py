@@ -43,7 +43,9 @@ def conduction_state(
     operators: list[Any] = band(space, modes, jnp.iscomplexobj(model.hopping))
     operators += [sum(fermion_spin(space, mode, axis) for mode in modes) for axis in range(3)]
     operators.append(sum(density(space, mode) for mode in modes))
-    h = sum(w.astype(complex) * jnp.asarray(o.toarray(), complex) for w, o in zip(weights, operators, strict=True))
+    h = jnp.zeros((space.dimension,) * 2, complex)
+    for w, o in zip(weights, operators, strict=True):
+        h = h + w.astype(complex) * jnp.asarray(o.toarray(), complex)
     if electrons is not None:
         # States of another number are put above all others, and then taken out.
         wrong = jnp.asarray(space.particles != electrons)

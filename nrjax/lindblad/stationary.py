@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Complex, Float
 
-from .evolve import matrix_of, read_values, to_matrix
+from .evolve import read_values, to_matrix
 from .generator import Reached, diagonal_pairs, reach
 from .models import AbstractLindbladModel
 from .observables import DEFAULT, wanted_observables
+from .sparse import ParametricMatrix
 
 # Beyond this the dense Lindbladian takes more than 1 GiB and a factorization minutes.
 LARGEST: Final = 11_000
@@ -67,7 +68,7 @@ def steady_state(
         )
     wanted, purity = wanted_observables(model, observables)
     theta = model.parameters(0.0)
-    matrix = matrix_of(reached, tuple(range(model.generator.parameters)))
+    matrix = ParametricMatrix.pack(reached.size, reached.triplets)
     values = matrix.values(theta)
     rows = jnp.broadcast_to(jnp.arange(reached.size)[None, :], matrix.columns.shape)
     dense = jnp.zeros((reached.size, reached.size), values.dtype).at[rows, matrix.columns].add(values)

@@ -19,7 +19,7 @@ from .fermions import Sparse, annihilator
 from .generator import Generator, Transitions, Triplets, sectors
 from .models import AbstractLindbladModel
 from .observables import DEFAULT, Components, Request, wanted_observables
-from .sparse import ParametricMatrix
+from .sparse import DrivenMatrix, ParametricMatrix
 
 # A jump happens where the logarithm of the squared norm has reached its threshold this closely.
 JUMP_TOLERANCE: Final = 1e-9
@@ -144,15 +144,15 @@ class _Pure:
     jumps: tuple[tuple[ParametricMatrix, np.ndarray], ...]
     operators: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
 
-    def matrix(self, parameters: tuple[int, ...]) -> ParametricMatrix:
-        """The drift of some parameters."""
-        return ParametricMatrix.pack(2 * len(self.states), self.drift.of(parameters))
+    def matrix(self, light: tuple[int, ...]) -> DrivenMatrix:
+        """The drift, with the parameters that the laser decides kept apart."""
+        return DrivenMatrix.pack(2 * len(self.states), self.drift, self.generator.parameters, light)
 
 
 def _jump_bases(model: AbstractLindbladModel) -> list[Sparse]:
     """The jump operators of light, and those that the reservoir's are combinations of: c_is, then c+_is."""
     split = len(model.generator.hamiltonian)
-    bases = [a for group in model.light_parameters for p in group for _, a, _ in model.generator.jumps[p - split]]
+    bases = [a for p in model.loss_indices for _, a, _ in model.generator.jumps[p - split]]
     if model.reservoir is not None:
         for conjugate in (False, True):
             for s in range(2):
@@ -164,7 +164,7 @@ def _jump_bases(model: AbstractLindbladModel) -> list[Sparse]:
 def _jump_weights(model: AbstractLindbladModel, theta: Array) -> Array:
     """The jump operators as rows of weights of the bases, complex, shape (jumps, bases)."""
     split = len(model.generator.hamiltonian)
-    light = [theta[p] for group in model.light_parameters for p in group for _ in model.generator.jumps[p - split]]
+    light = [theta[p] for p in model.loss_indices for _ in model.generator.jumps[p - split]]
     rates = jnp.sqrt(jnp.stack(light))
     blocks = [jnp.diag(jax.lax.complex(rates, jnp.zeros_like(rates)))]
     if model.reservoir is not None:
@@ -352,44 +352,34 @@ def _propagator(pure: _Pure, model: AbstractLindbladModel, times: Array) -> tupl
 
     Constant light: the exponential. Light with an envelope: the fourth-order commutator-free Magnus expansion.
     """
-    everything = tuple(range(pure.generator.parameters))
-    states = frozenset(int(i) for i in pure.states)
-    bright = model.parameters(times[0])
-    if not model.varying:
-        matrix = pure.matrix(everything)
-        values = matrix.values(bright)[..., None]
-        rate = step_rate(pure.generator, states, bright)
-        longest = 1.0 / jnp.maximum(rate, 1e-6)
+    states = frozenset(pure.states.tolist())
+    matrix = pure.matrix(model.light_indices)
+    values = matrix.values(model.fixed_parameters())[..., None]
+    if not model.changes_in_time:
+        rate, decay = step_rate(pure.generator, states, model.parameters(times[0]))
+        light = model.light_values(times[0])[:, None]
+        shift = 0.25 * decay[None]
 
         def constant(x: Array, t: Array, duration: Array) -> Array:
             del t
-            return exponential(functools.partial(matrix.product, values), x, duration / PHASE)
+            return exponential(functools.partial(matrix.product, values, light), x, duration / PHASE, shift)
 
-        return constant, longest
+        return constant, 1.0 / jnp.maximum(rate, 1e-6)
 
     looks = jnp.linspace(times[0], times[-1], int(LOOKS_AT_LIGHT))
-    thetas = jax.vmap(model.parameters)(looks)
-    rate = jnp.max(jax.vmap(lambda theta: step_rate(pure.generator, states, theta))(thetas))
-    longest = jnp.minimum(1.0 / jnp.maximum(rate, 1e-6), (times[-1] - times[0]) * units.ps / LOOKS_AT_LIGHT)
-    fixed = pure.matrix(tuple(p for p in everything if p not in model.varying))
-    still = fixed.values(bright)[..., None]
-    moving = [(p, pure.matrix((p,))) for p in model.varying]
-    unit = [m.values(jnp.ones_like(bright))[..., None] for _, m in moving]
+    rates, decays = jax.vmap(lambda t: step_rate(pure.generator, states, model.parameters(t)))(looks)
+    duration = (times[-1] - times[0]) * units.ps
+    longest = jnp.minimum(1.0 / jnp.maximum(jnp.max(rates), 1e-6), duration / LOOKS_AT_LIGHT)
+    shift = 0.25 * jnp.max(decays)[None]
     node = 3.0**0.5 / 6.0
-
-    def product(theta: Array, x: Array) -> Array:
-        result = fixed.product(still, x)
-        for (p, matrix), values in zip(moving, unit, strict=True):
-            result = result + theta[p][None, :] * matrix.product(values, x)
-        return result
 
     def driven(x: Array, t: Array, duration: Array) -> Array:
         early, late = (
-            jax.vmap(model.parameters, out_axes=1)((t + c * duration) / units.ps) for c in (0.5 - node, 0.5 + node)
+            jax.vmap(model.light_values, out_axes=1)((t + c * duration) / units.ps) for c in (0.5 - node, 0.5 + node)
         )
         for a, b in ((0.5 + 2 * node, 0.5 - 2 * node), (0.5 - 2 * node, 0.5 + 2 * node)):
-            half = 0.5 * duration / PHASE
-            x = exponential(functools.partial(product, a * early + b * late), x, half)
+            mixed = functools.partial(matrix.product, values, a * early + b * late)
+            x = exponential(mixed, x, 0.5 * duration / PHASE, shift)
         return x
 
     return driven, longest
