@@ -2,9 +2,9 @@
 
     python benchmarks/lindblad.py            writes results/lindblad-<device>.json
 
-Peers on the same operators, times and tolerance: dynamiqs (sparse diagonal layout, its faster solver of Tsit5 and
-Dopri8, one batched call) and QuTiP (sparse operators, its faster method of Adams and Verner 7, both cores). Errors are
-those of the last density matrix against QuTiP at tolerance 1e-12. Then the projected model with a growing band, and trajectories.
+Peers on the same operators, times and tolerance: dynamiqs (sparse diagonal layout, Tsit5 and Dopri8, one batched call)
+and QuTiP (sparse operators, Adams and Verner 7, both cores); the faster of each counts. Errors are those of the last
+density matrix against QuTiP at tolerance 1e-12. Then the projected model with a growing band, and trajectories.
 """
 
 import concurrent.futures

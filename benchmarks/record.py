@@ -1,6 +1,7 @@
 """Timing after warm-up, and results as JSON with the machine, versions and precision beside them."""
 
 import datetime
+import importlib.util
 import json
 import os
 import platform
@@ -13,7 +14,8 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("nrjax", "jax", "jaxlib", "equinox", "diffrax", "optimistix", "lineax", "numpy")
+PACKAGES = ("nrjax", "jax", "jaxlib", "equinox", "diffrax", "optimistix", "lineax", "numpy", "scipy")
+PEERS = ("numba", "qutip", "dynamiqs")
 
 
 def timed(function: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
@@ -42,7 +44,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "dtype": "float64" if jax.config.jax_enable_x64 else "float32",  # pyright: ignore[reportAttributeAccessIssue]
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in (*PACKAGES, *filter(importlib.util.find_spec, PEERS))},
     }
 
 

@@ -16,7 +16,7 @@ from .. import units
 from ..solve import require_envelope, step_control
 from ..validation import Numbers, float_array, is_concrete, require_finite
 from .chebyshev import batch_last, march, step_rate
-from .generator import Pair, Reached, all_pairs, occupied_pairs, reach
+from .generator import Pair, Reached, all_pairs, occupied_pairs, reach, reached_size
 from .models import AbstractLindbladModel
 from .observables import DEFAULT, Components, Readout, Request, components, readout, wanted_observables
 from .sparse import DrivenMatrix
@@ -132,16 +132,17 @@ def evolve(
     if not jnp.iscomplexobj(rho):
         rho = jax.lax.complex(*(x.astype(jnp.result_type(float)) for x in (rho, jnp.zeros_like(rho))))
     start = _checked_start(model, rho)
-    reached = reach(model.generator, start)
-    if reached.size > largest:
-        gigabyte = reached.size * 8 / 2**30
+    size = reached_size(model.generator, start)
+    if size > largest:
+        gigabyte = size * 8 / 2**30
         raise ValueError(
-            f"the density matrix needs {reached.size:.3g} real numbers ({gigabyte:.3g} GiB, and about "
+            f"the density matrix needs {size:.3g} real numbers ({gigabyte:.3g} GiB, and about "
             f"{25 * gigabyte:.3g} GiB with its Lindbladian), more than largest = {largest:.3g}. Raise `largest` if the "
             "machine has that memory, or use quantum_trajectories."
         )
     wanted, purity = wanted_observables(model, observables)
     plan = _plan(Request.of(model, start, wanted))
+    reached = plan.reached
     laser = model.driving_laser
     if laser is not None:
         require_envelope(laser, times[0], times[-1])

@@ -9,7 +9,7 @@ by its real and imaginary parts: the state is one real vector, and each G_p one 
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -177,8 +177,8 @@ class Transitions:
 
 
 @functools.lru_cache(maxsize=32)
-def reach(generator: Generator, start: frozenset[Pair]) -> Reached:
-    """The Lindbladian on every block that it reaches from the blocks `start`."""
+def _links(generator: Generator, start: frozenset[Pair]) -> tuple[list[Pair], list[Any], Transitions]:
+    """Every block reached from the blocks `start`, and what leads from which to which."""
     moves = Transitions(generator)
     maps = [(p, m) for p in range(generator.parameters) for m in generator.maps(p)]
     reached, queue, links = set(start), sorted(start), []
@@ -194,10 +194,23 @@ def reach(generator: Generator, start: frozenset[Pair]) -> Reached:
                 if target not in reached:
                     reached.add(target)
                     queue.append(target)
+    return sorted(reached), links, moves
 
+
+def reached_size(generator: Generator, start: frozenset[Pair]) -> int:
+    """How many real numbers the state needs, before anything of that size is built."""
+    pairs, _, moves = _links(generator, start)
+    sizes = [len(part) for part in moves.parts]
+    return sum(sizes[a] * sizes[b] * (1 if a == b else 2) for a, b in pairs)
+
+
+@functools.lru_cache(maxsize=32)
+def reach(generator: Generator, start: frozenset[Pair]) -> Reached:
+    """The Lindbladian on every block that it reaches from the blocks `start`."""
+    reached, links, moves = _links(generator, start)
     blocks: dict[Pair, Block] = {}
     rows, columns, imaginary, size = [], [], [], 0
-    for a, b in sorted(reached):
+    for a, b in reached:
         block, size = _place(len(moves.parts[a]), len(moves.parts[b]), a == b, size)
         blocks[a, b] = block
         if a != b:

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Complex, Float
 
 from ..exchange import hermitian
 from ..lattices import Lattice
 from ..light import Laser
 from ..moment import Illumination, LocalMoment, stack_moments
+from ..small_matrices import safe_sqrt
 from ..validation import Numbers, float_array, require_finite, require_nonnegative
-from .fermions import Space, fermion_spin, spin
+from .fermions import Space, Sparse, annihilator, fermion_spin, spin
 from .generator import Generator
 from .operators import anderson_generator, spin_fermion_generator
 from .reservoir import Reservoir
@@ -71,6 +73,44 @@ class AbstractLindbladModel(eqx.Module):
     def parameters(self, t: ArrayLike = 0.0) -> Float[Array, " parameters"]:
         """theta in meV at time `t` (ps)."""
         return self.fixed_parameters().at[np.array(self.light_indices)].set(self.light_values(t))
+
+    def hamiltonian(self, t: ArrayLike = 0.0) -> Complex[Array, "n n"]:
+        """H in meV at time `t` (ps), a dense matrix."""
+        theta = self.parameters(t)
+        n = self.space.dimension
+        h = jnp.zeros((n, n), jnp.result_type(complex))
+        for p, operator in enumerate(self.generator.hamiltonian):
+            h = h + theta[p].astype(h.dtype) * jnp.asarray(operator.toarray(), h.dtype)
+        return h
+
+    def jump_operators(self, t: ArrayLike = 0.0) -> Complex[Array, "jumps n n"]:
+        """All jump operators L in sqrt(meV) at time `t` (ps), dense: of the light, then of the reservoir."""
+        weights = self.jump_weights(self.parameters(t))
+        bases = jnp.asarray(np.stack([base.toarray() for base in self.jump_bases()]), weights.dtype)
+        return jnp.einsum("jb,bmn->jmn", weights, bases)
+
+    def jump_bases(self) -> list[Sparse]:
+        """Fixed operators that the jump operators are combinations of: light's own, then c_is and c+_is."""
+        split = len(self.generator.hamiltonian)
+        bases = [a for p in self.loss_indices for _, a, _ in self.generator.jumps[p - split]]
+        if self.reservoir is not None:
+            for conjugate in (False, True):
+                for s in range(2):
+                    c = [annihilator(self.space, mode + s) for mode in self.site_modes]
+                    bases += [Sparse(x.T) if conjugate else x for x in c]
+        return bases
+
+    def jump_weights(self, theta: Float[Array, " parameters"]) -> Complex[Array, "jumps bases"]:
+        """The jump operators as rows of weights of `jump_bases`, for given parameters."""
+        split = len(self.generator.hamiltonian)
+        rates = jnp.stack([theta[p] for p in self.loss_indices for _ in self.generator.jumps[p - split]])
+        light = safe_sqrt(rates)
+        blocks = [jnp.diag(jax.lax.complex(light, jnp.zeros_like(light)))]
+        if self.reservoir is not None:
+            incoming, outgoing = (_root(x).astype(blocks[0].dtype) for x in self.reservoir.rates(self.hopping))
+            # sum_k L_k rho L_k^+ with L_k = sum_i root_ki c_i has the rates conj(root^2), those of c_i rho c+_j.
+            blocks += [outgoing] * 2 + [jnp.conj(incoming)] * 2
+        return jax.scipy.linalg.block_diag(*blocks)
 
     @property
     def changes_in_time(self) -> bool:
@@ -328,6 +368,12 @@ class SpinFermionModel(AbstractLindbladModel):
         """The loss rate of each impurity."""
         first = len(self.generator.hamiltonian)
         return tuple(range(first, first + self.impurities))
+
+
+def _root(matrix: Array) -> Array:
+    """The square root of a positive matrix."""
+    levels, states = jnp.linalg.eigh(matrix)
+    return (states * jnp.sqrt(jnp.maximum(levels, 0.0))[None, :].astype(states.dtype)) @ jnp.conj(states.T)
 
 
 def _hopping(conduction: Lattice | Numbers) -> Array:

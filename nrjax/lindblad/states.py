@@ -1,6 +1,6 @@
 """Preparing states: spin directions of the impurities, and the conduction electrons in equilibrium."""
 
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from ..validation import Numbers, float_array, require, require_finite, require_
 from .fermions import PAULI, Space, density, fermion_spin
 from .models import AbstractLindbladModel, hopping_parameters
 from .operators import band
+
+LARGEST_BYTES: Final = 2**31
 
 
 def conduction_state(
@@ -71,8 +73,14 @@ def product_state(
 
     **Returns** the density matrix of the model, shape (n, n).
 
-    **Raises** `ValueError` for spins longer than 1 or of another shape.
+    **Raises** `ValueError` for spins longer than 1 or of another shape, or a matrix of more than 2 GiB.
     """
+    n = model.space.dimension
+    if 16 * n**2 > LARGEST_BYTES:
+        raise ValueError(
+            f"a density matrix of {n} states takes {16 * n**2 / 2**30:.3g} GiB. Use quantum_trajectories from a state "
+            "vector, or fewer sites."
+        )
     directions = float_array("spins", spins, (model.impurities, 3))
     lengths = jnp.sqrt(jnp.sum(directions**2, axis=1))
     require("length of a spin", lengths, lambda x: x <= 1.0 + 1e-9, "at most 1 (2 <S> of a pure state)")

@@ -9,7 +9,7 @@ import lineax as lx
 from jaxtyping import Array, Bool, Complex, Float
 
 from .evolve import read_values, to_matrix
-from .generator import Reached, diagonal_pairs, reach
+from .generator import Reached, diagonal_pairs, reach, reached_size
 from .models import AbstractLindbladModel
 from .observables import DEFAULT, wanted_observables
 from .sparse import ParametricMatrix
@@ -60,12 +60,14 @@ def steady_state(
         raise ValueError(
             "without a reservoir light empties the band, or nothing is stationary. Give the model a Reservoir."
         )
-    reached = reach(model.generator, diagonal_pairs(model.generator))
-    if reached.size > largest:
+    start = diagonal_pairs(model.generator)
+    size = reached_size(model.generator, start)
+    if size > largest:
         raise ValueError(
-            f"the Lindbladian is a matrix of {reached.size} rows ({reached.size**2 * 8 / 2**30:.3g} GiB), more than "
+            f"the Lindbladian is a matrix of {size} rows ({size**2 * 8 / 2**30:.3g} GiB), more than "
             f"largest = {largest}. Use evolve() for a long time, or raise `largest`."
         )
+    reached = reach(model.generator, start)
     wanted, purity = wanted_observables(model, observables)
     theta = model.parameters(0.0)
     matrix = ParametricMatrix.pack(reached.size, reached.triplets)

@@ -15,7 +15,7 @@ from .. import units
 from ..solve import LOOKS_AT_LIGHT, require_envelope
 from ..validation import Numbers, float_array, require_finite
 from .chebyshev import PHASE, exponential, step_rate
-from .fermions import Sparse, annihilator
+from .fermions import Sparse
 from .generator import Generator, Transitions, Triplets, sectors
 from .models import AbstractLindbladModel
 from .observables import DEFAULT, Components, Request, wanted_observables
@@ -149,36 +149,6 @@ class _Pure:
         return DrivenMatrix.pack(2 * len(self.states), self.drift, self.generator.parameters, light)
 
 
-def _jump_bases(model: AbstractLindbladModel) -> list[Sparse]:
-    """The jump operators of light, and those that the reservoir's are combinations of: c_is, then c+_is."""
-    split = len(model.generator.hamiltonian)
-    bases = [a for p in model.loss_indices for _, a, _ in model.generator.jumps[p - split]]
-    if model.reservoir is not None:
-        for conjugate in (False, True):
-            for s in range(2):
-                c = [annihilator(model.space, mode + s) for mode in model.site_modes]
-                bases += [Sparse(x.T) if conjugate else x for x in c]
-    return bases
-
-
-def _jump_weights(model: AbstractLindbladModel, theta: Array) -> Array:
-    """The jump operators as rows of weights of the bases, complex, shape (jumps, bases)."""
-    split = len(model.generator.hamiltonian)
-    light = [theta[p] for p in model.loss_indices for _ in model.generator.jumps[p - split]]
-    rates = jnp.sqrt(jnp.stack(light))
-    blocks = [jnp.diag(jax.lax.complex(rates, jnp.zeros_like(rates)))]
-    if model.reservoir is not None:
-        incoming, outgoing = (_root(rates).astype(blocks[0].dtype) for rates in model.reservoir.rates(model.hopping))
-        blocks += [jnp.conj(outgoing)] * 2 + [incoming] * 2
-    return jax.scipy.linalg.block_diag(*blocks)
-
-
-def _root(matrix: Array) -> Array:
-    """The square root of a positive matrix."""
-    levels, states = jnp.linalg.eigh(matrix)
-    return (states * jnp.sqrt(jnp.maximum(levels, 0.0))[None, :].astype(states.dtype)) @ jnp.conj(states.T)
-
-
 def _sectors_reached(generator: Generator, start: frozenset[Any], bases: list[Sparse]) -> tuple[int, ...]:
     moves = Transitions(generator)
     reached, queue = set(start), sorted(start)
@@ -195,7 +165,7 @@ def _sectors_reached(generator: Generator, start: frozenset[Any], bases: list[Sp
 @functools.lru_cache(maxsize=16)
 def _reach(request: Request) -> tuple[Components, _Pure]:
     """What pure states reach from the sectors that are occupied at first."""
-    generator, bases = request.generator, _jump_bases(request.model)
+    generator, bases = request.generator, request.model.jump_bases()
     together, operators = request.components()
     parts = sectors(generator)
     states = np.sort(np.concatenate([parts[i] for i in _sectors_reached(generator, request.start, bases)]))
@@ -274,7 +244,7 @@ def _run(
 
     def jump(x: Array, t: Array, choice: Array) -> Array:
         theta = jax.vmap(model.parameters, out_axes=0)(t / units.ps)
-        weights = jax.vmap(lambda p: _jump_weights(model, p))(theta)
+        weights = jax.vmap(lambda p: model.jump_weights(p))(theta)
         n = len(pure.states)
         weighted = [(m, jnp.asarray(v[..., None], x.dtype)) for m, v in pure.jumps]
         moved = jnp.stack([jax.lax.complex(m.product(v, x[:n]), m.product(v, x[n:])) for m, v in weighted])
