@@ -6,7 +6,7 @@ it, ask for its `steady_state`, `sweep` over its parameters.
 
 from importlib.metadata import version as _version
 
-from . import presets as presets, units as units
+from . import lindblad as lindblad, presets as presets, units as units
 from .bilayer_branches import branches as branches
 from .boundaries import Boundary as Boundary, boundary as boundary, indicator as indicator, tilt_modes as tilt_modes
 from .envelopes import (

@@ -426,6 +426,15 @@ def test_bad_input(make, words):
         assert word in str(caught.value)
 
 
+def test_another_laser_compiles_nothing(caplog):
+    model = AndersonModel([B], CHAIN, Laser(1e10, 1560.0))
+    rho = product_state(model, [[0.6, 0.0, 0.8]], conduction_state(model, 0.5, electrons=2))
+    evolve(model, rho, [0.0, 1.0])
+    with jax.log_compiles(True):
+        evolve(AndersonModel([B], 1.1 * CHAIN, Laser(2e10, 1550.0)), rho, [0.0, 1.3])
+    assert not [record for record in caplog.records if "_solve" in record.getMessage()]
+
+
 def test_given_matrices_and_texts():
     number = oracle.fermion(0, 4, 1).full()
     solution = evolve(MODEL, RHO, [0.0, 1.0], {"first": number.conj().T @ number, "site_density": None})

@@ -1,17 +1,18 @@
-"""The README's example prints what the README says."""
+"""The README's examples print what the README says."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+CODE, EXPECTED = (re.findall(rf"```{kind}\n(.*?)```", README, flags=re.DOTALL) for kind in ("python", "text"))
 
 
-def test_the_example_prints_what_it_says():
-    text = README.read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    (expected,) = re.findall(r"```text\n(.*?)```", text, flags=re.DOTALL)
+@pytest.mark.parametrize("code, expected", list(zip(CODE, EXPECTED, strict=True)), ids=["rotation", "lindblad"])
+def test_the_examples_print_what_they_say(code, expected):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout == expected
