@@ -160,17 +160,14 @@ def simulate(
     else:
         control = stepsize_controller
 
-    unroll = isinstance(model, LayeredMagnet) and isinstance(solver, UnrolledTsit5)
+    method = diffrax.Tsit5() if solver is None else solver
+    unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5)
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
-    if unroll:
-        initial: Any = tuple((m[0], m[1], m[2]) for m in state)
-    else:
-        initial = state
-        solver = diffrax.Tsit5() if solver is None else solver
+    initial: Any = tuple((m[0], m[1], m[2]) for m in state) if unroll else state
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_scalar_field if unroll else _array_field),
-        solver,
+        method,
         start,
         stop,
         None,
