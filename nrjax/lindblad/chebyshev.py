@@ -56,12 +56,12 @@ def march(
     matrix: DrivenMatrix,
     look: Any,
     reverse: bool,
-    values: Float[Array, "width size *some"],
-    light: Float[Array, "lights *some"],
+    values: Float[Array, "width size #*batch"],
+    light: Float[Array, "lights #*batch"],
     x0: Float[Array, "size *batch"],
-    rate: Float[Array, "*some"],
-    shift: Float[Array, "*some"],
-    gaps: Float[Array, "gaps *some"],
+    rate: Float[Array, "#*batch"],
+    shift: Float[Array, "#*batch"],
+    gaps: Float[Array, "gaps #*batch"],
 ) -> tuple[Any, Array, Array]:
     """What `look` sees at the start and after each gap (hbar/meV), the last state, and the number of products."""
     product = functools.partial(matrix.product, values, light)
@@ -94,7 +94,7 @@ def batch_last(function: Any, state: int) -> Any:
         wrapped = jax.custom_batching.custom_vmap(run)
 
         @wrapped.def_vmap
-        def _rule(axis_size: int, batched: Any, *arguments: Array) -> Any:
+        def _rule(axis_size: int, batched: Any, *arguments: Any) -> Any:
             last = [
                 jnp.moveaxis(x, 0, -1) if is_batched else x[..., None]
                 for x, is_batched in zip(arguments, batched, strict=True)
@@ -112,7 +112,7 @@ def batch_last(function: Any, state: int) -> Any:
 
         return wrapped
 
-    def tangent(*both: Array) -> Any:
+    def tangent(*both: Any) -> Any:
         half = len(both) // 2
         pairs = [jnp.broadcast_arrays(*pair) for pair in zip(both[:half], both[half:], strict=True)]
         return jax.jvp(function, tuple(x for x, _ in pairs), tuple(dx for _, dx in pairs))

@@ -22,7 +22,7 @@ Pair = tuple[int, int]
 class Map(NamedTuple):
     """rho -> weight * left @ rho @ right^+."""
 
-    weight: complex
+    weight: complex | float
     left: Sparse
     right: Sparse
 
@@ -38,7 +38,7 @@ class Generator:
 
     space: Space
     hamiltonian: tuple[Sparse, ...]
-    jumps: tuple[tuple[tuple[complex, Sparse, Sparse], ...], ...]
+    jumps: tuple[tuple[tuple[complex | float, Sparse, Sparse], ...], ...]
 
     @property
     def parameters(self) -> int:
@@ -250,7 +250,7 @@ def _place(height: int, width: int, diagonal: bool, offset: int) -> tuple[Block,
 def _entries(
     blocks: dict[Pair, Block],
     parameter: int,
-    weight: complex,
+    weight: complex | float,
     source: Pair,
     target: Pair,
     left: sp.coo_array,

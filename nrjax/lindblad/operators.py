@@ -41,7 +41,7 @@ def exchange_with_reservoir(space: Space, modes: tuple[int, ...], complex_hoppin
     n = len(modes)
     for incoming in (True, False):
 
-        def jump(i: int, j: int, weight: complex, incoming: bool = incoming) -> list[Any]:
+        def jump(i: int, j: int, weight: complex | float, incoming: bool = incoming) -> list[Any]:
             c = [[annihilator(space, modes[x] + s) for s in range(2)] for x in (i, j)]
             if incoming:
                 return [(weight, total([c[0][s].T]), total([c[1][s].T])) for s in range(2)]

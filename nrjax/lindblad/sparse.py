@@ -49,9 +49,10 @@ class ParametricMatrix(NamedTuple):
 
     def sum_of_all(self) -> Float[np.ndarray, "width rows"]:
         """The entries for theta = 1 everywhere."""
-        return np.bincount(self.cell, weights=self.factor, minlength=self.columns.size).reshape(self.columns.shape)
+        sums = np.bincount(self.cell, weights=self.factor, minlength=self.columns.size)
+        return sums.astype(float).reshape(self.columns.shape)
 
-    def product(self, values: Float[Array, "width rows *some"], x: Float[Array, "rows *batch"]) -> Array:
+    def product(self, values: Float[Array, "width rows #*batch"], x: Float[Array, "rows *batch"]) -> Array:
         """M x, for the entries from `values`, whose further axes may be 1 where those of x are a batch."""
         result = jnp.zeros_like(x)
         for columns, entries in zip(self.columns, values, strict=True):
@@ -83,8 +84,8 @@ class DrivenMatrix(NamedTuple):
 
     def product(
         self,
-        values: Float[Array, "width rows *some"],
-        light: Float[Array, "lights *some"],
+        values: Float[Array, "width rows #*batch"],
+        light: Float[Array, "lights #*batch"],
         x: Float[Array, "rows *batch"],
     ) -> Array:
         """M x; arguments other than x may have axes of 1 where x has a batch."""
