@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
+import plain
 import record
 
 import nrjax
@@ -38,28 +39,6 @@ def axes(points: int) -> dict[str, np.ndarray]:
 
 def sweep(points: int, **options):
     return nrjax.sweep(nrjax.hanai2025_bilayer, axes(points), progress=False, **options)
-
-
-def plain(gammas, exchanges):
-    """Full vector equation, plain vmap of diffeqsolve: Tsit5, PID 1e-8, 32 times in a last stretch."""
-    times = jnp.linspace(PLAIN_TIME, PLAIN_TIME + 100.0, 32)
-
-    def one(gamma, j_ab):
-        magnet = nrjax.hanai2025_bilayer(gamma, j_ab)
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(magnet.vector_field),
-            diffrax.Tsit5(),
-            0.0,
-            times[-1],
-            None,
-            nrjax.default_start(magnet),
-            saveat=diffrax.SaveAt(ts=times),
-            stepsize_controller=diffrax.PIDController(rtol=1e-8, atol=1e-8),
-            max_steps=None,
-        )
-        return solution.ys, solution.stats["num_steps"]
-
-    return jax.vmap(one)(gammas, exchanges)
 
 
 def labels_of(ts, ms):
@@ -143,7 +122,9 @@ def main() -> None:
     grid = axes(POINTS)
     rng = np.random.default_rng(0)
     gammas, exchanges = rng.choice(grid["loss_rate"], PLAIN_LANES), rng.choice(grid["interlayer_exchange"], PLAIN_LANES)
-    run_plain = jax.jit(plain)
+    # A last stretch, from which the label is told.
+    times = jnp.linspace(PLAIN_TIME, PLAIN_TIME + 100.0, 32)
+    run_plain = jax.jit(lambda gammas, exchanges: plain.integrate(gammas, exchanges, times))
     theirs = record.timed(lambda: run_plain(gammas, exchanges), repeats=1)
     ms, steps = run_plain(gammas, exchanges)
     told = jax.vmap(labels_of, in_axes=(None, 0))(jnp.linspace(0.0, 100.0, 32), ms)

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -178,24 +178,24 @@ def _summarize(build: Any, dataset: xr.Dataset) -> None:
 def _phase_diagram(options: argparse.Namespace) -> int:
     from . import plot
 
-    fixed, run = configuration.read(options, ("axes", "output", "data"))
-    grid = configuration.axes(options, run, 2, PLANE)
-    build = partial(configuration.build, {name: value for name, value in fixed.items() if name not in grid})
-    dataset = sweep(build, grid, progress=not options.quiet)
-    figure = plot.phase_diagram(dataset, None if options.no_boundaries else build)
-    _summarize(build, dataset)
-    _save(figure, dataset, run)
-    return 0
+    return _sweep(
+        options, PLANE, lambda data, build: plot.phase_diagram(data, None if options.no_boundaries else build)
+    )
 
 
 def _curve(options: argparse.Namespace) -> int:
     from . import plot
 
+    return _sweep(options, LINE, lambda data, build: plot.characteristic(data))
+
+
+def _sweep(options: argparse.Namespace, default: dict[str, Any], draw: Callable[[xr.Dataset, Any], Any]) -> int:
+    """Sweep over as many axes as the default has, draw, tell and save."""
     fixed, run = configuration.read(options, ("axes", "output", "data"))
-    grid = configuration.axes(options, run, 1, LINE)
+    grid = configuration.axes(options, run, len(default), default)
     build = partial(configuration.build, {name: value for name, value in fixed.items() if name not in grid})
     dataset = sweep(build, grid, progress=not options.quiet)
-    figure = plot.characteristic(dataset)
+    figure = draw(dataset, build)
     _summarize(build, dataset)
     _save(figure, dataset, run)
     return 0

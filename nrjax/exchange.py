@@ -9,8 +9,9 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float
 
+from .hermitian import from_spectrum, hermitian
 from .lattices import Lattice
-from .validation import Numbers, float_array, is_concrete, require, require_positive
+from .validation import Numbers, float_array, require, require_positive
 
 # The imaginary-time integral in panels that double in length: exact to rounding up to a band width of 10^7 T.
 PANELS: Final = 22
@@ -93,10 +94,7 @@ def susceptibility(
         energies, states = jnp.linalg.eigh(hermitian(conduction))
 
         def product(occupied: Array, empty: Array) -> Array:
-            adjoint = jnp.conj(states.T)
-            first, second = (
-                (states * weights[None, :].astype(states.dtype)) @ adjoint for weights in (occupied, empty)
-            )
+            first, second = (from_spectrum(weights, states) for weights in (occupied, empty))
             return jnp.real(first * jnp.conj(second))
 
     t = float_array("temperature", temperature, ()).astype(energies.dtype)
@@ -169,30 +167,6 @@ def layer_exchange(
         )
     distance = np.abs(heights[:, None] - heights[None, :])
     return g[:, None] * g[None, :] * susceptibility[distance]
-
-
-def hermitian(matrix: Numbers) -> Array:
-    """A Hermitian hopping matrix as an array of numbers with a decimal point.
-
-    **Raises** `ValueError` for another shape, NaN, or entries that are not each other's complex conjugate.
-    """
-    array = jnp.asarray(matrix)
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] == 0:
-        raise ValueError(f"hopping has shape {array.shape}: it must be a square matrix, or a Lattice.")
-    if not jnp.issubdtype(array.dtype, jnp.inexact):
-        array = array.astype(jnp.result_type(float))
-    if is_concrete(array):
-        entries = np.asarray(array)
-        if not np.isfinite(entries).all():
-            raise ValueError("hopping holds NaN or infinity. Mend those entries.")
-        skew = np.abs(entries - entries.conj().T)
-        if skew.max() > 1e-6 * np.abs(entries).max():
-            i, j = (int(x) for x in np.unravel_index(skew.argmax(), skew.shape))
-            raise ValueError(
-                f"hopping is not Hermitian: entry ({i}, {j}) is {entries[i, j]:g}, ({j}, {i}) is {entries[j, i]:g}. "
-                "Set one to the complex conjugate of the other."
-            )
-    return 0.5 * (array + jnp.conj(array.T))
 
 
 def _over_imaginary_time(x: Float[Array, "..."], product: Any) -> Array:

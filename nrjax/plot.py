@@ -32,6 +32,7 @@ COLOURS: Final = {
     Phase.MODULATED: "#cc79a7",
     Phase.UNRESOLVED: "#000000",
 }
+LAYER_COLOURS: Final = [COLOURS[phase] for phase in (Phase.ALIGNED, Phase.ANTIALIGNED, Phase.CHIRAL, Phase.MODULATED)]
 LINES: Final[dict[Boundary, Any]] = {
     Boundary.ALIGNED_ANTIALIGNED: ":",
     Boundary.ANTIALIGNED_CHIRAL: "-",
@@ -193,9 +194,8 @@ def switching(solution: Solution, magnet: LayeredMagnet, names: Sequence[str] = 
     lengths = np.linalg.norm(ms, axis=2)
     figure = Figure(figsize=(8.5, 8.5), layout="constrained")
     panels: Any = figure.subplots(4, 1, sharex=True)
-    colours = [COLOURS[Phase.ALIGNED], COLOURS[Phase.ANTIALIGNED], COLOURS[Phase.CHIRAL], COLOURS[Phase.MODULATED]]
     for layer in range(ms.shape[1]):
-        colour, name = colours[layer % len(colours)], names[layer]
+        colour, name = LAYER_COLOURS[layer % len(LAYER_COLOURS)], names[layer]
         panels[0].plot(ts, loss[:, layer], color=colour, label=rf"$\gamma_{name}$")
         panels[1].plot(ts, lengths[:, layer], color=colour, label=f"$|m_{name}|$")
     if ms.shape[1] > 1:
@@ -254,7 +254,6 @@ def trajectory(solution: Solution, names: Sequence[str] = "ABCDEFGH", title: str
         )
     layers = ms.shape[1]
     last = slice(min(int(len(ts) * (1.0 - stretch)), len(ts) - 2), None)
-    colours = [COLOURS[Phase.ALIGNED], COLOURS[Phase.ANTIALIGNED], COLOURS[Phase.CHIRAL], COLOURS[Phase.MODULATED]]
     figure = Figure(figsize=(13.0, 2.0 + 2.0 * (layers + 1)), layout="constrained")
     halves: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.2))
     left, right = halves
@@ -262,7 +261,7 @@ def trajectory(solution: Solution, names: Sequence[str] = "ABCDEFGH", title: str
     panels = right.subplots(layers + 1, 1)
     lengths = np.linalg.norm(ms, axis=2)
     for layer in range(layers):
-        colour, path = colours[layer % len(colours)], ms[last, layer]
+        colour, path = LAYER_COLOURS[layer % len(LAYER_COLOURS)], ms[last, layer]
         space.plot(*path.T, color=colour, linewidth=0.9, alpha=0.8)
         space.plot(*zip(np.zeros(3), path[-1], strict=True), color=colour, linewidth=2.5, label=f"$m_{names[layer]}$")
         space.plot(*path[-1:].T, "o", color=colour)

@@ -18,7 +18,7 @@ from ..validation import Numbers, float_array, is_concrete, require_finite
 from .chebyshev import batch_last, march, step_rate
 from .generator import Pair, Reached, all_pairs, occupied_pairs, reach, reached_size
 from .models import AbstractLindbladModel
-from .observables import DEFAULT, Components, Readout, Request, components, readout, wanted_observables
+from .observables import DEFAULT, Components, Readout, Request, readout, wanted_observables
 from .sparse import DrivenMatrix
 
 # Density matrices with more real numbers than this are refused unless asked for.
@@ -141,7 +141,7 @@ def evolve(
             "machine has that memory, or use quantum_trajectories."
         )
     wanted, purity = wanted_observables(model, observables)
-    plan = _plan(Request.of(model, start, wanted))
+    plan = plan_of(Request.of(model, start, wanted))
     reached = plan.reached
     laser = model.driving_laser
     if laser is not None:
@@ -153,37 +153,49 @@ def evolve(
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
-    """What an evolution computes, apart from numbers; compared by identity."""
+class Plan:
+    """What is computed, apart from numbers; compared by identity."""
 
     reached: Reached
     together: Components
     out: Readout
 
+    def look(self, x: Float[Array, "size *batch"]) -> tuple[Array, Array, Array]:
+        """Means of the operators, Tr rho^2 and Tr rho."""
+        here = self.reached.state_row == self.reached.state_column
+        # An entry off the diagonal stands for two.
+        weights = np.where(here, 1.0, 2.0).reshape((-1,) + (1,) * (x.ndim - 1))
+        squares = jnp.sum(jnp.asarray(weights, x.dtype) * x**2, axis=0)
+        return self.out.means(x), squares, jnp.sum(x[self.reached.populations], axis=0)
+
+    def values(self, means: Array, squares: Array, theta: Array, purity: bool) -> dict[str, Array]:
+        """The observables of one state by name."""
+        values = self.together.assemble(means, theta)
+        return values | {"purity": squares} if purity else values
+
 
 @functools.lru_cache(maxsize=64)
-def _plan(request: Request) -> _Plan:
+def plan_of(request: Request) -> Plan:
+    """The plan of a request; made once."""
     reached = reach(request.generator, request.start)
     together, operators = request.components()
-    return _Plan(reached, together, readout(reached, operators))
+    return Plan(reached, together, readout(reached, operators))
 
 
 @eqx.filter_jit
 def _solve(
-    plan: _Plan, model: AbstractLindbladModel, rho: Array, times: Array, purity: bool, reverse: bool, options: Any
+    plan: Plan, model: AbstractLindbladModel, rho: Array, times: Array, purity: bool, reverse: bool, options: Any
 ) -> tuple[dict[str, Array], Array, dict[str, Array], Array]:
     """Observables, last state, statistics and validity."""
-    look_at = functools.partial(look, plan.reached, plan.out)
     x0 = to_vector(plan.reached, rho)
     if model.changes_in_time:
-        record, state, products, okay = _by_diffrax(model, plan.reached, x0, times, look_at, *options)
+        record, state, products, okay = _by_diffrax(model, plan.reached, x0, times, plan.look, *options)
     else:
-        record, state, products = _by_chebyshev(model, plan.reached, x0, times, look_at, reverse)
+        record, state, products = _by_chebyshev(model, plan.reached, x0, times, plan.look, reverse)
         okay = jnp.asarray(True)
     means, squares, traces = record
-    values = jax.vmap(plan.together.assemble)(means, jax.vmap(model.parameters)(times))
-    if purity:
-        values["purity"] = squares
+    thetas = jax.vmap(model.parameters)(times)
+    values = jax.vmap(lambda m, s, theta: plan.values(m, s, theta, purity))(means, squares, thetas)
     drift = jnp.max(jnp.abs(traces - traces[0]))
     tolerance = 1e-6 if state.dtype == jnp.float64 else 1e-3
     valid = okay & jnp.all(jnp.isfinite(state)) & (drift < tolerance)
@@ -220,24 +232,6 @@ def _checked_start(model: AbstractLindbladModel, rho: Array) -> frozenset[Pair]:
 def matrix_of(reached: Reached, light: tuple[int, ...]) -> DrivenMatrix:
     """The Lindbladian's matrix, with the parameters that the laser decides kept apart."""
     return DrivenMatrix.pack(reached.size, reached.triplets, reached.generator.parameters, light)
-
-
-def look(reached: Reached, out: Readout, x: Float[Array, "size *batch"]) -> tuple[Array, Array, Array]:
-    """Means of the operators, Tr rho^2 and Tr rho."""
-    diagonal = (reached.state_row == reached.state_column) & ~reached.state_imaginary
-    # An entry off the diagonal stands for two.
-    weights = np.where(reached.state_row == reached.state_column, 1.0, 2.0).reshape((-1,) + (1,) * (x.ndim - 1))
-    return out.means(x), jnp.sum(jnp.asarray(weights, x.dtype) * x**2, axis=0), jnp.sum(x[diagonal], axis=0)
-
-
-def read_values(
-    model: AbstractLindbladModel, reached: Reached, wanted: Mapping[str, Any], state: Array, theta: Array, purity: bool
-) -> dict[str, Array]:
-    """The observables of one state by name."""
-    together, operators = components(model, wanted)
-    means, square, _ = look(reached, readout(reached, operators), state)
-    values = together.assemble(means, theta)
-    return values | {"purity": square} if purity else values
 
 
 def _by_chebyshev(

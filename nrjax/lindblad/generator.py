@@ -110,6 +110,11 @@ class Reached:
     state_column: np.ndarray
     state_imaginary: np.ndarray
 
+    @property
+    def populations(self) -> np.ndarray:
+        """Which elements of the vector are populations, the diagonal of rho; shape (size,)."""
+        return (self.state_row == self.state_column) & ~self.state_imaginary
+
 
 @functools.lru_cache(maxsize=64)
 def sectors(generator: Generator) -> tuple[np.ndarray, ...]:

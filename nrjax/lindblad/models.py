@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from ..exchange import hermitian
+from ..hermitian import from_spectrum, hermitian
 from ..lattices import Lattice
 from ..light import Laser
 from ..moment import Illumination, LocalMoment, stack_moments
@@ -18,7 +18,7 @@ from ..small_matrices import safe_sqrt
 from ..validation import Numbers, float_array, require_finite, require_nonnegative
 from .fermions import Space, Sparse, annihilator, fermion_spin, spin
 from .generator import Generator
-from .operators import anderson_generator, spin_fermion_generator
+from .operators import anderson_generator, spin_fermion_generator, weighted_sum
 from .reservoir import Reservoir
 
 
@@ -57,18 +57,20 @@ class AbstractLindbladModel(eqx.Module):
 
     @property
     @abc.abstractmethod
-    def loss_indices(self) -> tuple[int, ...]:
-        """For each impurity the parameter of its loss through light."""
-
-    @property
-    @abc.abstractmethod
     def impurity_modes(self) -> tuple[int, ...] | None:
         """The first fermion mode of each impurity; None if impurities are spins."""
 
     @property
-    @abc.abstractmethod
     def site_modes(self) -> tuple[int, ...]:
-        """The first fermion mode of each conduction site."""
+        """The first fermion mode of each conduction site: the last of all modes."""
+        sites = self.hopping.shape[0]
+        return tuple(range(self.space.modes - 2 * sites, self.space.modes, 2))
+
+    @property
+    def loss_indices(self) -> tuple[int, ...]:
+        """For each impurity the parameter of its loss through light: the first behind the Hamiltonian's."""
+        first = len(self.generator.hamiltonian)
+        return tuple(range(first, first + self.impurities))
 
     def parameters(self, t: ArrayLike = 0.0) -> Float[Array, " parameters"]:
         """theta in meV at time `t` (ps)."""
@@ -76,12 +78,8 @@ class AbstractLindbladModel(eqx.Module):
 
     def hamiltonian(self, t: ArrayLike = 0.0) -> Complex[Array, "n n"]:
         """H in meV at time `t` (ps), a dense matrix."""
-        theta = self.parameters(t)
-        n = self.space.dimension
-        h = jnp.zeros((n, n), jnp.result_type(complex))
-        for p, operator in enumerate(self.generator.hamiltonian):
-            h = h + theta[p].astype(h.dtype) * jnp.asarray(operator.toarray(), h.dtype)
-        return h
+        operators = self.generator.hamiltonian
+        return weighted_sum(self.parameters(t)[: len(operators)], operators)
 
     def jump_operators(self, t: ArrayLike = 0.0) -> Complex[Array, "jumps n n"]:
         """All jump operators L in sqrt(meV) at time `t` (ps), dense: of the light, then of the reservoir."""
@@ -193,12 +191,6 @@ class AndersonModel(AbstractLindbladModel):
         return tuple((4 if self.keep_upper_level else 2) * a for a in range(self.impurities))
 
     @property
-    def site_modes(self) -> tuple[int, ...]:
-        """c modes of each site."""
-        first = (4 if self.keep_upper_level else 2) * self.impurities
-        return tuple(first + 2 * i for i in range(self.hopping.shape[0]))
-
-    @property
     def generator(self) -> Generator:
         """The fixed operators."""
         return anderson_generator(
@@ -237,12 +229,6 @@ class AndersonModel(AbstractLindbladModel):
     def driving_laser(self) -> Laser | None:
         """The laser."""
         return self.laser
-
-    @property
-    def loss_indices(self) -> tuple[int, ...]:
-        """The pump rate (or the loss from the upper level) of each impurity."""
-        first = len(self.generator.hamiltonian)
-        return tuple(range(first, first + self.impurities))
 
 
 class SpinFermionModel(AbstractLindbladModel):
@@ -322,11 +308,6 @@ class SpinFermionModel(AbstractLindbladModel):
         return None
 
     @property
-    def site_modes(self) -> tuple[int, ...]:
-        """c modes of each site."""
-        return tuple(2 * i for i in range(self.hopping.shape[0]))
-
-    @property
     def generator(self) -> Generator:
         """The fixed operators."""
         return spin_fermion_generator(
@@ -363,17 +344,11 @@ class SpinFermionModel(AbstractLindbladModel):
         """The laser, for couplings that follow an envelope."""
         return None if self.light is None else self.light.laser
 
-    @property
-    def loss_indices(self) -> tuple[int, ...]:
-        """The loss rate of each impurity."""
-        first = len(self.generator.hamiltonian)
-        return tuple(range(first, first + self.impurities))
-
 
 def _root(matrix: Array) -> Array:
     """The square root of a positive matrix."""
     levels, states = jnp.linalg.eigh(matrix)
-    return (states * jnp.sqrt(jnp.maximum(levels, 0.0))[None, :].astype(states.dtype)) @ jnp.conj(states.T)
+    return from_spectrum(jnp.sqrt(jnp.maximum(levels, 0.0)), states)
 
 
 def _hopping(conduction: Lattice | Numbers) -> Array:

@@ -19,29 +19,28 @@ Term = tuple[Sparse, int | None]
 
 
 class Named(NamedTuple):
-    """An observable: its unit, the shape of its value, and for each component (row-major) its terms."""
+    """An observable: the shape of its value, and for each component (row-major) its terms."""
 
-    unit: str
     shape: tuple[int, ...]
     components: list[list[Term]]
 
 
-def _plain(unit: str, operators: list[Sparse], shape: tuple[int, ...]) -> Named:
-    return Named(unit, shape, [[(operator, None)] for operator in operators])
+def _plain(operators: list[Sparse], shape: tuple[int, ...]) -> Named:
+    return Named(shape, [[(operator, None)] for operator in operators])
 
 
 def _impurity_spin(model: AbstractLindbladModel) -> Named:
     operators = [model.impurity_spin(a, axis) for a in range(model.impurities) for axis in range(3)]
-    return _plain("hbar", operators, (model.impurities, 3))
+    return _plain(operators, (model.impurities, 3))
 
 
 def _site_spin(model: AbstractLindbladModel) -> Named:
     operators = [fermion_spin(model.space, mode, axis) for mode in model.site_modes for axis in range(3)]
-    return _plain("hbar", operators, (len(model.site_modes), 3))
+    return _plain(operators, (len(model.site_modes), 3))
 
 
 def _site_density(model: AbstractLindbladModel) -> Named:
-    return _plain("1", [density(model.space, mode) for mode in model.site_modes], (len(model.site_modes),))
+    return _plain([density(model.space, mode) for mode in model.site_modes], (len(model.site_modes),))
 
 
 def _impurity_density(model: AbstractLindbladModel) -> Named:
@@ -49,14 +48,14 @@ def _impurity_density(model: AbstractLindbladModel) -> Named:
     operators = (
         [identity(model.space)] * model.impurities if modes is None else [density(model.space, m) for m in modes]
     )
-    return _plain("1", operators, (model.impurities,))
+    return _plain(operators, (model.impurities,))
 
 
 def _doublon(model: AbstractLindbladModel) -> Named:
     modes = model.impurity_modes
     if modes is None:
         raise ValueError("doublon: spins have no doublons. Ask it of an AndersonModel.")
-    return _plain("1", [double_occupation(model.space, mode) for mode in modes], (len(modes),))
+    return _plain([double_occupation(model.space, mode) for mode in modes], (len(modes),))
 
 
 def _singlet(model: AbstractLindbladModel) -> Named:
@@ -70,16 +69,16 @@ def _singlet(model: AbstractLindbladModel) -> Named:
             single = total([single @ total([density(model.space, d), -2.0 * double_occupation(model.space, d)])])
         spins = [-1.0 * model.impurity_spin(a, axis) @ fermion_spin(model.space, mode, axis) for axis in range(3)]
         operators.append(total([0.25 * single, *spins]))
-    return _plain("1", operators, (model.impurities,))
+    return _plain(operators, (model.impurities,))
 
 
 def _particles(model: AbstractLindbladModel) -> Named:
     modes = (*(model.impurity_modes or ()), *model.site_modes)
-    return _plain("1", [total(density(model.space, mode) for mode in modes)], ())
+    return _plain([total(density(model.space, mode) for mode in modes)], ())
 
 
 def _trace(model: AbstractLindbladModel) -> Named:
-    return _plain("1", [identity(model.space)], ())
+    return _plain([identity(model.space)], ())
 
 
 def _rate_of_change(model: AbstractLindbladModel, operator: Sparse, parameters: Sequence[int]) -> list[Term]:
@@ -91,7 +90,7 @@ def _light_current(model: AbstractLindbladModel) -> Named:
     """Electrons lost to the light of each impurity in a unit of time."""
     everything = total(density(model.space, mode) for mode in range(0, model.space.modes, 2))
     losses = [_rate_of_change(model, total([-1.0 * everything]), (p,)) for p in model.loss_indices]
-    return Named("meV", (model.impurities,), losses)
+    return Named((model.impurities,), losses)
 
 
 def _torque(model: AbstractLindbladModel, parameters: Sequence[int]) -> Named:
@@ -100,7 +99,7 @@ def _torque(model: AbstractLindbladModel, parameters: Sequence[int]) -> Named:
         for a in range(model.impurities)
         for axis in range(3)
     ]
-    return Named("meV", (model.impurities, 3), components)
+    return Named((model.impurities, 3), components)
 
 
 def _coherent_torque(model: AbstractLindbladModel) -> Named:
@@ -186,7 +185,7 @@ def components(model: AbstractLindbladModel, wanted: Mapping[str, Any]) -> tuple
     operators: list[Sparse] = []
     component = 0
     for name, matrix in wanted.items():
-        named = NAMED[name](model) if matrix is None else _plain("", [matrix], ())
+        named = NAMED[name](model) if matrix is None else _plain([matrix], ())
         names.append(name)
         shapes.append(named.shape)
         for row in named.components:

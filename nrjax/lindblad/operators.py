@@ -5,7 +5,9 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Complex, Float
 
 from .fermions import PAULI, Space, annihilator, density, double_occupation, fermion_spin, spin, total
 from .generator import Generator
@@ -23,6 +25,14 @@ def band(space: Space, modes: tuple[int, ...], complex_hopping: bool) -> list[An
     if complex_hopping:
         operators += [total([1j * hop(i, j), -1j * hop(j, i)]) for i, j in pairs if i < j]
     return operators
+
+
+def weighted_sum(weights: Float[Array, " operators"], operators: Sequence[Any]) -> Complex[Array, "n n"]:
+    """sum_p weights_p O_p as a dense matrix."""
+    result = jnp.zeros(operators[0].shape, jnp.result_type(complex))
+    for weight, operator in zip(weights, operators, strict=True):
+        result = result + weight.astype(result.dtype) * jnp.asarray(operator.toarray(), result.dtype)
+    return result
 
 
 def zeeman(space: Space, spins: list[Any], modes: Sequence[int]) -> list[Any]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from ..hermitian import from_spectrum
 from ..validation import float_array, require_finite, require_nonnegative, require_positive
 
 
@@ -46,7 +47,7 @@ class Reservoir(eqx.Module):
 def fermi_function(x: Array) -> Array:
     """1/(exp(x) + 1) of a Hermitian matrix; its derivative is finite at degenerate levels as well."""
     levels, states = jnp.linalg.eigh(x)
-    return (states * jax.nn.sigmoid(-levels)[None, :].astype(states.dtype)) @ jnp.conj(states.T)
+    return from_spectrum(jax.nn.sigmoid(-levels), states)
 
 
 @fermi_function.defjvp
@@ -61,4 +62,4 @@ def _fermi_function_jvp(primals: Any, tangents: Any) -> Any:
     divided = jnp.where(close, slope, (f[:, None] - f[None, :]) / jnp.where(close, 1.0, gap))
     adjoint = jnp.conj(states.T)
     inner = divided.astype(states.dtype) * (adjoint @ dx @ states)
-    return (states * f[None, :].astype(states.dtype)) @ adjoint, states @ inner @ adjoint
+    return from_spectrum(f, states), states @ inner @ adjoint

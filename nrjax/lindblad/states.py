@@ -1,16 +1,17 @@
 """Preparing states: spin directions of the impurities, and the conduction electrons in equilibrium."""
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Complex
 
+from ..hermitian import from_spectrum
 from ..validation import Numbers, float_array, require, require_finite, require_positive
-from .fermions import PAULI, Space, density, fermion_spin
+from .fermions import PAULI, Space, density, total
 from .models import AbstractLindbladModel, hopping_parameters
-from .operators import band
+from .operators import band, weighted_sum, zeeman
 
 LARGEST_BYTES: Final = 2**31
 
@@ -41,13 +42,13 @@ def conduction_state(
     b = float_array("field", field, (3,))
     require_finite("field", b)
     modes = tuple(2 * i for i in range(sites))
-    weights = [*hopping_parameters(model.hopping), *(-2.0 * b), -float_array("fermi_energy", fermi_energy, ())]
-    operators: list[Any] = band(space, modes, jnp.iscomplexobj(model.hopping))
-    operators += [sum(fermion_spin(space, mode, axis) for mode in modes) for axis in range(3)]
-    operators.append(sum(density(space, mode) for mode in modes))
-    h = jnp.zeros((space.dimension,) * 2, complex)
-    for w, o in zip(weights, operators, strict=True):
-        h = h + w.astype(complex) * jnp.asarray(o.toarray(), complex)
+    mu = float_array("fermi_energy", fermi_energy, ())
+    operators = [
+        *band(space, modes, jnp.iscomplexobj(model.hopping)),
+        *zeeman(space, [], modes),
+        total(density(space, mode) for mode in modes),
+    ]
+    h = weighted_sum(jnp.concatenate([hopping_parameters(model.hopping), -2.0 * b, -mu[None]]), operators)
     if electrons is not None:
         # States of another number are put above all others, and then taken out.
         wrong = jnp.asarray(space.particles != electrons)
@@ -58,7 +59,7 @@ def conduction_state(
     else:
         levels, states = jnp.linalg.eigh(h)
     probabilities = jax.nn.softmax(-levels / t)
-    rho = (states * probabilities[None, :].astype(states.dtype)) @ jnp.conj(states.T)
+    rho = from_spectrum(probabilities, states)
     # Degenerate levels of different numbers of electrons may come mixed, by rounding.
     return jnp.where(jnp.asarray(space.particles[:, None] == space.particles[None, :]), rho, 0.0)
 

@@ -4,19 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Complex, Float
 
-from .evolve import read_values, to_matrix
-from .generator import Reached, diagonal_pairs, reach, reached_size
+from .evolve import plan_of, to_matrix
+from .generator import Reached, diagonal_pairs, reached_size
 from .models import AbstractLindbladModel
-from .observables import DEFAULT, wanted_observables
+from .observables import DEFAULT, Request, wanted_observables
 from .sparse import ParametricMatrix
 
 # Beyond this the dense Lindbladian takes more than 1 GiB and a factorization minutes.
 LARGEST: Final = 11_000
 TOLERANCE: Final = 1e-8
+# A solution that grows by this much over rounding shows that the state is not unique.
+SINGULAR: Final = 1e-2
 
 
 class StationaryState(eqx.Module):
@@ -25,7 +28,7 @@ class StationaryState(eqx.Module):
     - `observables`: name -> value, as in `evolve`.
     - `state`: as the real vector of `reached`; `rho` as a matrix.
     - `residual`: largest |d rho/dt| relative to the largest rate, dimensionless.
-    - `valid`: finite with a small residual: false if more than one state is stationary.
+    - `valid`: finite, unique, with a small residual: false if more than one state is stationary.
     """
 
     observables: dict[str, Array]
@@ -67,8 +70,9 @@ def steady_state(
             f"the Lindbladian is a matrix of {size} rows ({size**2 * 8 / 2**30:.3g} GiB), more than "
             f"largest = {largest}. Use evolve() for a long time, or raise `largest`."
         )
-    reached = reach(model.generator, start)
     wanted, purity = wanted_observables(model, observables)
+    plan = plan_of(Request.of(model, start, wanted))
+    reached = plan.reached
     theta = model.parameters(0.0)
     matrix = ParametricMatrix.pack(reached.size, reached.triplets)
     values = matrix.values(theta)
@@ -76,11 +80,16 @@ def steady_state(
     dense = jnp.zeros((reached.size, reached.size), values.dtype).at[rows, matrix.columns].add(values)
     scale = jnp.max(jnp.abs(values))
     # The equations of the populations add up to zero: the normalization takes the place of the first.
-    diagonal = jnp.asarray((reached.state_row == reached.state_column) & ~reached.state_imaginary)
-    dense = dense.at[0].set(scale * diagonal.astype(values.dtype))
+    dense = dense.at[0].set(scale * jnp.asarray(reached.populations, values.dtype))
     right = jnp.zeros(reached.size, values.dtype).at[0].set(scale)
-    state = lx.linear_solve(lx.MatrixLinearOperator(dense), right, lx.LU(), throw=False).value
+    operator, solver = lx.MatrixLinearOperator(dense), lx.LU()
+    factors = solver.init(operator, {})
+    state = lx.linear_solve(operator, right, solver, state=factors, throw=False).value
     residual = jnp.max(jnp.abs(matrix.product(values, state))) / scale
-    observed = read_values(model, reached, wanted, state, theta, purity)
-    valid = jnp.all(jnp.isfinite(state)) & (residual < TOLERANCE)
-    return StationaryState(observed, state, residual, valid, reached)
+    # Of a singular matrix rounding picks one solution out of many: then any right-hand side grows without bound.
+    probe = jax.lax.stop_gradient(scale) * jnp.cos(jnp.arange(reached.size, dtype=values.dtype))
+    growth = jnp.max(jnp.abs(lx.linear_solve(operator, probe, solver, state=factors, throw=False).value))
+    unique = growth < SINGULAR / jnp.finfo(values.dtype).eps
+    means, squares, _ = plan.look(state)
+    valid = jnp.all(jnp.isfinite(state)) & (residual < TOLERANCE) & unique
+    return StationaryState(plan.values(means, squares, theta, purity), state, residual, valid, reached)

@@ -113,20 +113,12 @@ def quantum_trajectories(
         complete.append(np.asarray(done)[:kept])
     values = np.concatenate(means, axis=-1)
     valid = np.concatenate(complete)
-    thetas = [model.parameters(t) for t in times]
-    averages, errors = _statistics(together, values[..., valid], thetas)
+    good = jnp.asarray(values[..., valid])
+    every = jax.vmap(together.assemble)(good, jax.vmap(model.parameters)(times))
+    every = {name: np.asarray(x) for name, x in every.items()}
+    averages = {name: x.mean(axis=-1) for name, x in every.items()}
+    errors = {name: x.std(axis=-1, ddof=1) / np.sqrt(good.shape[-1]) for name, x in every.items()}
     return TrajectoryAverage(np.asarray(times), averages, errors, np.concatenate(jumps), valid)
-
-
-def _statistics(together: Components, values: np.ndarray, thetas: list[Array]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Mean and standard error by name, from means of operators of shape (times, operators, trajectories)."""
-    rows = [together.assemble(jnp.asarray(v), theta) for v, theta in zip(values, thetas, strict=True)]
-    every = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in together.names}
-    count = max(values.shape[-1], 1)
-    return (
-        {name: x.mean(axis=-1) for name, x in every.items()},
-        {name: x.std(axis=-1, ddof=1) / np.sqrt(count) for name, x in every.items()},
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,14 +127,14 @@ class _Pure:
 
     - `states`: the basis states. `drift`: -i H - (1/2) sum L^+ L as triplets, for each parameter.
     - `jumps`: the operators that jumps are combinations of, on psi itself.
-    - `operators`: observables as quadratic forms (row, column, weight).
+    - `operators`: observables, as quadratic forms.
     """
 
     generator: Generator
     states: np.ndarray
     drift: Triplets
-    jumps: tuple[tuple[ParametricMatrix, np.ndarray], ...]
-    operators: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
+    jumps: tuple[ParametricMatrix, ...]
+    operators: tuple[Triplets, ...]
 
     def matrix(self, light: tuple[int, ...]) -> DrivenMatrix:
         """The drift, with the parameters that the laser decides kept apart."""
@@ -174,30 +166,23 @@ def _reach(request: Request) -> tuple[Components, _Pure]:
     def inside(operator: Sparse) -> Any:
         return Sparse(operator)[states][:, states].tocoo()
 
-    entries = []
-    for p in range(generator.parameters):
-        split = len(generator.hamiltonian)
-        coo = inside(generator.hamiltonian[p] if p < split else generator.decay(p))
-        c = coo.data * (-1j if p < split else -0.5)
-        row = np.concatenate([coo.row, coo.row, coo.row + n, coo.row + n])
-        column = np.concatenate([coo.col, coo.col + n, coo.col, coo.col + n])
+    def on_real_vector(operator: Any, parameter: int) -> Triplets:
+        """The matrix [[Re O, -Im O], [Im O, Re O]] that acts on (Re psi, Im psi)."""
+        row = np.concatenate([operator.row, operator.row, operator.row + n, operator.row + n])
+        column = np.concatenate([operator.col, operator.col + n, operator.col, operator.col + n])
+        c = operator.data
         factor = np.concatenate([np.real(c), -np.imag(c), np.imag(c), np.real(c)])
         kept = factor != 0
-        entries.append(Triplets(row[kept], column[kept], np.full(kept.sum(), p), factor[kept]))
+        return Triplets(row[kept], column[kept], np.full(kept.sum(), parameter), factor[kept])
+
+    split = len(generator.hamiltonian)
+    entries = [on_real_vector(-1j * inside(operator), p) for p, operator in enumerate(generator.hamiltonian)]
+    entries += [on_real_vector(-0.5 * inside(generator.decay(p)), p) for p in range(split, generator.parameters)]
     jumps = []
     for base in bases:
         coo = inside(base)
-        packed = ParametricMatrix.pack(n, Triplets(coo.row, coo.col, np.zeros(len(coo.row), int), np.real(coo.data)))
-        jumps.append((packed, np.asarray(packed.values(jnp.ones((1,))))))
-    forms = []
-    for operator in operators:
-        coo = inside(operator)
-        value = np.asarray(coo.data, complex)
-        row = np.concatenate([coo.row, coo.row + n, coo.row, coo.row + n])
-        column = np.concatenate([coo.col, coo.col + n, coo.col + n, coo.col])
-        weight = np.concatenate([np.real(value), np.real(value), -np.imag(value), np.imag(value)])
-        kept = weight != 0
-        forms.append((row[kept], column[kept], weight[kept]))
+        jumps.append(ParametricMatrix.pack(n, Triplets(coo.row, coo.col, np.zeros(coo.nnz, int), np.real(coo.data))))
+    forms = [on_real_vector(inside(operator), 0) for operator in operators]
     drift = Triplets(*(np.concatenate(x) for x in zip(*entries, strict=True)))
     return together, _Pure(generator, states, drift, tuple(jumps), tuple(forms))
 
@@ -237,8 +222,8 @@ def _run(
     def means(x: Array) -> Array:
         squares = jnp.sum(x**2, axis=0)
         values = [
-            jnp.sum(jnp.asarray(weight, x.dtype)[:, None] * x[row] * x[column], axis=0)
-            for row, column, weight in pure.operators
+            jnp.sum(jnp.asarray(form.factor, x.dtype)[:, None] * x[form.row] * x[form.column], axis=0)
+            for form in pure.operators
         ]
         return jnp.stack(values) / squares[None, :] if values else jnp.zeros((0, lanes), x.dtype)
 
@@ -246,7 +231,7 @@ def _run(
         theta = jax.vmap(model.parameters, out_axes=0)(t / units.ps)
         weights = jax.vmap(lambda p: model.jump_weights(p))(theta)
         n = len(pure.states)
-        weighted = [(m, jnp.asarray(v[..., None], x.dtype)) for m, v in pure.jumps]
+        weighted = [(m, jnp.asarray(m.sum_of_all()[..., None], x.dtype)) for m in pure.jumps]
         moved = jnp.stack([jax.lax.complex(m.product(v, x[:n]), m.product(v, x[n:])) for m, v in weighted])
         candidates = jnp.einsum("ljb,bnl->jnl", weights, moved)
         chances = jnp.cumsum(jnp.sum(jnp.abs(candidates) ** 2, axis=1), axis=0)
