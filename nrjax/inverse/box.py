@@ -1,0 +1,112 @@
+"""A box of parameters, and coordinates in which it has no walls."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..validation import Numbers
+
+# A range that starts at zero is logarithmic down to this share of its upper end, and linear below.
+LOGARITHMIC_DOWN_TO: Final = 1e-4
+# Share of the range next to a bound that counts as lying on it; starting points keep as far from it.
+ON_BOUND: Final = 1e-3
+
+
+class Box(eqx.Module):
+    """Parameters between bounds, as smooth periodic functions of free coordinates y:
+
+        u = sin^2(pi y/2),   p = low + (high - low) u              (linear),
+                             p = low + (high - low) (r^u - 1)/(r - 1)   (logarithmic, r = high/low).
+
+    A bound is reached at finite y, where p has a regular extremum: an optimum on the bound is as easy as one inside.
+    A logarithmic range may start at 0: then r = 10^4, linear near zero.
+
+    **Arguments**
+
+    - `bounds`: name -> (low, high), in the parameter's unit, low < high.
+    - `logarithmic`: names of the parameters that vary over orders of magnitude; their bounds are 0 or greater.
+
+    **Raises** `ValueError` naming the parameter for bounds that are not two finite numbers, are reversed or empty, or
+    are negative on a logarithmic range.
+    """
+
+    low: Float[Array, " n"]
+    high: Float[Array, " n"]
+    ratio: Float[Array, " n"]
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(self, bounds: Mapping[str, Sequence[Any]], logarithmic: Sequence[str] = ()):
+        if not bounds:
+            raise ValueError("bounds is empty: give at least one, for example {'intensity': (1e8, 6e10)}.")
+        ranges = []
+        for name, value in bounds.items():
+            try:
+                low, high = (float(x) for x in value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"bounds of {name!r} = {value!r}: give two numbers (low, high).") from error
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise ValueError(f"bounds of {name!r} = ({low:g}, {high:g}): both must be finite numbers.")
+            if not low < high:
+                what = "reversed" if low > high else "empty: a parameter that stays fixed belongs into build()"
+                raise ValueError(f"bounds of {name!r} = ({low:g}, {high:g}) are {what}. Give (low, high), low < high.")
+            if name in logarithmic and low < 0:
+                raise ValueError(
+                    f"bounds of {name!r} = ({low:g}, {high:g}): a logarithmic range starts at 0 or above. Raise low."
+                )
+            ranges.append((low, high))
+        self.names = tuple(bounds)
+        dtype = jnp.result_type(float)
+        self.low, self.high = (jnp.asarray(column, dtype) for column in zip(*ranges, strict=True))
+        ratios = [high / max(low, LOGARITHMIC_DOWN_TO * high) for low, high in ranges]
+        self.ratio = jnp.asarray([r if n in logarithmic else 1.0 for n, r in zip(self.names, ratios, strict=True)], dtype)
+
+    def shares(self, y: Float[Array, " n"]) -> Float[Array, " n"]:
+        """u, the share of each range that lies below the parameter: 0 on the lower bound, 1 on the upper."""
+        return jnp.sin(0.5 * jnp.pi * y) ** 2
+
+    def values(self, y: Float[Array, " n"]) -> dict[str, Float[Array, ""]]:
+        """The parameters by name at coordinates y."""
+        p = self.vector(y)
+        return {name: p[i] for i, name in enumerate(self.names)}
+
+    def vector(self, y: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The parameters p at coordinates y, each in its unit."""
+        u = self.shares(y)
+        logarithmic = self.ratio > 1.0
+        ratio = jnp.where(logarithmic, self.ratio, 2.0)
+        share = jnp.where(logarithmic, (ratio**u - 1.0) / (ratio - 1.0), u)
+        return self.low + (self.high - self.low) * share
+
+    def shares_of(self, values: Mapping[str, Numbers]) -> Float[Array, " n"]:
+        """The shares u of given parameters.
+
+        **Raises** `ValueError` naming a parameter that lies outside its bounds.
+        """
+        result = []
+        for i, name in enumerate(self.names):
+            value, low, high, ratio = (float(np.asarray(x)) for x in (values[name], self.low[i], self.high[i], self.ratio[i]))
+            share = (value - low) / (high - low)
+            if not -1e-9 <= share <= 1.0 + 1e-9:
+                raise ValueError(
+                    f"initial {name} = {value:g} is outside its bounds ({low:g}, {high:g}). "
+                    "Move it inside, or widen the bounds."
+                )
+            share = min(max(share, 0.0), 1.0)
+            result.append(np.log1p(share * (ratio - 1.0)) / np.log(ratio) if ratio > 1.0 else share)
+        return jnp.asarray(result, self.low.dtype)
+
+    def coordinates(self, u: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Coordinates y of shares u, kept off the bounds, where the slope would vanish."""
+        return 2.0 / jnp.pi * jnp.arcsin(jnp.sqrt(jnp.clip(u, ON_BOUND, 1.0 - ON_BOUND)))
+
+    def active(self, u: Float[np.ndarray, " n"]) -> dict[str, str]:
+        """Name -> "lower" or "upper" for each parameter on a bound."""
+        sides = {}
+        for name, share in zip(self.names, np.asarray(u), strict=True):
+            if min(share, 1.0 - share) < ON_BOUND:
+                sides[name] = "lower" if share < 0.5 else "upper"
+        return sides

@@ -1,0 +1,398 @@
+"""Inverse design: ask for a rotation frequency, get the laser."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+from jaxtyping import Array, Float
+from scipy.stats import qmc
+from tqdm.auto import tqdm
+
+from ..equilibria import SteadyState, steady_state
+from ..phases import Phase
+from ..validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
+from .box import Box
+from .problem import FREQUENCIES, Look, Problem
+from .search import FINISH, Lane, advance, relative_error, start_lanes
+
+# Steps between two looks at the progress of all restarts.
+STRIDE: Final = 10
+# Parameters that range over orders of magnitude.
+LOGARITHMIC: Final = ("intensity",)
+# Decay rate in meV below which a state counts as lying on the edge of its phase.
+EDGE: Final = 1e-3
+
+
+class DesignResult(eqx.Module):
+    """What a design found.
+
+    - `parameters`: name -> value, in the unit of `build`'s argument.
+    - `achieved`: the observable, GHz for frequencies; of an ensemble its mean (or mid-range).
+    - `error`: |achieved - target| / target; absolute for a target of 0.
+    - `feasible`: whether the target is reached to the tolerance by a valid steady state. If not, `parameters` and
+      `achieved` are the nearest that was found.
+    - `converged`: whether the search came to its end: with `feasible` False, the target is out of reach.
+    - `message`: what was found, and what to do if the target was not reached.
+    - `active_bounds`: name -> "lower" or "upper" for parameters on a bound.
+    - `gradient`: name -> derivative of `achieved`, per unit of the parameter.
+    - `loss`: of the objectives.
+    - `state`: the `SteadyState` of `build(**parameters)`; None for an ensemble.
+    - `each`: the observable of each member of an ensemble, shape (members,); one entry without.
+    - `history`: an xarray.Dataset over restart and step: parameters, best achieved so far and its miss; over restart:
+      `reached`, `final_error`, `steps`.
+    """
+
+    parameters: dict[str, float]
+    target: float
+    achieved: float
+    error: float
+    feasible: bool
+    converged: bool
+    message: str
+    active_bounds: dict[str, str]
+    gradient: dict[str, float]
+    loss: float
+    state: SteadyState | None
+    each: np.ndarray
+    history: xr.Dataset
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} = {value:.8g}" for name, value in self.parameters.items())
+        return f"{self.message}\n{values}"
+
+
+@functools.lru_cache(maxsize=16)
+def default_optimizer(steps: int) -> optax.GradientTransformation:
+    """Adam with a rate that falls like a cosine from 0.05 box widths to a thousandth of that."""
+    return optax.adam(optax.cosine_decay_schedule(0.05, steps, alpha=1e-3), b1=0.8, b2=0.95)
+
+
+def design(
+    build: Callable[..., Any],
+    initial: Mapping[str, Any] | None,
+    target: Any,
+    **options: Any,
+) -> DesignResult:
+    """The parameters p within bounds at which the steady state of build(**p) has the wanted frequency:
+
+        f(p) = target,   and among such p those that minimise the sum of `objectives`.
+
+    Optax leads every restart to the chiral phase (where nothing rotates: along the slope of `chase_distance`) and along
+    the surface f = target; Newton's method takes it onto that surface. Derivatives are those of `steady_state`.
+
+    **Arguments**
+
+    - `build`: makes a magnet from the parameters, as in `sweep`; anything that it takes can be designed.
+    - `initial`: name -> value where the first restart starts, darkness allowed. None or a missing name: the middle.
+    - `target`: GHz for frequencies, greater than 0; the observable's unit for a function.
+    - `observable`: "chase_frequency", "rotation_frequency" or a differentiable function of the `SteadyState`.
+    - `bounds`: name -> (low, high), for every parameter to be found.
+    - `optimizer`: an Optax optimizer of coordinates in which every range has the width 1. Default: Adam with a falling
+      rate. Keep one object for several designs, or each compiles anew.
+    - `steps`: the most steps of each restart.
+    - `restarts`: starting points: `initial`, then points spread evenly over the box. They run as one batch, and each
+      gives what it would give alone.
+    - `objectives`: `LowIntensity()`, `LowPower()`, `Margin(rate)`, `Quiet()`, `WideRange()`, or functions of
+      (magnet, state) with a scalar value; they add. Without any, the design nearest to `initial` is taken.
+    - `ensemble`: name -> values, shape (members,): further arguments of `build`, a material that is not known exactly.
+      The mean frequency of the members then meets the target, and their spread is kept small; see
+      `gaussian_ensemble`.
+    - `worst_case`: for an ensemble, the middle between lowest and highest frequency meets the target, and their
+      distance is kept small: the largest error of any member is the least.
+    - `spread_weight`: of the relative spread against the other objectives.
+    - `logarithmic`: names of parameters that range over orders of magnitude.
+    - `m0`: the start of every steady state, shape (L, 3); it decides between coexisting states, and the axis of
+      rotation. Default: the state without light.
+    - `tolerance`: relative error that counts as reached; default 1e-8, 1e-4 in single precision.
+    - `patience`: steps without progress after which a restart ends.
+    - `seed`: of the starting points.
+    - `progress`: a bar with the best miss and frequency, on a terminal.
+
+    **Returns** a `DesignResult`. A target that cannot be reached is no error: `feasible` is then False.
+
+    **Raises** `ValueError` for a target that is no positive frequency, bounds that are reversed or do not fit
+    `initial`, and names that `build` does not take.
+
+    **Source** docs/physics.md, "Inverse design".
+    """
+    if np.ndim(target) != 0:
+        raise ValueError(f"target has shape {np.shape(target)}: give one number, or use design_many for several.")
+    return design_many(build, initial, [target], **options)[0]
+
+
+def design_many(
+    build: Callable[..., Any],
+    initial: Mapping[str, Any] | None,
+    targets: Numbers,
+    *,
+    observable: str | Callable[[SteadyState], Any] = "chase_frequency",
+    bounds: Mapping[str, Sequence[Any]],
+    optimizer: optax.GradientTransformation | None = None,
+    steps: int = 200,
+    restarts: int = 8,
+    objectives: Sequence[Callable[..., Any]] = (),
+    ensemble: Mapping[str, Numbers] | None = None,
+    worst_case: bool = False,
+    spread_weight: float = 1.0,
+    logarithmic: Sequence[str] = LOGARITHMIC,
+    m0: Numbers | None = None,
+    tolerance: float | None = None,
+    patience: int = 80,
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[DesignResult, ...]:
+    """`design` for several targets at once, as one batch: the settings of a frequency modulator.
+
+    **Arguments** `targets`: shape (targets,). All others as in `design`.
+
+    **Returns** one `DesignResult` for each target.
+
+    **Raises** `ValueError` as `design`.
+    """
+    box = Box(bounds, [name for name in logarithmic if name in bounds])
+    goals = _checked_targets(targets, observable)
+    for name, value in (("steps", steps), ("restarts", restarts), ("patience", patience)):
+        if value < 1:
+            raise ValueError(f"{name} = {value} is out of range: it must be 1 or greater.")
+    material = _checked_ensemble(ensemble, box)
+    first = box.shares_of(_completed(initial, box))
+    start = None if m0 is None else float_array("m0", m0)
+    problem = Problem(build, box, start, observable, tuple(objectives), material, worst_case, spread_weight)
+    _check_build(problem, box.coordinates(first))
+    if tolerance is None:
+        tolerance = 1e-8 if box.low.dtype == jnp.float64 else 1e-4
+    method = default_optimizer(steps) if optimizer is None else optimizer
+
+    shares = starting_shares(first, restarts, seed)
+    y = jnp.tile(jax.vmap(box.coordinates)(shares), (len(goals), 1))
+    lanes = start_lanes(problem, method, y, jnp.repeat(jnp.asarray(goals, y.dtype), restarts))
+    seen = []
+    bar = tqdm(total=steps, desc="design", unit=" steps", delay=2, disable=None if progress else True)
+    try:
+        for done in range(0, steps + FINISH, STRIDE):
+            lanes, rows = advance(problem, method, lanes, STRIDE, float(tolerance), steps, patience)
+            seen.append(jax.tree.map(np.asarray, rows))
+            best = int(np.argmin(np.abs(seen[-1][0][-1])))
+            bar.set_postfix_str(f"miss {abs(seen[-1][0][-1][best]):.1e}, best {seen[-1][1][-1][best]:.6g}")
+            bar.update(min(STRIDE, max(steps - done, 0)))
+            if bool(jnp.all(lanes.done)):
+                break
+    finally:
+        bar.close()
+    track = tuple(np.concatenate(column) for column in zip(*seen, strict=True))
+    lanes = jax.tree.map(lambda x: np.asarray(x).reshape(len(goals), restarts, *x.shape[1:]), lanes._replace(memory=None))
+    errors = np.asarray(relative_error(lanes.best, lanes.target))
+    return tuple(
+        _result(
+            problem,
+            jax.tree.map(lambda x, k=k: x[k], lanes),
+            errors[k],
+            [column[:, k * restarts : (k + 1) * restarts] for column in track],
+            np.asarray(first),
+            tolerance,
+        )
+        for k in range(len(goals))
+    )
+
+
+def starting_shares(first: Float[Array, " n"], restarts: int, seed: int) -> Float[Array, "restarts n"]:
+    """Where restarts begin, as shares of each range: `first`, then an even spread (a Kronecker sequence with the
+    generalized golden ratio, shifted at random); restart i is the same for any number of restarts."""
+    n = first.shape[0]
+    ratio = 2.0
+    for _ in range(32):
+        ratio = (1.0 + ratio) ** (1.0 / (n + 1))
+    strides = ratio ** -np.arange(1.0, n + 1.0)
+    shift = np.asarray(jax.random.uniform(jax.random.key(seed), (n,)))
+    spread = (shift + np.arange(1, restarts)[:, None] * strides) % 1.0
+    return jnp.concatenate([first[None], jnp.asarray(spread, first.dtype)])
+
+
+def gaussian_ensemble(
+    mean: Mapping[str, float], deviation: Mapping[str, float], members: int = 16, seed: int = 0
+) -> dict[str, Float[np.ndarray, " members"]]:
+    """Material parameters that scatter: normal distributions, independent of each other.
+
+    **Arguments** `mean`, `deviation`: name -> mean and standard deviation, in the parameter's unit. `members`: how
+    many. `seed`: of the sample.
+
+    **Returns** name -> values, for `design(..., ensemble=...)`. The sample (a scrambled Sobol sequence) covers the
+    distribution more evenly than random numbers.
+
+    **Raises** `ValueError` for different names or a deviation below 0.
+    """
+    if set(mean) != set(deviation):
+        raise ValueError(f"mean names {sorted(mean)}, deviation {sorted(deviation)}. Give both for each parameter.")
+    require_nonnegative("deviation", np.asarray(list(deviation.values()), float))
+    sampler = qmc.MultivariateNormalQMC(np.zeros(len(mean)), rng=np.random.default_rng(seed))
+    # The sequence is even for powers of two.
+    draws = sampler.random(2 ** int(np.ceil(np.log2(max(members, 1)))))[:members]
+    return {name: mean[name] + deviation[name] * draws[:, i] for i, name in enumerate(mean)}
+
+
+def _checked_targets(targets: Numbers, observable: Any) -> np.ndarray:
+    try:
+        goals = np.asarray(targets, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"target = {targets!r} is not a number. Give a frequency in GHz.") from error
+    if goals.ndim != 1 or goals.size == 0:
+        raise ValueError(f"targets has shape {goals.shape}: give a list of one number or more.")
+    if isinstance(observable, str):
+        if observable not in FREQUENCIES:
+            raise ValueError(
+                f"observable = {observable!r} is unknown: take {' or '.join(map(repr, FREQUENCIES))}, or pass a "
+                "function of the steady state, for example lambda state: state.angle."
+            )
+        remedy = (
+            "A frequency counts turns, in GHz; which way they go follows from m0."
+            if (goals < 0).any()
+            else "It is a frequency in GHz."
+        )
+        require_positive("target", goals if goals.size > 1 else goals[0], remedy)
+    elif not callable(observable):
+        raise ValueError(f"observable = {observable!r}: pass a name or a function of the steady state.")
+    else:
+        require_finite("target", goals if goals.size > 1 else goals[0])
+    return goals
+
+
+def _checked_ensemble(ensemble: Mapping[str, Numbers] | None, box: Box) -> dict[str, Array]:
+    if not ensemble:
+        return {}
+    material = {name: float_array(f"ensemble {name}", values) for name, values in ensemble.items()}
+    sizes = {name: values.shape for name, values in material.items()}
+    if any(len(shape) != 1 or shape[0] == 0 for shape in sizes.values()) or len(set(sizes.values())) != 1:
+        raise ValueError(f"the ensemble has shapes {sizes}: give every parameter one value for each member.")
+    both = [name for name in material if name in box.names]
+    if both:
+        raise ValueError(f"{both[0]!r} is in bounds and in the ensemble. A parameter is designed or scatters, not both.")
+    for name, values in material.items():
+        require_finite(f"ensemble {name}", values)
+    return material
+
+
+def _completed(initial: Mapping[str, Any] | None, box: Box) -> dict[str, Any]:
+    """The initial values, with the middle of the range for those not given."""
+    given = dict(initial or {})
+    for name in given:
+        if name not in box.names:
+            raise ValueError(f"{name!r} has an initial value but no bounds. Add bounds[{name!r}] = (low, high).")
+    middle = box.vector(jnp.full(len(box.names), 0.5, box.low.dtype))
+    completed = {name: middle[i] for i, name in enumerate(box.names)} | given
+    for name, value in completed.items():
+        if np.ndim(value) != 0:
+            raise ValueError(f"initial {name} has shape {np.shape(value)}: give one number.")
+        require_finite(f"initial {name}", float_array(f"initial {name}", value))
+    return completed
+
+
+def _check_build(problem: Problem, y: Array) -> None:
+    """Build one magnet and its objectives with known numbers, where mistakes show with a clear error."""
+    material = {name: values[0] for name, values in problem.ensemble.items()}
+    try:
+        magnet = problem.build(**problem.box.values(y), **material)
+    except TypeError as error:
+        names = ", ".join(map(repr, [*problem.box.names, *material]))
+        raise ValueError(f"the parameters {names} do not fit the model: {error}. Name arguments of build().") from error
+    # Shapes only: nothing is computed.
+    state = jax.eval_shape(lambda: steady_state(magnet, problem.m0, throw=False))
+    for what, function, arguments in [
+        ("observable", problem.observe, (state,)),
+        *(("objective", f, (magnet, state)) for f in problem.objectives),
+    ]:
+        value = eqx.filter_eval_shape(function, *arguments)
+        if getattr(value, "shape", None) != ():
+            raise ValueError(f"the {what} must be one number: {function!r} gives {value}.")
+
+
+def _result(
+    problem: Problem, lanes: Lane, errors: np.ndarray, track: list[np.ndarray], first: np.ndarray, tolerance: float
+) -> DesignResult:
+    """Choose among the restarts of one target, and say what was found."""
+    box, target = problem.box, float(lanes.target[0])
+    reached = (errors <= tolerance) & np.asarray(lanes.best.valid)
+    shares = np.asarray(jax.vmap(box.shares)(jnp.asarray(lanes.best.y)))
+    if not reached.any():
+        order = np.abs(lanes.best.miss) + np.where(lanes.best.flat | ~lanes.best.valid, 1e6, 0.0)
+    elif problem.has_objectives:
+        order = np.where(reached, lanes.best.loss, np.inf)
+    else:
+        order = np.where(reached, np.linalg.norm(shares - first, axis=1), np.inf)
+    k = int(np.argmin(order))
+    look: Look = jax.tree.map(lambda x: x[k], lanes.best)
+    feasible = bool(reached[k])
+    # A restart that ended before its steps ran out has found nothing better to do.
+    converged = feasible or bool(lanes.idle[k] > 0) and bool((lanes.strikes[k] > 0) | look.flat)
+    active = box.active(shares[k])
+    values = {name: float(value) for name, value in box.values(jnp.asarray(look.y)).items()}
+    state = None
+    if not problem.ensemble:
+        state = steady_state(problem.build(**box.values(jnp.asarray(look.y))), problem.m0, throw=False)
+    unit = "GHz" if isinstance(problem.observable, str) else ""
+    what = problem.observable.replace("_", " ") if isinstance(problem.observable, str) else "observable"
+    return DesignResult(
+        parameters=values,
+        target=target,
+        achieved=float(look.achieved),
+        error=float(errors[k]),
+        feasible=feasible,
+        converged=converged,
+        message=_message(what, unit, target, look, errors[k], feasible, converged, active),
+        active_bounds=active,
+        gradient={name: float(g) for name, g in zip(box.names, look.gradient, strict=True)},
+        loss=float(look.loss),
+        state=state,
+        each=np.asarray(look.each),
+        history=_history(problem, track, lanes, reached, errors),
+    )
+
+
+def _message(
+    what: str, unit: str, target: float, look: Look, error: float, feasible: bool, converged: bool, active: dict[str, str]
+) -> str:
+    wanted, found = f"{what} {target:.6g} {unit}".rstrip(), f"{look.achieved:.6g} {unit}".rstrip()
+    if feasible:
+        return f"reached {wanted} (relative error {error:.1e})"
+    if look.flat or not look.valid:
+        where = ", ".join(Phase(int(p)).name.lower() for p in sorted(set(np.asarray(look.phase).tolist())))
+        return (
+            f"{wanted} not reached: no chiral state was found within the bounds (nearest: {where}). "
+            "Widen the bounds, or raise `restarts`."
+        )
+    if not converged:
+        return (
+            f"{wanted} not reached: the search ended at {found} while still on its way. "
+            "Raise `steps`, `patience` or `restarts`."
+        )
+    limits = [f"the {side} bound of {name}" for name, side in active.items()]
+    if np.max(look.growth_rate) > -EDGE:
+        limits.append("the edge of the phase")
+    limit = " and ".join(limits) or "an extremum inside the bounds"
+    return f"{wanted} is out of reach: the nearest is {found}, at {limit}. " + (
+        "Widen the bounds." if active else "Change the material, or the target."
+    )
+
+
+def _history(
+    problem: Problem, track: list[np.ndarray], lanes: Lane, reached: np.ndarray, errors: np.ndarray
+) -> xr.Dataset:
+    miss, achieved, y = track
+    values = np.asarray(jax.vmap(jax.vmap(problem.box.vector))(jnp.asarray(y)))
+    both = ("step", "restart")
+    dataset = xr.Dataset(
+        {
+            "miss": (both, np.abs(miss), {"long_name": "least distance to the target so far, dimensionless"}),
+            "achieved": (both, achieved, {"long_name": "observable of the best parameters so far"}),
+            **{name: (both, values[:, :, i]) for i, name in enumerate(problem.box.names)},
+            "reached": ("restart", reached),
+            "final_error": ("restart", errors),
+            "steps": ("restart", np.asarray(lanes.steps)),
+        }
+    )
+    return dataset

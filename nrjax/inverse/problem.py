@@ -1,0 +1,158 @@
+"""What a design asks for, and one look at it: how far a set of parameters is from the target, and which way to go."""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ..equilibria import SteadyState, steady_state
+from .box import Box
+from .guidance import chase_distance
+
+FREQUENCIES: Final = ("chase_frequency", "rotation_frequency")
+
+
+class Look(NamedTuple):
+    """One set of parameters seen from the target (n parameters, M members of the ensemble).
+
+    - `y`: coordinates in the box, shape (n,).
+    - `miss`: the signed distance to the target, dimensionless; 0 on it, growing past -1 away from the chase.
+    - `uphill`: its gradient with respect to y, shape (n,).
+    - `loss`: of the objectives; `slope`: its gradient with respect to y.
+    - `achieved`: the observable (GHz, or its own unit): mean or mid-range over members; `each`: shape (M,).
+    - `gradient`: of `achieved` with respect to the parameters in their units, shape (n,).
+    - `phase`, `growth_rate` (meV): of each member, shape (M,).
+    - `valid`: whether every member has a valid state. `flat`: whether some member's observable has no slope.
+    """
+
+    y: Float[Array, " n"]
+    miss: Float[Array, ""]
+    uphill: Float[Array, " n"]
+    loss: Float[Array, ""]
+    slope: Float[Array, " n"]
+    achieved: Float[Array, ""]
+    each: Float[Array, " M"]
+    gradient: Float[Array, " n"]
+    phase: Int[Array, " M"]
+    growth_rate: Float[Array, " M"]
+    valid: Bool[Array, ""]
+    flat: Bool[Array, ""]
+
+
+class Problem(eqx.Module):
+    """A design without its target: how parameters become an observable.
+
+    - `build`: parameters -> magnet. `box`: where they may lie. `m0`: the start of every steady state; None for default.
+    - `observable`: a name of `FREQUENCIES`, or a function of the steady state.
+    - `objectives`: losses (magnet, state) -> scalar.
+    - `ensemble`: further arguments of `build`, each of shape (M,); empty for M = 1.
+    - `worst_case`: aim the middle between the extremes at the target, not the mean.
+    - `spread_weight`: of the ensemble's relative spread among the objectives.
+    """
+
+    build: Callable[..., Any] = eqx.field(static=True)
+    box: Box
+    m0: Float[Array, "L 3"] | None
+    observable: str | Callable[[SteadyState], Array] = eqx.field(static=True)
+    objectives: tuple[Callable[..., Array], ...]
+    ensemble: dict[str, Float[Array, " M"]]
+    worst_case: bool = eqx.field(static=True)
+    spread_weight: float = eqx.field(static=True)
+
+    @property
+    def has_objectives(self) -> bool:
+        """Whether anything but the target matters."""
+        return bool(self.objectives) or bool(self.ensemble)
+
+    def observe(self, state: SteadyState) -> Float[Array, ""]:
+        """The observable of a steady state."""
+        return getattr(state, self.observable) if isinstance(self.observable, str) else self.observable(state)
+
+    def _measure(self, p: Float[Array, " n"]) -> Any:
+        """Observable and guidance of each member, and the loss; then what is looked at without derivatives."""
+        parameters = {name: p[i] for i, name in enumerate(self.box.names)}
+
+        def member(material: dict[str, Array]) -> Any:
+            magnet = self.build(**parameters, **material)
+            state = steady_state(magnet, self.m0, throw=False)
+            value = jnp.asarray(self.observe(state))
+            loss = sum((f(magnet, state) for f in self.objectives), start=jnp.zeros_like(value))
+            ok = state.valid & jnp.isfinite(value)
+            distance = chase_distance(magnet, state)
+            figures = (
+                jnp.where(ok, value, 0.0),
+                jnp.where(jnp.isfinite(distance), distance, 1.0),
+                jnp.where(ok & jnp.isfinite(loss), loss, 0.0),
+            )
+            return figures, (ok, state.phase, state.growth_rate)
+
+        if self.ensemble:
+            figures, seen = jax.vmap(member)(self.ensemble)
+        else:
+            figures, seen = jax.tree.map(lambda x: x[None], member({}))
+        return figures, (figures, seen)
+
+    def look(self, y: Float[Array, " n"], target: Float[Array, ""]) -> Look:
+        """The parameters at coordinates y, seen from `target`."""
+        p, dp = jax.jvp(self.box.vector, (y,), (jnp.ones_like(y),))
+        slopes, (figures, (ok, phase, growth)) = jax.jacfwd(self._measure, has_aux=True)(p)
+        (value, distance, loss), (d_value, d_distance, d_loss) = figures, slopes
+
+        scale = jnp.where(target == 0, 1.0, jnp.abs(target))
+        aim = target / scale
+        flat = jnp.all(d_value == 0, axis=1)
+        share, d_share = value / scale, d_value / scale
+        # Without a slope of its own an observable is led towards the chase, away from the target as far as D says.
+        side = jnp.where(share < aim, -1.0, 1.0)
+        share = jnp.where(flat, share + side * distance, share)
+        d_share = jnp.where(flat[:, None], side[:, None] * d_distance, d_share)
+
+        centre, d_centre = self._centre(share, d_share)
+        achieved, gradient = self._centre(value, d_value)
+        miss, stretch = _squared(centre) if isinstance(self.observable, str) else (centre - aim, 1.0)
+        total, slope = jnp.mean(loss), jnp.mean(d_loss, axis=0)
+        if self.ensemble:
+            spread, d_spread = self._spread(share, d_share)
+            total, slope = total + self.spread_weight * spread, slope + self.spread_weight * d_spread
+        return Look(
+            y,
+            miss,
+            stretch * d_centre * dp,
+            total,
+            slope * dp,
+            achieved,
+            value,
+            gradient,
+            phase,
+            growth,
+            jnp.all(ok),
+            jnp.any(flat),
+        )
+
+    def _centre(self, x: Float[Array, " M"], dx: Float[Array, "M n"]) -> tuple[Array, Array]:
+        """What is aimed at the target, and its gradient: the mean, or the middle between the extremes."""
+        if not self.worst_case:
+            return jnp.mean(x), jnp.mean(dx, axis=0)
+        low, high = jnp.argmin(x), jnp.argmax(x)
+        return 0.5 * (x[low] + x[high]), 0.5 * (dx[low] + dx[high])
+
+    def _spread(self, x: Float[Array, " M"], dx: Float[Array, "M n"]) -> tuple[Array, Array]:
+        """The relative spread to keep small, and its gradient: standard deviation, or half the range."""
+        if self.worst_case:
+            low, high = jnp.argmin(x), jnp.argmax(x)
+            return 0.5 * (x[high] - x[low]), 0.5 * (dx[high] - dx[low])
+        from_mean, d_from_mean = x - jnp.mean(x), dx - jnp.mean(dx, axis=0)[None]
+        deviation = jnp.sqrt(jnp.mean(from_mean**2))
+        safe = jnp.where(deviation > 0, deviation, 1.0)
+        return deviation, jnp.mean(from_mean[:, None] * d_from_mean, axis=0) / safe
+
+
+def _squared(share: Array) -> tuple[Array, Array]:
+    """The miss of a frequency f = share f*, and its derivative: smooth at the onset, where f rises like a square root.
+
+    share^2 - 1, and share - 1 for negative shares (no chase).
+    """
+    return jnp.where(share > 0, share**2, share) - 1.0, jnp.where(share > 0, 2.0 * share, 1.0)

@@ -1,0 +1,191 @@
+"""The way to a target: Optax far from it and along it, Newton's method across.
+
+The parameters that reach a target form a surface (a line for two parameters). Far from it an Optax optimizer follows
+the gradient. Close to it the step splits: across the surface Newton's method, whose error squares at each step; along
+the surface Optax again, on the objectives alone. A step that does not help is taken back and shortened.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from .problem import Look, Problem
+
+# The longest step across, in coordinates of the box (whose width is 1), and the shortest.
+LONGEST: Final = 0.2
+SHORTEST: Final = 1e-10
+# A step across must keep this share of what the slope promised.
+KEPT: Final = 0.1
+# Steps without a quarter less miss after which Newton's method gives way to Optax.
+STRIKES: Final = 8
+# While objectives move the parameters along the target, they may leave it by this much.
+TUBE: Final = 0.02
+# Steps across, at the end, to return onto the target.
+FINISH: Final = 20
+# Relative change that counts as progress.
+PROGRESS: Final = 1e-5
+# What a look without slope, or without a valid state, is worse than any other.
+NO_SLOPE: Final = 1e6
+
+
+class Lane(NamedTuple):
+    """One restart on its way.
+
+    - `y`: where to look next. `best`: the look that is built on. `memory`: the optimizer's.
+    - `radius`: longest step across. `promised`: how much of the miss the last step should have taken away.
+    - `reference`, `strikes`: the miss when Newton's method last took a quarter off it, and its steps since then.
+    - `record`, `idle`: the best score, and steps since it improved. `finishing`: steps since objectives rest.
+    - `steps`: looks taken. `done`: nothing more to do. `target`: to reach.
+    """
+
+    y: Float[Array, " n"]
+    best: Look
+    memory: Any
+    radius: Float[Array, ""]
+    promised: Float[Array, ""]
+    reference: Float[Array, ""]
+    strikes: Int[Array, ""]
+    record: Float[Array, ""]
+    idle: Int[Array, ""]
+    finishing: Int[Array, ""]
+    steps: Int[Array, ""]
+    done: Bool[Array, ""]
+    target: Float[Array, ""]
+
+
+def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Array, " n"], target: Array) -> Lane:
+    """A lane that has not looked yet."""
+    blank = jax.eval_shape(problem.look, y, target)
+    best = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
+    infinite, zero = jnp.asarray(jnp.inf, y.dtype), jnp.zeros((), y.dtype)
+    best = best._replace(y=y, miss=infinite, loss=infinite)
+    count = jnp.asarray(0, jnp.int32)
+    return Lane(
+        y=y,
+        best=best,
+        memory=optimizer.init(y),
+        radius=zero + LONGEST,
+        promised=zero,
+        reference=infinite,
+        strikes=count,
+        record=infinite,
+        idle=count,
+        finishing=count,
+        steps=count,
+        done=jnp.asarray(False),
+        target=target,
+    )
+
+
+def relative_error(look: Look, target: Array) -> Array:
+    """|achieved - target| / |target|; absolute for a target of 0."""
+    return jnp.abs(look.achieved - target) / jnp.where(target == 0, 1.0, jnp.abs(target))
+
+
+def step(
+    problem: Problem, optimizer: optax.GradientTransformation, lane: Lane, tolerance: float, steps: int, patience: int
+) -> Lane:
+    """Look where the lane stands, and choose where to look next.
+
+    **Arguments** `tolerance`: relative error that counts as reached. `steps`: looks before objectives rest.
+    `patience`: looks without progress that end the search.
+    """
+    look = problem.look(lane.y, lane.target)
+    free = problem.has_objectives & (lane.finishing == 0)
+    miss, best_miss = _badness(look), _badness(lane.best)
+    across_before = _has_slope(lane.best) & (lane.strikes < STRIKES)
+    helped = miss <= jnp.maximum(best_miss - KEPT * lane.promised, jnp.where(free, TUBE, 0.0))
+    accept = jnp.where(across_before, helped, miss < best_miss)
+    best = jax.tree.map(lambda new, old: jnp.where(accept, new, old), look, lane.best)
+    radius = jnp.where(accept, jnp.minimum(2.0 * lane.radius, LONGEST), jnp.maximum(0.25 * lane.radius, SHORTEST))
+    radius = jnp.where(across_before, radius, LONGEST)
+    quarter = _badness(best) <= jnp.where(free, jnp.maximum(0.75 * lane.reference, TUBE), 0.75 * lane.reference)
+    strikes = jnp.where(quarter, 0, lane.strikes + 1)
+    reference = jnp.where(quarter, _badness(best), lane.reference)
+    across = _has_slope(best) & (strikes < STRIKES)
+
+    # Where Newton's method applies the lane goes on from the best look; Optax alone goes on from where it is.
+    here = jax.tree.map(lambda a, b: jnp.where(across, a, b), best, look)
+    norm = jnp.sqrt(jnp.sum(here.uphill**2))
+    normal = here.uphill / jnp.where(norm > 0, norm, 1.0)
+    along = here.slope - jnp.dot(here.slope, normal) * normal
+    # Guidance gives a direction; only an observable has a slope worth its size.
+    push = here.miss * jnp.where(here.flat, normal, here.uphill)
+    fed = jnp.where(free, along, 0.0) + jnp.where(across, 0.0, push)
+    updates, memory = optimizer.update(jnp.where(jnp.isfinite(fed), fed, 0.0), lane.memory, here.y)
+    updates = jnp.asarray(updates)
+    length = jnp.clip(-here.miss / jnp.where(norm > 0, norm, 1.0), -radius, radius)
+    sideways = updates - jnp.dot(updates, normal) * normal
+    sideways = sideways * jnp.minimum(1.0, radius / jnp.maximum(jnp.sqrt(jnp.sum(sideways**2)), 1e-30))
+    y = here.y + jnp.where(across, length * normal + jnp.where(free, sideways, 0.0), updates)
+
+    on_target = best.valid & (relative_error(best, lane.target) <= tolerance)
+    in_tube = jnp.abs(best.miss) <= TUBE
+    score = jnp.where(in_tube & problem.has_objectives, best.loss - NO_SLOPE, _badness(best))
+    progress = score < lane.record - PROGRESS * jnp.minimum(jnp.abs(lane.record), 1.0)
+    idle = jnp.where(progress | (lane.finishing > 0), 0, lane.idle + 1)
+    counted = lane.steps + 1
+    end = (idle >= patience) | (counted >= steps)
+    finishing = jnp.where(lane.finishing > 0, lane.finishing + 1, end.astype(jnp.int32))
+    if problem.has_objectives:
+        done = (on_target & (finishing > 1)) | (finishing > FINISH)
+    else:
+        done = on_target | (finishing > 0)
+    new = Lane(
+        y=y,
+        best=best,
+        memory=memory,
+        radius=radius,
+        promised=jnp.where(across, jnp.abs(length) * norm, 0.0),
+        reference=reference,
+        strikes=strikes.astype(jnp.int32),
+        record=jnp.where(progress, score, lane.record),
+        idle=idle,
+        finishing=finishing,
+        steps=counted,
+        done=done,
+        target=lane.target,
+    )
+    return jax.tree.map(lambda a, b: jnp.where(lane.done, a, b), lane, new)
+
+
+def _has_slope(look: Look) -> Array:
+    """Whether Newton's method applies: the state is valid, and its observable changes with the parameters."""
+    return look.valid & ~look.flat
+
+
+def _badness(look: Look) -> Array:
+    """What a look is judged by: |miss|, and far more where there is no slope."""
+    return jnp.abs(look.miss) + jnp.where(_has_slope(look), 0.0, NO_SLOPE)
+
+
+@eqx.filter_jit
+def start_lanes(
+    problem: Problem, optimizer: optax.GradientTransformation, y: Float[Array, "lanes n"], targets: Float[Array, " lanes"]
+) -> Lane:
+    """`begin` for many lanes."""
+    return jax.vmap(lambda y, target: begin(problem, optimizer, y, target))(y, targets)
+
+
+@eqx.filter_jit
+def advance(
+    problem: Problem,
+    optimizer: optax.GradientTransformation,
+    lanes: Lane,
+    number: int,
+    tolerance: float,
+    steps: int,
+    patience: int,
+) -> tuple[Lane, tuple[Array, Array, Array]]:
+    """`number` steps of every lane; also the misses, observables and coordinates on the way, (number, lanes, ...)."""
+
+    def one(lanes: Lane, _: Any) -> Any:
+        y = lanes.y
+        lanes = jax.vmap(lambda lane: step(problem, optimizer, lane, tolerance, steps, patience))(lanes)
+        return lanes, (lanes.best.miss, lanes.best.achieved, y)
+
+    return jax.lax.scan(one, lanes, None, length=number)
