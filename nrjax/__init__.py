@@ -14,6 +14,7 @@ from .envelopes import (
     Chirped as Chirped,
     Constant as Constant,
     Gaussian as Gaussian,
+    Spline as Spline,
     Square as Square,
     Tabulated as Tabulated,
 )
@@ -35,6 +36,23 @@ from .frequencies import (
     InstantaneousFrequency as InstantaneousFrequency,
     instantaneous_frequency as instantaneous_frequency,
 )
+from .inverse import (
+    DesignResult as DesignResult,
+    LowIntensity as LowIntensity,
+    LowPower as LowPower,
+    Margin as Margin,
+    PulseResult as PulseResult,
+    Quiet as Quiet,
+    WideRange as WideRange,
+    chase_distance as chase_distance,
+    design as design,
+    design_many as design_many,
+    design_pulse as design_pulse,
+    design_sheet as design_sheet,
+    design_startup as design_startup,
+    gaussian_ensemble as gaussian_ensemble,
+    turning_about as turning_about,
+)
 from .lattices import Lattice as Lattice
 from .light import Laser as Laser, OpticalTransition as OpticalTransition
 from .magnets import (
@@ -48,6 +66,7 @@ from .magnets import (
 from .moment import LocalMoment as LocalMoment, Validity as Validity
 from .phases import Phase as Phase, TrajectoryPhase as TrajectoryPhase, classify_trajectory as classify_trajectory
 from .presets import hanai2025_bilayer as hanai2025_bilayer, illuminated_bilayer as illuminated_bilayer
+from .sensitivities import sensitivity as sensitivity
 from .solve import Solution as Solution, simulate as simulate, simulate_many as simulate_many
 from .sweeps import save_dataset as save_dataset, sweep as sweep
 

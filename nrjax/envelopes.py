@@ -144,6 +144,57 @@ class Tabulated(AbstractEnvelope):
         return self.times
 
 
+class Spline(AbstractEnvelope):
+    """f(t) = sum_i c_i B_i(t), a cubic B-spline on n - 3 equal stretches from `start` to `stop`; constant outside.
+
+    Between the least and the largest coefficient everywhere, and never steeper than (largest |c_i+1 - c_i|) / stretch.
+
+    **Arguments** `start`, `stop`: ps. `coefficients`: c, relative intensities, 0 or greater, shape (n,), n >= 4.
+
+    **Raises** `ValueError` for stop <= start, fewer than 4 coefficients or negative ones.
+    """
+
+    start: Float[Array, ""]
+    stop: Float[Array, ""]
+    coefficients: Float[Array, " n"]
+
+    def __init__(self, start: ArrayLike, stop: ArrayLike, coefficients: Numbers):
+        self.start = float_array("start", start, ())
+        self.stop = float_array("stop", stop, ())
+        self.coefficients = float_array("coefficients", coefficients)
+        if self.coefficients.ndim != 1 or self.coefficients.size < 4:
+            raise ValueError(f"coefficients has shape {self.coefficients.shape}: give 4 or more in one list.")
+
+    def __check_init__(self) -> None:
+        require_finite("start of the pulse", self.start)
+        if is_concrete(self.start, self.stop):
+            require_positive("stop - start", self.stop - self.start, "Give stop after start, in ps.")
+        require_nonnegative("coefficients", self.coefficients, "They are intensities relative to the laser's.")
+
+    @property
+    def stretch(self) -> Float[Array, ""]:
+        """Time between two knots, ps."""
+        return (self.stop - self.start) / (self.coefficients.shape[0] - 3)
+
+    def __call__(self, t: ArrayLike) -> Float[Array, "..."]:
+        """f(t); t in ps."""
+        stretches = self.coefficients.shape[0] - 3
+        x = jnp.clip((t - self.start) / self.stretch, 0.0, float(stretches))
+        first = jnp.clip(jnp.floor(x).astype(int), 0, stretches - 1)
+        u = x - first.astype(x.dtype)
+        weights = (
+            (1.0 - u) ** 3 / 6.0,
+            (3.0 * u**3 - 6.0 * u**2 + 4.0) / 6.0,
+            (-3.0 * u**3 + 3.0 * u**2 + 3.0 * u + 1.0) / 6.0,
+            u**3 / 6.0,
+        )
+        return sum((w * self.coefficients[first + i] for i, w in enumerate(weights)), jnp.zeros_like(u))
+
+    def knots(self) -> Float[Array, " knots"]:
+        """The ends of all stretches."""
+        return self.start + self.stretch * jnp.arange(self.coefficients.shape[0] - 2, dtype=self.start.dtype)
+
+
 class Chirped(AbstractEnvelope):
     """Another envelope, with a photon energy that drifts: hnu(t) = hnu + c (t - t_c).
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from .boundaries import Boundary, indicator
 from .frequencies import instantaneous_frequency
+from .inverse import DesignResult
 from .magnets import LayeredMagnet
 from .phases import Phase
 from .solve import Solution
@@ -72,15 +73,7 @@ def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | Non
     figure = Figure(figsize=(12.5, 5.2), layout="constrained")
     phases_axes, frequency_axes = figure.subplots(1, 2, sharey=True)
 
-    present = sorted({Phase(int(p)) for p in np.unique(dataset["phase"].values)})
-    order = [p for p in Phase if p in present]
-    index = np.vectorize({p: i for i, p in enumerate(order)}.__getitem__, otypes=[int])
-    colours = ListedColormap([COLOURS[p] for p in order])
-    norm = BoundaryNorm(np.arange(len(order) + 1) - 0.5, len(order))
-    phases_axes.pcolormesh(
-        x, y, index(dataset["phase"].values).T, cmap=colours, norm=norm, shading="nearest", rasterized=True
-    )
-    handles: list[Any] = [Patch(color=COLOURS[p], label=p.name.lower()) for p in order]
+    handles = _draw_phases(phases_axes, dataset)
 
     chase = dataset["chase_frequency"].where(dataset["phase"] == Phase.CHIRAL).values.T
     frequency_axes.set_facecolor("#f4f4f4")
@@ -91,7 +84,7 @@ def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | Non
         frequency_axes.text(0.5, 0.5, "no chiral phase here", ha="center", transform=frequency_axes.transAxes)
 
     if build is not None:
-        drawn = _draw_boundaries(phases_axes, frequency_axes, build, (horizontal, x), (vertical, y))
+        drawn = _draw_boundaries([phases_axes, frequency_axes], build, (horizontal, x), (vertical, y))
         handles += [Line2D([], [], color="black", linestyle=LINES[kind], label=kind.value) for kind in drawn]
     for axes, title in ((phases_axes, "phase"), (frequency_axes, "chase frequency")):
         axes.set_xlabel(AXIS_LABELS.get(horizontal, horizontal))
@@ -103,10 +96,31 @@ def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | Non
     return figure
 
 
+def _draw_phases(axes: Axes, dataset: xr.Dataset) -> list[Any]:
+    """The phases of a two-dimensional sweep in their colours; returns the legend's entries."""
+    horizontal, vertical = (str(d) for d in dataset["phase"].dims)
+    present = sorted({Phase(int(p)) for p in np.unique(dataset["phase"].values)})
+    order = [p for p in Phase if p in present]
+    index = np.vectorize({p: i for i, p in enumerate(order)}.__getitem__, otypes=[int])
+    colours = ListedColormap([COLOURS[p] for p in order])
+    norm = BoundaryNorm(np.arange(len(order) + 1) - 0.5, len(order))
+    axes.pcolormesh(
+        dataset[horizontal].values,
+        dataset[vertical].values,
+        index(dataset["phase"].values).T,
+        cmap=colours,
+        norm=norm,
+        shading="nearest",
+        rasterized=True,
+    )
+    return [Patch(color=COLOURS[p], label=p.name.lower()) for p in order]
+
+
 def _draw_boundaries(
-    phases_axes: Axes, frequency_axes: Axes, build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]
+    panels: Sequence[Axes], build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]
 ) -> list[Boundary]:
-    """Contours at zero of every boundary's closed form; returns those that cross the window."""
+    """Contours at zero of every boundary's closed form, black in the first panel and grey in the others; returns those
+    that cross the window."""
     (x_name, x), (y_name, y) = horizontal, vertical
     xs, ys = (np.linspace(v.min(), v.max(), BOUNDARY_SAMPLES) for v in (x, y))
     drawn = []
@@ -120,7 +134,8 @@ def _draw_boundaries(
         with np.errstate(invalid="ignore"):
             if not ((values > 0).any() and (values < 0).any()):
                 continue
-        for axes, colour in ((phases_axes, "black"), (frequency_axes, "0.35")):
+        for number, axes in enumerate(panels):
+            colour = "0.35" if number else "black"
             lines = axes.contour(
                 xs,
                 ys,
@@ -172,6 +187,59 @@ def characteristic(dataset: xr.Dataset) -> Figure:
         Patch(color=COLOURS[p], alpha=0.25, label=p.name.lower()) for p in Phase if p in {Phase(int(q)) for q in phases}
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure
+
+
+def design(result: DesignResult, dataset: xr.Dataset | None, build: Callable[..., LayeredMagnet] | None) -> Figure:
+    """Convergence of a design's restarts, and their ways through parameter space.
+
+    **Arguments** `result`: from `design`. `dataset`: from `sweep` over the two designed parameters, drawn underneath;
+    None for other numbers of parameters: then each parameter is drawn against the steps. `build`: of the sweep, for
+    the exact boundaries.
+
+    **Returns** a matplotlib Figure.
+    """
+    history, names = result.history, list(result.parameters)
+    chosen = int(history.attrs["chosen"])
+    rows = 1 if dataset is not None else len(names)
+    figure = Figure(figsize=(12.5, 5.2), layout="constrained")
+    left, right = figure.add_gridspec(1, 2)
+    convergence = figure.add_subplot(left)
+    lasts = np.minimum(history["steps"].values, history.sizes["step"])
+    for restart, last in enumerate(lasts):
+        best = restart == chosen
+        style: dict[str, Any] = {"color": "#d55e00" if best else "0.7", "zorder": 3 if best else 2}
+        miss = np.maximum(history["miss"].values[:last, restart], 1e-16)
+        convergence.semilogy(np.arange(1, last + 1), miss, linewidth=2.0 if best else 1.0, **style)
+    convergence.set_xlabel("step")
+    convergence.set_ylabel("miss of the target, relative")
+    convergence.set_title("restarts; the chosen one in colour")
+
+    if dataset is not None:
+        axes: Any = [figure.add_subplot(right)]
+        handles = _draw_phases(axes[0], dataset)
+        if build is not None:
+            grid = [(str(name), dataset[name].values) for name in dataset["phase"].dims]
+            drawn = _draw_boundaries(axes, build, grid[0], grid[1])
+            handles += [Line2D([], [], color="black", linestyle=LINES[kind], label=kind.value) for kind in drawn]
+        for restart, last in enumerate(lasts):
+            path = [history[name].values[:last, restart] for name in names]
+            best = restart == chosen
+            axes[0].plot(*path, ".-", color="#d55e00" if best else "0.25", linewidth=2.0 if best else 0.8, markersize=4)
+        axes[0].plot(*result.parameters.values(), "*", color="#d55e00", markersize=16, markeredgecolor="black")
+        axes[0].set(xlabel=AXIS_LABELS.get(names[0], names[0]), ylabel=AXIS_LABELS.get(names[1], names[1]))
+        axes[0].set_title(result.message.split(" (")[0])
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
+        return figure
+    for row, name in enumerate(names):
+        panel = figure.add_subplot(right.subgridspec(rows, 1)[row])
+        for restart, last in enumerate(lasts):
+            best = restart == chosen
+            panel.plot(
+                history[name].values[:last, restart], color="#d55e00" if best else "0.7", zorder=3 if best else 2
+            )
+        panel.set_ylabel(AXIS_LABELS.get(name, name), fontsize="small")
+    panel.set_xlabel("step")
     return figure
 
 

@@ -203,7 +203,7 @@ def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float, at
         return control
     # Where the steps fall is no part of the solution's derivative.
     knots = jax.lax.stop_gradient(laser.envelope.knots().astype(start.dtype) * units.ps)
-    return diffrax.ClipStepSizeController(control, step_ts=knots)
+    return control if knots.size == 0 else diffrax.ClipStepSizeController(control, step_ts=knots)
 
 
 def require_envelope(laser: Laser, t0: ArrayLike, t1: ArrayLike) -> None:

@@ -2,6 +2,7 @@
 
 from .box import Box as Box
 from .guidance import chase_distance as chase_distance
+from .handedness import turning_about as turning_about
 from .laser_design import (
     DesignResult as DesignResult,
     design as design,
@@ -17,3 +18,5 @@ from .objectives import (
     WideRange as WideRange,
     intensity_response as intensity_response,
 )
+from .pulses import PulseResult as PulseResult, design_pulse as design_pulse, design_startup as design_startup
+from .sheet import design_sheet as design_sheet

@@ -62,7 +62,9 @@ class Box(eqx.Module):
         dtype = jnp.result_type(float)
         self.low, self.high = (jnp.asarray(column, dtype) for column in zip(*ranges, strict=True))
         ratios = [high / max(low, LOGARITHMIC_DOWN_TO * high) for low, high in ranges]
-        self.ratio = jnp.asarray([r if n in logarithmic else 1.0 for n, r in zip(self.names, ratios, strict=True)], dtype)
+        self.ratio = jnp.asarray(
+            [r if n in logarithmic else 1.0 for n, r in zip(self.names, ratios, strict=True)], dtype
+        )
 
     def shares(self, y: Float[Array, " n"]) -> Float[Array, " n"]:
         """u, the share of each range that lies below the parameter: 0 on the lower bound, 1 on the upper."""
@@ -88,7 +90,9 @@ class Box(eqx.Module):
         """
         result = []
         for i, name in enumerate(self.names):
-            value, low, high, ratio = (float(np.asarray(x)) for x in (values[name], self.low[i], self.high[i], self.ratio[i]))
+            value, low, high, ratio = (
+                float(np.asarray(x)) for x in (values[name], self.low[i], self.high[i], self.ratio[i])
+            )
             share = (value - low) / (high - low)
             if not -1e-9 <= share <= 1.0 + 1e-9:
                 raise ValueError(

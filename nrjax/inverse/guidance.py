@@ -35,4 +35,6 @@ def chase_distance(model: LayeredMagnet, state: SteadyState) -> Float[Array, ""]
     reversal = jnp.where(product > 0, rates[0, 1] * rates[1, 0] / jnp.where(product > 0, product, 1.0), 0.0)
     trace = jnp.trace(model.linear_rates(jnp.where(jnp.isfinite(state.m), state.m, 0.0)))
     # The trace vanishes throughout the chiral phase: what rounding leaves of it is no distance.
-    return jnp.where(state.chase_frequency > 0, 0.0, jnp.maximum(reversal, 0.0) + jnp.maximum(-trace, 0.0) / jnp.sum(relaxation))
+    return jnp.where(
+        state.chase_frequency > 0, 0.0, jnp.maximum(reversal, 0.0) + jnp.maximum(-trace, 0.0) / jnp.sum(relaxation)
+    )

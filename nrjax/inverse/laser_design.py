@@ -9,62 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import xarray as xr
 from jaxtyping import Array, Float
 from scipy.stats import qmc
 from tqdm.auto import tqdm
 
 from ..equilibria import SteadyState, steady_state
-from ..phases import Phase
 from ..validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
 from .box import Box
-from .problem import FREQUENCIES, Look, Problem
-from .search import FINISH, Lane, advance, relative_error, start_lanes
+from .problem import FREQUENCIES, Problem
+from .result import DesignResult, describe
+from .search import FINISH, advance, relative_error, start_lanes
 
 # Steps between two looks at the progress of all restarts.
 STRIDE: Final = 10
 # Parameters that range over orders of magnitude.
 LOGARITHMIC: Final = ("intensity",)
-# Decay rate in meV below which a state counts as lying on the edge of its phase.
-EDGE: Final = 1e-3
-
-
-class DesignResult(eqx.Module):
-    """What a design found.
-
-    - `parameters`: name -> value, in the unit of `build`'s argument.
-    - `achieved`: the observable, GHz for frequencies; of an ensemble its mean (or mid-range).
-    - `error`: |achieved - target| / target; absolute for a target of 0.
-    - `feasible`: whether the target is reached to the tolerance by a valid steady state. If not, `parameters` and
-      `achieved` are the nearest that was found.
-    - `converged`: whether the search came to its end: with `feasible` False, the target is out of reach.
-    - `message`: what was found, and what to do if the target was not reached.
-    - `active_bounds`: name -> "lower" or "upper" for parameters on a bound.
-    - `gradient`: name -> derivative of `achieved`, per unit of the parameter.
-    - `loss`: of the objectives.
-    - `state`: the `SteadyState` of `build(**parameters)`; None for an ensemble.
-    - `each`: the observable of each member of an ensemble, shape (members,); one entry without.
-    - `history`: an xarray.Dataset over restart and step: parameters, best achieved so far and its miss; over restart:
-      `reached`, `final_error`, `steps`.
-    """
-
-    parameters: dict[str, float]
-    target: float
-    achieved: float
-    error: float
-    feasible: bool
-    converged: bool
-    message: str
-    active_bounds: dict[str, str]
-    gradient: dict[str, float]
-    loss: float
-    state: SteadyState | None
-    each: np.ndarray
-    history: xr.Dataset
-
-    def __str__(self) -> str:
-        values = ", ".join(f"{name} = {value:.8g}" for name, value in self.parameters.items())
-        return f"{self.message}\n{values}"
 
 
 @functools.lru_cache(maxsize=16)
@@ -186,10 +145,12 @@ def design_many(
     finally:
         bar.close()
     track = tuple(np.concatenate(column) for column in zip(*seen, strict=True))
-    lanes = jax.tree.map(lambda x: np.asarray(x).reshape(len(goals), restarts, *x.shape[1:]), lanes._replace(memory=None))
+    lanes = jax.tree.map(
+        lambda x: np.asarray(x).reshape(len(goals), restarts, *x.shape[1:]), lanes._replace(memory=None)
+    )
     errors = np.asarray(relative_error(lanes.best, lanes.target))
     return tuple(
-        _result(
+        describe(
             problem,
             jax.tree.map(lambda x, k=k: x[k], lanes),
             errors[k],
@@ -271,7 +232,9 @@ def _checked_ensemble(ensemble: Mapping[str, Numbers] | None, box: Box) -> dict[
         raise ValueError(f"the ensemble has shapes {sizes}: give every parameter one value for each member.")
     both = [name for name in material if name in box.names]
     if both:
-        raise ValueError(f"{both[0]!r} is in bounds and in the ensemble. A parameter is designed or scatters, not both.")
+        raise ValueError(
+            f"{both[0]!r} is in bounds and in the ensemble. A parameter is designed or scatters, not both."
+        )
     for name, values in material.items():
         require_finite(f"ensemble {name}", values)
     return material
@@ -309,90 +272,3 @@ def _check_build(problem: Problem, y: Array) -> None:
         value = eqx.filter_eval_shape(function, *arguments)
         if getattr(value, "shape", None) != ():
             raise ValueError(f"the {what} must be one number: {function!r} gives {value}.")
-
-
-def _result(
-    problem: Problem, lanes: Lane, errors: np.ndarray, track: list[np.ndarray], first: np.ndarray, tolerance: float
-) -> DesignResult:
-    """Choose among the restarts of one target, and say what was found."""
-    box, target = problem.box, float(lanes.target[0])
-    reached = (errors <= tolerance) & np.asarray(lanes.best.valid)
-    shares = np.asarray(jax.vmap(box.shares)(jnp.asarray(lanes.best.y)))
-    if not reached.any():
-        order = np.abs(lanes.best.miss) + np.where(lanes.best.flat | ~lanes.best.valid, 1e6, 0.0)
-    elif problem.has_objectives:
-        order = np.where(reached, lanes.best.loss, np.inf)
-    else:
-        order = np.where(reached, np.linalg.norm(shares - first, axis=1), np.inf)
-    k = int(np.argmin(order))
-    look: Look = jax.tree.map(lambda x: x[k], lanes.best)
-    feasible = bool(reached[k])
-    # A restart that ended before its steps ran out has found nothing better to do.
-    converged = feasible or bool(lanes.idle[k] > 0) and bool((lanes.strikes[k] > 0) | look.flat)
-    active = box.active(shares[k])
-    values = {name: float(value) for name, value in box.values(jnp.asarray(look.y)).items()}
-    state = None
-    if not problem.ensemble:
-        state = steady_state(problem.build(**box.values(jnp.asarray(look.y))), problem.m0, throw=False)
-    unit = "GHz" if isinstance(problem.observable, str) else ""
-    what = problem.observable.replace("_", " ") if isinstance(problem.observable, str) else "observable"
-    return DesignResult(
-        parameters=values,
-        target=target,
-        achieved=float(look.achieved),
-        error=float(errors[k]),
-        feasible=feasible,
-        converged=converged,
-        message=_message(what, unit, target, look, errors[k], feasible, converged, active),
-        active_bounds=active,
-        gradient={name: float(g) for name, g in zip(box.names, look.gradient, strict=True)},
-        loss=float(look.loss),
-        state=state,
-        each=np.asarray(look.each),
-        history=_history(problem, track, lanes, reached, errors),
-    )
-
-
-def _message(
-    what: str, unit: str, target: float, look: Look, error: float, feasible: bool, converged: bool, active: dict[str, str]
-) -> str:
-    wanted, found = f"{what} {target:.6g} {unit}".rstrip(), f"{look.achieved:.6g} {unit}".rstrip()
-    if feasible:
-        return f"reached {wanted} (relative error {error:.1e})"
-    if look.flat or not look.valid:
-        where = ", ".join(Phase(int(p)).name.lower() for p in sorted(set(np.asarray(look.phase).tolist())))
-        return (
-            f"{wanted} not reached: no chiral state was found within the bounds (nearest: {where}). "
-            "Widen the bounds, or raise `restarts`."
-        )
-    if not converged:
-        return (
-            f"{wanted} not reached: the search ended at {found} while still on its way. "
-            "Raise `steps`, `patience` or `restarts`."
-        )
-    limits = [f"the {side} bound of {name}" for name, side in active.items()]
-    if np.max(look.growth_rate) > -EDGE:
-        limits.append("the edge of the phase")
-    limit = " and ".join(limits) or "an extremum inside the bounds"
-    return f"{wanted} is out of reach: the nearest is {found}, at {limit}. " + (
-        "Widen the bounds." if active else "Change the material, or the target."
-    )
-
-
-def _history(
-    problem: Problem, track: list[np.ndarray], lanes: Lane, reached: np.ndarray, errors: np.ndarray
-) -> xr.Dataset:
-    miss, achieved, y = track
-    values = np.asarray(jax.vmap(jax.vmap(problem.box.vector))(jnp.asarray(y)))
-    both = ("step", "restart")
-    dataset = xr.Dataset(
-        {
-            "miss": (both, np.abs(miss), {"long_name": "least distance to the target so far, dimensionless"}),
-            "achieved": (both, achieved, {"long_name": "observable of the best parameters so far"}),
-            **{name: (both, values[:, :, i]) for i, name in enumerate(problem.box.names)},
-            "reached": ("restart", reached),
-            "final_error": ("restart", errors),
-            "steps": ("restart", np.asarray(lanes.steps)),
-        }
-    )
-    return dataset

@@ -165,7 +165,10 @@ def _badness(look: Look) -> Array:
 
 @eqx.filter_jit
 def start_lanes(
-    problem: Problem, optimizer: optax.GradientTransformation, y: Float[Array, "lanes n"], targets: Float[Array, " lanes"]
+    problem: Problem,
+    optimizer: optax.GradientTransformation,
+    y: Float[Array, "lanes n"],
+    targets: Float[Array, " lanes"],
 ) -> Lane:
     """`begin` for many lanes."""
     return jax.vmap(lambda y, target: begin(problem, optimizer, y, target))(y, targets)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import tomli_w
 
-from .envelopes import Chirped, Gaussian, Square, Tabulated
-from .files import require_writable
-from .magnets import ClassicalBath, LayeredMagnet, QuantumBath
-from .presets import hanai2025_bilayer, illuminated_bilayer
+from ..envelopes import Chirped, Gaussian, Spline, Square, Tabulated
+from ..files import atomic, require_writable
+from ..magnets import ClassicalBath, LayeredMagnet, QuantumBath
+from ..presets import hanai2025_bilayer, illuminated_bilayer
 
 MAGNET_KEYS: Final = (
     "loss_rate interlayer_exchange exchange damping sd_coupling filling temperature gyro mediated_exchange field "
@@ -22,13 +23,20 @@ LASER_KEYS: Final = "intensity photon_energy envelope".split()
 MOMENT_KEYS: Final = "level repulsion hybridization resonance dipole linewidth fermi_energy".split()
 TABLES: Final = {"magnet": MAGNET_KEYS, "laser": LASER_KEYS, "moments": MOMENT_KEYS}
 PARAMETERS: Final = [*MAGNET_KEYS, *LASER_KEYS, *MOMENT_KEYS]
+SCALARS: Final = [name for name in PARAMETERS if name not in ("bath", "envelope", "exchange", "anisotropy")]
 BATHS: Final = {"quantum": QuantumBath, "classical": ClassicalBath}
-ENVELOPES: Final = {"gaussian": Gaussian, "square": Square, "tabulated": Tabulated, "chirped": Chirped}
+ENVELOPES: Final = {
+    "gaussian": Gaussian,
+    "square": Square,
+    "tabulated": Tabulated,
+    "spline": Spline,
+    "chirped": Chirped,
+}
 
 
 def build(fixed: dict[str, Any], **point: Any) -> LayeredMagnet:
     """The published bilayer with parameters replaced: under a laser if any is named, with rates set by hand if not."""
-    parameters = fixed | point
+    parameters = _objects(fixed) | point
     try:
         if any(name in parameters for name in (*LASER_KEYS, *MOMENT_KEYS)):
             return illuminated_bilayer(**parameters)
@@ -60,42 +68,52 @@ def add_outputs(parser: argparse.ArgumentParser, picture: str, data: str) -> Non
     """The flags of every command that draws and saves."""
     parser.add_argument("--output", "-o", metavar="FILE", help=f"the picture, .png, .pdf or .svg (default {picture})")
     parser.add_argument("--data", metavar="FILE", help=f"the numbers, NetCDF (default {data})")
+    add_common(parser)
+    parser.set_defaults(default_output=picture, default_data=data)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that computes and writes."""
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(
         "--precision", choices=("double", "single"), default="double", help="floating point (default double)"
     )
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress bar")
-    parser.set_defaults(default_output=picture, default_data=data)
 
 
 def read(options: argparse.Namespace, run_keys: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The magnet's parameters and the run's settings: the TOML file first, flags over it.
+    """`parameters`, with the names of picture and data in the run's settings.
 
     **Raises** `ValueError` for unknown names, values that do not fit, files that exist or cannot be written.
     """
-    parameters: dict[str, Any] = {}
+    fixed, run = parameters(options, run_keys)
+    outputs(options, run)
+    return fixed, run
+
+
+def parameters(options: argparse.Namespace, run_keys: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The magnet's parameters and the run's settings: the TOML file first, flags over it.
+
+    **Raises** `ValueError` for unknown names and values that do not fit.
+    """
+    fixed: dict[str, Any] = {}
     run: dict[str, Any] = {}
     if options.config is not None:
-        parameters, run = _read_file(options.config, list(run_keys))
+        fixed, run = _read_file(options.config, list(run_keys))
     for item in options.set:
         name, separator, text = item.partition("=")
         if not separator:
             raise ValueError(f"--set {item} has no value. Write it as NAME=VALUE, for example temperature=9.")
         require_known("name in --set", [name], PARAMETERS, "the magnet")
         try:
-            parameters[name] = json.loads(text)
+            fixed[name] = json.loads(text)
         except json.JSONDecodeError:
-            parameters[name] = text
+            fixed[name] = text
     for name in ("loss_rate", "interlayer_exchange", "intensity", "photon_energy"):
         if getattr(options, name) is not None:
-            parameters[name] = getattr(options, name)
-    if isinstance(parameters.get("bath"), str):
-        require_known("bath", [parameters["bath"]], BATHS, "nrjax")
-        parameters["bath"] = BATHS[parameters["bath"]]()
-    if parameters.get("envelope") is not None:
-        parameters["envelope"] = _envelope(parameters["envelope"])
-    outputs(options, run)
-    return parameters, run
+            fixed[name] = getattr(options, name)
+    _objects(fixed)
+    return fixed, run
 
 
 def outputs(options: argparse.Namespace, run: dict[str, Any]) -> None:
@@ -104,11 +122,40 @@ def outputs(options: argparse.Namespace, run: dict[str, Any]) -> None:
         if getattr(options, name) is not None:
             run[name] = getattr(options, name)
         run.setdefault(name, getattr(options, f"default_{name}"))
-        path = require_writable(run[name])
-        if path.exists() and not options.overwrite:
-            raise ValueError(f"{path} exists. Add --overwrite to replace it, or choose another name with --{name}.")
-    if Path(run["output"]).suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"--output {run['output']}: pictures are .png, .pdf or .svg. Change the ending.")
+        require_new(run[name], options.overwrite, f"--{name}")
+    require_picture(run["output"], "--output")
+
+
+def require_new(path: Any, overwrite: bool, flag: str) -> None:
+    """Raise `ValueError` if a file cannot be created, or exists and may not be replaced."""
+    target = require_writable(path)
+    if target.exists() and not overwrite:
+        raise ValueError(f"{target} exists. Add --overwrite to replace it, or choose another name with {flag}.")
+
+
+def require_picture(path: Any, flag: str) -> None:
+    """Raise `ValueError` unless a file is named as a picture."""
+    if Path(path).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"{flag} {path}: pictures are .png, .pdf or .svg. Change the ending.")
+
+
+def _objects(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with bath and envelope made of what stands for them in a file."""
+    made = dict(parameters)
+    if isinstance(made.get("bath"), str):
+        require_known("bath", [made["bath"]], BATHS, "nrjax")
+        made["bath"] = BATHS[made["bath"]]()
+    if made.get("envelope") is not None:
+        made["envelope"] = _envelope(made["envelope"])
+    return made
+
+
+def write(path: Any, parameters: dict[str, Any], run: dict[str, Any]) -> None:
+    """Write parameters and a run's settings as TOML that every command reads, whole or not at all."""
+    tables = {name: {key: parameters[key] for key in keys if key in parameters} for name, keys in TABLES.items()}
+    content = {name: table for name, table in (tables | {"run": run}).items() if table}
+    with atomic(path) as temporary:
+        temporary.write_text(tomli_w.dumps(content))
 
 
 def _read_file(path: Path, run_keys: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -145,13 +192,13 @@ def _envelope(table: Any) -> Any:
         raise ValueError(f"envelope {kind}: {error}. Give the arguments of nrjax.{kind.capitalize()}.") from error
 
 
-def pulse(times: Any) -> Square:
-    """An envelope from START STOP RISE in ps."""
+def pulse(times: Any) -> dict[str, Any]:
+    """A square envelope from START STOP RISE in ps."""
     try:
         start, stop, rise = (float(x) for x in times)
     except (TypeError, ValueError) as error:
         raise ValueError(f"pulse = {times!r}: write it as START STOP RISE in ps, for example 50 450 1.") from error
-    return Square(start, stop, rise)
+    return {"kind": "square", "start": start, "stop": stop, "rise": rise}
 
 
 def require_known(what: str, names: Iterable[Any], allowed: Iterable[str], where: Any) -> None:
@@ -182,6 +229,5 @@ def axes(options: argparse.Namespace, run: dict[str, Any], number: int, default:
     if not isinstance(chosen, dict) or len(chosen) != number:
         words = {1: "one", 2: "two different ones"}
         raise ValueError(f"axes = {chosen!r}: give {words[number]}, each NAME MIN MAX POINTS.")
-    sweepable = [name for name in PARAMETERS if name not in ("bath", "envelope", "exchange", "anisotropy")]
-    require_known("axis", chosen, sweepable, "the magnet")
+    require_known("axis", chosen, SCALARS, "the magnet")
     return {name: axis(name, values) for name, values in chosen.items()}

@@ -1,0 +1,105 @@
+"""`nrjax phase-diagram` and `nrjax curve`: sweeps, drawn."""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import xarray as xr
+
+from ..equilibria import steady_state
+from ..phases import Phase
+from ..sweeps import sweep
+from . import configuration
+from .outputs import print_exposure, save
+
+PLANE: Final = {"loss_rate": [0.0, 0.12, 401], "interlayer_exchange": [0.0, 12.0, 401]}
+LINE: Final = {"intensity": [0.0, 6e10, 401]}
+
+
+def add(commands: Any) -> None:
+    """The two commands."""
+    diagram = commands.add_parser(
+        "phase-diagram",
+        help="map the phases of the light-driven bilayer",
+        description="Compute the phase of the light-driven bilayer on a grid, draw it with the exact boundaries, and "
+        "save the numbers. Default: loss rate 0 to 0.12 meV by interlayer exchange 0 to 12 meV. Which light, how "
+        "strong: --axis photon_energy 1300 2100 401 --axis intensity 0 6e10 401",
+    )
+    configuration.add_parameters(diagram)
+    configuration.add_outputs(diagram, "phase_diagram.png", "phase_diagram.nc")
+    _axis_flag(diagram, "an axis of the grid; give it twice, the horizontal one first")
+    diagram.add_argument("--no-boundaries", action="store_true", help="do not draw the closed-form boundary lines")
+    diagram.set_defaults(run=_phase_diagram)
+
+    curve = commands.add_parser(
+        "curve",
+        help="draw the rotation frequency against the light",
+        description="Chase and rotation frequency along one parameter: the characteristic of the frequency modulator. "
+        "Default: the laser's intensity, 0 to 6e10 W/cm^2.",
+    )
+    configuration.add_parameters(curve)
+    configuration.add_outputs(curve, "curve.png", "curve.nc")
+    _axis_flag(curve, "the parameter and its range")
+    curve.set_defaults(run=_curve)
+
+
+def _axis_flag(parser: argparse.ArgumentParser, words: str) -> None:
+    parser.add_argument(
+        "--axis",
+        action="append",
+        nargs=4,
+        metavar=("NAME", "MIN", "MAX", "POINTS"),
+        help=f"{words}. Energies in meV, intensities in W/cm^2",
+    )
+
+
+def _phase_diagram(options: argparse.Namespace) -> int:
+    from .. import plot
+
+    return _sweep(
+        options, PLANE, lambda data, build: plot.phase_diagram(data, None if options.no_boundaries else build)
+    )
+
+
+def _curve(options: argparse.Namespace) -> int:
+    from .. import plot
+
+    return _sweep(options, LINE, lambda data, build: plot.characteristic(data))
+
+
+def _sweep(options: argparse.Namespace, default: dict[str, Any], draw: Callable[[xr.Dataset, Any], Any]) -> int:
+    """Sweep over as many axes as the default has, draw, tell and save."""
+    fixed, run = configuration.read(options, ("axes", "output", "data"))
+    grid = configuration.axes(options, run, len(default), default)
+    build = partial(configuration.build, {name: value for name, value in fixed.items() if name not in grid})
+    dataset = sweep(build, grid, progress=not options.quiet)
+    figure = draw(dataset, build)
+    _summarize(build, dataset)
+    save(figure, dataset, run)
+    return 0
+
+
+def _summarize(build: Any, dataset: xr.Dataset) -> None:
+    """Shares of the phases, the largest residual, and the fastest chase with the light that drives it."""
+    total = dataset["phase"].size
+    for phase in Phase:
+        share = int((dataset["phase"] == phase).sum())
+        if share:
+            print(f"{phase.name.lower():13s} {share:9d} points  {100 * share / total:6.2f} %")
+    print(f"largest relative residual {float(dataset['residual'].where(dataset['valid']).max()):.1e}")
+    fastest = _fastest(dataset)
+    if fastest is not None:
+        magnet = build(**fastest)
+        state = steady_state(magnet, throw=False)
+        where = ", ".join(f"{name} {value:.5g}" for name, value in fastest.items())
+        print(f"highest chase frequency {float(state.chase_frequency):.4g} GHz at {where}")
+        print_exposure(magnet, state)
+
+
+def _fastest(dataset: xr.Dataset) -> dict[str, Any] | None:
+    """The point of the highest chase frequency; None if nothing chases."""
+    chase = dataset["chase_frequency"].where(dataset["phase"] == Phase.CHIRAL)
+    if not bool(chase.notnull().any()):
+        return None
+    return {str(name): float(dataset[name][index]) for name, index in chase.argmax(...).items()}

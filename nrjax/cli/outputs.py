@@ -1,0 +1,25 @@
+"""What commands write and print."""
+
+from typing import Any
+
+import xarray as xr
+
+from ..equilibria import SteadyState
+from ..exposure import exposure
+from ..files import atomic
+from ..magnets import LayeredMagnet
+from ..sweeps import save_dataset
+
+
+def save(figure: Any, dataset: xr.Dataset, run: dict[str, Any]) -> None:
+    """Write the numbers and the picture, each whole or not at all, and say so."""
+    save_dataset(dataset, run["data"])
+    with atomic(run["output"]) as temporary:
+        figure.savefig(temporary, dpi=160)
+    print(f"wrote {run['data']}\nwrote {run['output']}")
+
+
+def print_exposure(magnet: LayeredMagnet, state: SteadyState) -> None:
+    """What the light does to the sample, if there is a laser."""
+    if magnet.light is not None:
+        print(exposure(magnet, state.m))

@@ -1,0 +1,65 @@
+"""`nrjax exchange`: the exchange across a spacer."""
+
+import argparse
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..exchange import layer_susceptibility
+from ..lattices import Lattice
+from . import configuration
+from .outputs import save
+
+
+def add(commands: Any) -> None:
+    """The command."""
+    spacer = commands.add_parser(
+        "exchange",
+        help="draw the exchange against the thickness of a spacer",
+        description="The exchange between two magnetic layers, carried by the conduction electrons of a layered "
+        "lattice, against the number of spacer layers between them.",
+    )
+    spacer.add_argument("--hopping", type=float, default=1000.0, metavar="MEV", help="in the layers (default 1000)")
+    spacer.add_argument("--hopping-across", type=float, metavar="MEV", help="between layers (default: as --hopping)")
+    spacer.add_argument("--filling", type=float, default=0.3, help="electrons per site, 0 to 2 (default 0.3)")
+    spacer.add_argument("--temperature", type=float, default=30.0, metavar="MEV", help="k_B T (default 30)")
+    spacer.add_argument("--sd-coupling", type=float, default=-100.0, metavar="MEV", help="g of both (default -100)")
+    spacer.add_argument("--sites", type=int, default=96, help="along both axes of a layer (default 96)")
+    spacer.add_argument("--layers", type=int, default=128, help="of the periodic lattice (default 128)")
+    configuration.add_outputs(spacer, "exchange.png", "exchange.nc")
+    spacer.set_defaults(run=_exchange)
+
+
+def _exchange(options: argparse.Namespace) -> int:
+    from .. import plot
+
+    run: dict[str, Any] = {}
+    configuration.outputs(options, run)
+    if options.layers < 8:
+        raise ValueError(f"layers = {options.layers} is out of range: take 8 or more, four for each step of thickness.")
+    across = options.hopping if options.hopping_across is None else options.hopping_across
+    lattice = Lattice.layered(options.sites, options.layers, options.hopping, across)
+    chi = layer_susceptibility(lattice, options.temperature, filling=options.filling)
+    # Farther apart than a quarter, the periodic image of the other layer is felt.
+    thickness = np.arange(options.layers // 4)
+    exchange = options.sd_coupling**2 * np.asarray(chi)[1 : len(thickness) + 1]
+    dataset = xr.Dataset(
+        {"interlayer_exchange": ("spacer", exchange, {"units": "meV", "long_name": "exchange j_AB per moment"})},
+        coords={"spacer": ("spacer", thickness, {"long_name": "nonmagnetic layers between the magnetic ones"})},
+        attrs={
+            "title": "nrjax exchange",
+            "dtype": str(exchange.dtype),
+            "nrjax_version": version("nrjax"),
+            "filling": options.filling,
+            "hopping_mev": options.hopping,
+            "hopping_across_mev": across,
+            "temperature_mev": options.temperature,
+            "sd_coupling_mev": options.sd_coupling,
+        },
+    )
+    print(f"exchange across 0 to {len(thickness) - 1} spacer layers: {exchange.min():.4g} to {exchange.max():.4g} meV")
+    print(f"it changes sign {int((np.diff(np.sign(exchange)) != 0).sum())} times")
+    save(plot.exchange(dataset), dataset, run)
+    return 0

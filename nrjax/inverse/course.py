@@ -1,0 +1,123 @@
+"""A frequency against time under an envelope: what a pulse is designed with."""
+
+from typing import Final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .. import units
+from ..envelopes import Spline
+from ..frequencies import instantaneous_frequency
+from ..light import Laser
+from ..magnets import LayeredMagnet, ShapeDynamics
+from ..small_matrices import safe_sqrt
+from ..solve import simulate
+
+# Tolerance of the integration while the envelope is being found; the result is integrated with the default one.
+SEARCH_TOLERANCE: Final = 1e-6
+
+
+class Course(eqx.Module):
+    """What a pulse is for: from moments `start`, follow `target` (GHz) at `times` (ps) under an envelope with bounds.
+
+    `magnet`: whose laser has the peak intensity. `first`, `last`: relative intensities at both ends; None where free.
+    `slew`: largest change from one coefficient to the next.
+    """
+
+    magnet: LayeredMagnet
+    start: Float[Array, "L 3"]
+    times: Float[Array, " times"]
+    target: Float[Array, " times"]
+    first: Float[Array, ""] | None
+    last: Float[Array, ""] | None
+    slew: Float[Array, ""]
+    observable: str = eqx.field(static=True)
+
+    def coefficients(self, y: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Relative intensities from free coordinates: each within [0, 1] and reach of its neighbours and of the end."""
+
+        def walk(before: Array, entry: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = self._reach(before, entry[1])
+            here = low + (high - low) * jnp.sin(0.5 * jnp.pi * entry[0]) ** 2
+            return here, here
+
+        left = jnp.arange(y.shape[0] - 1, -1, -1)
+        first = jnp.sin(0.5 * jnp.pi * y[0]) ** 2 if self.first is None else self.first
+        _, rest = jax.lax.scan(walk, first, (y[1:], left[1:]))
+        return jnp.concatenate([first[None], rest])
+
+    def coordinates(self, c: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Coordinates of coefficients next to `c` that keep the bounds."""
+
+        def walk(before: Array, entry: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = self._reach(before, entry[1])
+            share = jnp.clip((entry[0] - low) / jnp.where(high > low, high - low, 1.0), 1e-3, 1.0 - 1e-3)
+            return low + (high - low) * share, 2.0 / jnp.pi * jnp.arcsin(jnp.sqrt(share))
+
+        left = jnp.arange(c.shape[0] - 1, -1, -1)
+        share = jnp.clip(c[0], 1e-3, 1.0 - 1e-3)
+        first = share if self.first is None else self.first
+        _, rest = jax.lax.scan(walk, first, (c[1:], left[1:]))
+        return jnp.concatenate([2.0 / jnp.pi * jnp.arcsin(jnp.sqrt(share))[None], rest])
+
+    def _reach(self, before: Array, left: Array) -> tuple[Array, Array]:
+        """Where the next coefficient may lie, with `left` more to come after it."""
+        low, high = jnp.maximum(before - self.slew, 0.0), jnp.minimum(before + self.slew, 1.0)
+        if self.last is not None:
+            # The last three together decide the value at the end.
+            room = self.slew * jnp.maximum(left - 2, 0).astype(before.dtype)
+            low, high = jnp.maximum(low, self.last - room), jnp.minimum(high, self.last + room)
+        return low, high
+
+    def under(self, coefficients: Float[Array, " n"]) -> LayeredMagnet:
+        """The magnet under the pulse."""
+        return under(self.magnet, Spline(0.0, self.times[-1], coefficients))
+
+    def frequency(self, magnet: LayeredMagnet, quick: bool) -> Float[Array, " times"]:
+        """GHz at `times`; `quick` leaves precession out where it only turns the whole magnet, at a lower tolerance."""
+        slow = quick and ShapeDynamics.applies_to(magnet)
+        moving = eqx.tree_at(lambda x: x.gyro, magnet, jnp.zeros_like(magnet.gyro)) if slow else magnet
+        solution = simulate(
+            moving,
+            self.start,
+            self.times[-1],
+            saveat=self.times,
+            rtol=SEARCH_TOLERANCE if quick else None,
+            adjoint=diffrax.ForwardMode() if quick else None,
+            throw=False,
+        )
+        seen = instantaneous_frequency(solution)
+        if self.observable == "chase_frequency":
+            return seen.chase
+        if not slow:
+            return seen.rotation
+        # Both layers precess about gyro (j_BA m_A + j_AB m_B), which lies in their plane.
+        j, m = magnet.exchange, solution.ms
+        about = magnet.gyro * (j[1, 0] * m[:, 0] + j[0, 1] * m[:, 1]) / units.GHz
+        return safe_sqrt(seen.chase**2 + jnp.sum(about**2, axis=1))
+
+    def errors(self, y: Float[Array, " n"]) -> Float[Array, " times"]:
+        """Relative errors of the frequency at `times`; large, with no slope, where the integration failed."""
+        frequency = self.frequency(self.under(self.coefficients(y)), quick=True)
+        relative = frequency / self.target - 1.0
+        return jnp.where(jnp.isfinite(relative), relative, 10.0)
+
+
+def laser_of(magnet: LayeredMagnet) -> Laser:
+    """The laser that a pulse is designed for."""
+    if magnet.light is None:
+        raise ValueError(
+            "the magnet has no laser whose pulse could be designed. Make it with with_light(moments, laser)."
+        )
+    return magnet.light.laser
+
+
+def under(magnet: LayeredMagnet, envelope: Spline | None, intensity: Array | None = None) -> LayeredMagnet:
+    """The magnet with another envelope, or another intensity, of its laser."""
+    laser = laser_of(magnet)
+    moments = magnet.light.moments  # pyright: ignore[reportOptionalMemberAccess]
+    peak = laser.intensity if intensity is None else intensity
+    return magnet.with_light(moments, Laser(peak, laser.photon_energy, envelope))

@@ -1,0 +1,148 @@
+"""What a design found, chosen among its restarts and put into words."""
+
+from typing import Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from ..equilibria import SteadyState, steady_state
+from ..phases import Phase
+from .problem import Look, Problem
+from .search import STRIKES, Lane
+
+# Decay rate in meV below which a state counts as lying on the edge of its phase.
+EDGE: Final = 1e-3
+
+
+class DesignResult(eqx.Module):
+    """What a design found.
+
+    - `parameters`: name -> value, in the unit of `build`'s argument.
+    - `achieved`: the observable, GHz for frequencies; of an ensemble its mean (or mid-range).
+    - `error`: |achieved - target| / target; absolute for a target of 0.
+    - `feasible`: whether the target is reached to the tolerance by a valid steady state. If not, `parameters` and
+      `achieved` are the nearest that was found.
+    - `converged`: whether the search came to its end: with `feasible` False, the target is out of reach.
+    - `message`: what was found, and what to do if the target was not reached.
+    - `active_bounds`: name -> "lower" or "upper" for parameters on a bound.
+    - `gradient`: name -> derivative of `achieved`, per unit of the parameter.
+    - `loss`: of the objectives.
+    - `state`: the `SteadyState` of `build(**parameters)`; None for an ensemble.
+    - `each`: the observable of each member of an ensemble, shape (members,); one entry without.
+    - `history`: an xarray.Dataset over restart and step: parameters, best achieved so far and its miss; over restart:
+      `reached`, `final_error`, `steps`; the attribute `chosen` is the restart that is returned.
+    """
+
+    parameters: dict[str, float]
+    target: float
+    achieved: float
+    error: float
+    feasible: bool
+    converged: bool
+    message: str
+    active_bounds: dict[str, str]
+    gradient: dict[str, float]
+    loss: float
+    state: SteadyState | None
+    each: np.ndarray
+    history: xr.Dataset
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} = {value:.8g}" for name, value in self.parameters.items())
+        return f"{self.message}\n{values}"
+
+
+def describe(
+    problem: Problem, lanes: Lane, errors: np.ndarray, track: list[np.ndarray], first: np.ndarray, tolerance: float
+) -> DesignResult:
+    """Choose among the restarts of one target, and say what was found."""
+    box, target = problem.box, float(lanes.target[0])
+    reached = (errors <= tolerance) & np.asarray(lanes.best.valid)
+    shares = np.asarray(jax.vmap(box.shares)(jnp.asarray(lanes.best.y)))
+    if not reached.any():
+        order = np.abs(lanes.best.miss) + np.where(lanes.best.flat | ~lanes.best.valid, 1e6, 0.0)
+    elif problem.has_objectives:
+        order = np.where(reached, lanes.best.loss, np.inf)
+    else:
+        order = np.where(reached, np.linalg.norm(shares - first, axis=1), np.inf)
+    k = int(np.argmin(order))
+    look: Look = jax.tree.map(lambda x: x[k], lanes.best)
+    feasible = bool(reached[k])
+    # Where Newton's method has given way, and Optax went on to its end, there is nothing nearer around.
+    converged = feasible or bool(lanes.strikes[k] >= STRIKES)
+    active = box.active(shares[k])
+    values = {name: float(value) for name, value in box.values(jnp.asarray(look.y)).items()}
+    state = None
+    if not problem.ensemble:
+        state = steady_state(problem.build(**box.values(jnp.asarray(look.y))), problem.m0, throw=False)
+    unit = "GHz" if isinstance(problem.observable, str) else ""
+    what = problem.observable.replace("_", " ") if isinstance(problem.observable, str) else "observable"
+    return DesignResult(
+        parameters=values,
+        target=target,
+        achieved=float(look.achieved),
+        error=float(errors[k]),
+        feasible=feasible,
+        converged=converged,
+        message=_message(what, unit, target, look, errors[k], feasible, converged, active),
+        active_bounds=active,
+        gradient={name: float(g) for name, g in zip(box.names, look.gradient, strict=True)},
+        loss=float(look.loss),
+        state=state,
+        each=np.asarray(look.each),
+        history=_history(problem, track, lanes, reached, errors).assign_attrs(chosen=k),
+    )
+
+
+def _message(
+    what: str,
+    unit: str,
+    target: float,
+    look: Look,
+    error: float,
+    feasible: bool,
+    converged: bool,
+    active: dict[str, str],
+) -> str:
+    wanted, found = f"{what} {target:.6g} {unit}".rstrip(), f"{look.achieved:.6g} {unit}".rstrip()
+    if feasible:
+        return f"reached {wanted} (relative error {error:.1e})"
+    if look.flat or not look.valid:
+        where = ", ".join(Phase(int(p)).name.lower() for p in sorted(set(np.asarray(look.phase).tolist())))
+        return (
+            f"{wanted} not reached: no chiral state was found within the bounds (nearest: {where}). "
+            "Widen the bounds, or raise `restarts`."
+        )
+    if not converged:
+        return (
+            f"{wanted} not reached: the search ended at {found} while still on its way. "
+            "Raise `steps`, `patience` or `restarts`."
+        )
+    limits = [f"the {side} bound of {name}" for name, side in active.items()]
+    if np.max(look.growth_rate) > -EDGE:
+        limits.append("the edge of the phase")
+    limit = " and ".join(limits) or "an extremum inside the bounds"
+    return f"{wanted} is out of reach: the nearest is {found}, at {limit}. " + (
+        "Widen the bounds." if active else "Change the material, or the target."
+    )
+
+
+def _history(
+    problem: Problem, track: list[np.ndarray], lanes: Lane, reached: np.ndarray, errors: np.ndarray
+) -> xr.Dataset:
+    miss, achieved, y = track
+    values = np.asarray(jax.vmap(jax.vmap(problem.box.vector))(jnp.asarray(y)))
+    both = ("step", "restart")
+    return xr.Dataset(
+        {
+            "miss": (both, np.abs(miss), {"long_name": "least distance to the target so far, dimensionless"}),
+            "achieved": (both, achieved, {"long_name": "observable of the best parameters so far"}),
+            **{name: (both, values[:, :, i]) for i, name in enumerate(problem.box.names)},
+            "reached": ("restart", reached),
+            "final_error": ("restart", errors),
+            "steps": ("restart", np.asarray(lanes.steps)),
+        }
+    )

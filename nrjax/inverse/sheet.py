@@ -1,0 +1,75 @@
+"""The design sheet: what was designed, what it does, and how far it is from everything that could go wrong."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from .. import units
+from ..boundaries import Boundary, boundary
+from ..exposure import exposure
+from ..magnets import ShapeDynamics
+from ..sweeps import AXIS_UNITS
+from .laser_design import DesignResult
+
+# The edges of the chiral phase.
+EDGES: Final = (Boundary.ANTIALIGNED_CHIRAL, Boundary.ALIGNED_CHIRAL, Boundary.CHIRAL_PARAMAGNETIC)
+
+
+def design_sheet(result: DesignResult, build: Callable[..., Any], bounds: Mapping[str, Any]) -> str:
+    """A design in words: parameters, state, light, margins and gradients, with units.
+
+    **Arguments** `result`: from `design(build, ..., bounds=bounds)`.
+
+    **Returns** text of several lines.
+    """
+    lines = [result.message, "parameters"]
+    for name, value in result.parameters.items():
+        unit = AXIS_UNITS.get(name, "")
+        active = result.active_bounds.get(name)
+        lines.append(f"  {name:20s} {value:.8g} {unit}".rstrip() + (f"  (at its {active} bound)" if active else ""))
+    if result.each.size > 1:
+        each = result.each
+        lines.append(
+            f"ensemble of {each.size}: {each.mean():.6g} GHz on average, standard deviation {each.std():.3g}, "
+            f"{each.min():.6g} to {each.max():.6g}"
+        )
+    if result.state is None:
+        return "\n".join(lines)
+
+    magnet = build(**result.parameters)
+    lines.append(f"state\n  {result.state}")
+    growth = abs(float(result.state.growth_rate))
+    if growth > 0:
+        lines.append(f"  deviations decay within {1.0 / (growth * units.ps):.3g} ps")
+    if magnet.light is not None:
+        lines += ["light", *(f"  {line}" for line in str(exposure(magnet, result.state.m)).splitlines())]
+    if result.state.chase_frequency > 0:
+        if ShapeDynamics.applies_to(magnet) and float(magnet.damping[0]) > 0:
+            lines += ["margins (the edges of the chiral phase, one parameter at a time)"]
+            lines += [f"  {line}" for line in _margins(result, build, bounds)]
+        lines.append("gradient")
+        for name, slope in result.gradient.items():
+            unit = AXIS_UNITS.get(name)
+            share = slope * result.parameters[name] / result.achieved
+            lines.append(f"  {name:20s} {slope:.4g} GHz per {unit or 'unit'}; {share:.3g} % for 1 % of {name}")
+    return "\n".join(lines)
+
+
+def _margins(result: DesignResult, build: Callable[..., Any], bounds: Mapping[str, Any]) -> list[str]:
+    """For each parameter the nearest edges of the chiral phase on both sides, within its bounds."""
+    lines = []
+    for name, value in result.parameters.items():
+        others = {other: x for other, x in result.parameters.items() if other != name}
+        roots = np.concatenate([boundary(build, edge, name, bounds[name], **others) for edge in EDGES])
+        below, above = roots[roots < value], roots[roots > value]
+        unit = AXIS_UNITS.get(name, "")
+
+        def end(edges: np.ndarray, nearest: Any, bound: float, unit: str = unit) -> str:
+            if edges.size == 0:
+                return f"beyond {bound:.6g} {unit}".rstrip()
+            return f"{nearest(edges):.6g} {unit}".rstrip()
+
+        low, high = bounds[name]
+        lines.append(f"{name:20s} {end(below, np.max, low)} to {end(above, np.min, high)}")
+    return lines

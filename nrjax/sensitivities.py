@@ -1,0 +1,149 @@
+"""Which parameter matters: the derivatives of everything that is seen with respect to everything that is set."""
+
+from collections.abc import Callable
+from typing import Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from .equilibria import SteadyState, steady_state
+from .exposure import exposure
+from .light import Laser
+from .magnets import LayeredMagnet
+from .validation import Numbers
+
+LAYERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+AXES: Final = "xyz"
+UNITS: Final = {
+    "intensity": "W/cm^2",
+    "dipole": "e*angstrom",
+    "damping": "1",
+    "filling": "1",
+    "gyro": "1",
+    "anisotropy_axis": "1",
+    "length": "1",
+    "angle": "rad",
+    "chase_frequency": "GHz",
+    "rotation_frequency": "GHz",
+    "absorbed_power": "nW",
+}
+
+
+def sensitivity(model: LayeredMagnet, m0: Numbers | None = None) -> xr.Dataset:
+    """The Jacobian of all observables of the steady state with respect to all parameters of a magnet,
+
+        S_op = (p/O) dO/dp:  per cent of the observable O for one per cent of the parameter p.
+
+    **Arguments** `model`: a `LayeredMagnet`; under a laser the parameters of light and moments stand in for the sd
+    coupling and the loss rate that follow from them. `m0`: as in `steady_state`.
+
+    **Returns** an xarray.Dataset over `observable` and `parameter`: `relative` (S, dimensionless; 0 for a parameter
+    that is 0, NaN for an observable that is), `absolute` (dO/dp in their units), and over one of them `value`,
+    `observed` and their units as coordinates. `dataset.relative.to_pandas()` is a table.
+
+    **Raises** `ValueError` if there is no valid steady state.
+
+    **Source** implicit function theorem, docs/physics.md, "Shape dynamics".
+    """
+    parameters, rebuild = _parameters(model)
+    flat, unravel = ravel_pytree(list(parameters.values()))
+    names = _names(parameters)
+
+    state = steady_state(model, m0, throw=False)
+    if not bool(state.valid):
+        raise ValueError(f"no valid steady state, no sensitivity: {state}")
+
+    def observed(flat: Array) -> Array:
+        magnet = rebuild(dict(zip(parameters, unravel(flat), strict=True)))
+        return jnp.stack(list(_observables(magnet, steady_state(magnet, m0, throw=False)).values()))
+
+    found = _observables(model, state)
+    seen, p = np.asarray(list(found.values())), np.asarray(flat)
+    slopes = np.asarray(jax.jit(jax.jacfwd(observed))(flat))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(seen[:, None] != 0, slopes * p / seen[:, None], np.nan)
+    dims = ("observable", "parameter")
+    return xr.Dataset(
+        {
+            "relative": (dims, relative, {"long_name": "per cent of the observable for one per cent of the parameter"}),
+            "absolute": (dims, slopes, {"long_name": "derivative, in units of observable over parameter"}),
+            "value": ("parameter", p),
+            "observed": ("observable", seen),
+        },
+        coords={
+            "parameter": names,
+            "observable": list(found),
+            "parameter_unit": ("parameter", [_unit(name) for name in names]),
+            "observable_unit": ("observable", [_unit(name) for name in found]),
+        },
+        attrs={"title": "nrjax sensitivity", "dtype": str(flat.dtype)},
+    )
+
+
+def _parameters(model: LayeredMagnet) -> tuple[dict[str, Array], Callable[[dict[str, Array]], LayeredMagnet]]:
+    """Everything that is set, by name, and how to make the magnet of it again."""
+    names = ["exchange", "damping", "filling", "temperature", "gyro"]
+    names += [name for name in ("mediated_exchange", "field") if getattr(model, name) is not None]
+    if model.light is None:
+        names += ["sd_coupling", "loss_rate"]
+    own = {name: getattr(model, name) for name in names}
+    if model.anisotropy is not None:
+        own |= {"anisotropy_strength": model.anisotropy.strength, "anisotropy_axis": model.anisotropy.axis}
+    light = model.light
+    if light is not None:
+        laser, moments = light.laser, light.moments
+        own |= {"intensity": laser.intensity, "photon_energy": laser.photon_energy}
+        own |= {name: getattr(moments, name) for name in ("level", "repulsion", "hybridization", "fermi_energy")}
+        if moments.transition is not None:
+            own |= {"resonance": moments.transition.energy, "dipole": moments.transition.dipole}
+            own |= {"linewidth": moments.transition.linewidth}
+
+    def rebuild(values: dict[str, Array]) -> LayeredMagnet:
+        magnet = eqx.tree_at(lambda m: [getattr(m, name) for name in names], model, [values[name] for name in names])
+        if model.anisotropy is not None:
+            ends = (values["anisotropy_strength"], values["anisotropy_axis"])
+            magnet = eqx.tree_at(lambda m: (m.anisotropy.strength, m.anisotropy.axis), magnet, ends)
+        if light is None:
+            return magnet
+        moments = light.moments
+        which = ["level", "repulsion", "hybridization", "fermi_energy"]
+        moments = eqx.tree_at(lambda x: [getattr(x, n) for n in which], moments, [values[n] for n in which])
+        if moments.transition is not None:
+            line = [values[n] for n in ("resonance", "dipole", "linewidth")]
+            moments = eqx.tree_at(
+                lambda x: [x.transition.energy, x.transition.dipole, x.transition.linewidth], moments, line
+            )
+        return magnet.with_light(moments, Laser(values["intensity"], values["photon_energy"]))
+
+    return own, rebuild
+
+
+def _observables(magnet: LayeredMagnet, state: SteadyState) -> dict[str, Array]:
+    """Everything that is seen, by name."""
+    values = {f"length {LAYERS[a]}": state.lengths[a] for a in range(magnet.layers)}
+    for name in ("angle", "chase_frequency", "rotation_frequency", "growth_rate"):
+        values[name] = getattr(state, name)
+    if magnet.light is not None:
+        power = exposure(magnet, state.m).absorbed_power
+        values |= {f"absorbed_power {LAYERS[a]}": power[a] for a in range(magnet.layers)}
+    return values
+
+
+def _names(parameters: dict[str, Array]) -> list[str]:
+    """One name for each number: "exchange AB", "damping B", "field Ax", "gyro"."""
+    letters = {"field": (LAYERS, AXES), "anisotropy_axis": (AXES,)}
+    names = []
+    for name, values in parameters.items():
+        for index in np.ndindex(values.shape):
+            places = "".join(which[i] for which, i in zip(letters.get(name, (LAYERS, LAYERS)), index, strict=False))
+            names.append(f"{name} {places}".rstrip())
+    return names
+
+
+def _unit(name: str) -> str:
+    return UNITS.get(name.split(" ")[0], "meV")
