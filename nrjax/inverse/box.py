@@ -39,7 +39,7 @@ class Box(eqx.Module):
     ratio: Float[Array, " n"]
     names: tuple[str, ...] = eqx.field(static=True)
 
-    def __init__(self, bounds: Mapping[str, Sequence[Any]], logarithmic: Sequence[str] = ()):
+    def __init__(self, bounds: Mapping[str, Any], logarithmic: Sequence[str] = ()):
         if not bounds:
             raise ValueError("bounds is empty: give at least one, for example {'intensity': (1e8, 6e10)}.")
         ranges = []

@@ -13,15 +13,18 @@ from jaxtyping import Array, Float
 from scipy.stats import qmc
 from tqdm.auto import tqdm
 
-from ..equilibria import SteadyState, steady_state
+from ..equilibria import steady_state
 from ..validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
 from .box import Box
 from .problem import FREQUENCIES, Problem
 from .result import DesignResult, describe
-from .search import FINISH, advance, relative_error, start_lanes
+from .search import FINISH, Lane, advance, relative_error, start_lanes
 
 # Steps between two looks at the progress of all restarts.
 STRIDE: Final = 10
+# Restarts worked on together: few enough that none waits long for the slowest.
+CPU_TILE: Final = 32
+ACCELERATOR_TILE: Final = 4096
 # Parameters that range over orders of magnitude.
 LOGARITHMIC: Final = ("intensity",)
 
@@ -90,8 +93,8 @@ def design_many(
     initial: Mapping[str, Any] | None,
     targets: Numbers,
     *,
-    observable: str | Callable[[SteadyState], Any] = "chase_frequency",
-    bounds: Mapping[str, Sequence[Any]],
+    observable: Any = "chase_frequency",
+    bounds: Mapping[str, Any],
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 200,
     restarts: int = 8,
@@ -122,7 +125,9 @@ def design_many(
     material = _checked_ensemble(ensemble, box)
     first = box.shares_of(_completed(initial, box))
     start = None if m0 is None else float_array("m0", m0)
-    problem = Problem(build, box, start, observable, tuple(objectives), material, worst_case, spread_weight)
+    require_nonnegative("spread_weight", spread_weight)
+    weight = jnp.asarray(spread_weight, box.low.dtype)
+    problem = Problem(build, box, start, observable, tuple(objectives), material, jnp.asarray(worst_case), weight)
     _check_build(problem, box.coordinates(first))
     if tolerance is None:
         tolerance = 1e-8 if box.low.dtype == jnp.float64 else 1e-4
@@ -130,25 +135,10 @@ def design_many(
 
     shares = starting_shares(first, restarts, seed)
     y = jnp.tile(jax.vmap(box.coordinates)(shares), (len(goals), 1))
-    lanes = start_lanes(problem, method, y, jnp.repeat(jnp.asarray(goals, y.dtype), restarts))
-    seen = []
-    bar = tqdm(total=steps, desc="design", unit=" steps", delay=2, disable=None if progress else True)
-    try:
-        for done in range(0, steps + FINISH, STRIDE):
-            lanes, rows = advance(problem, method, lanes, STRIDE, float(tolerance), steps, patience)
-            seen.append(jax.tree.map(np.asarray, rows))
-            best = int(np.argmin(np.abs(seen[-1][0][-1])))
-            bar.set_postfix_str(f"miss {abs(seen[-1][0][-1][best]):.1e}, best {seen[-1][1][-1][best]:.6g}")
-            bar.update(min(STRIDE, max(steps - done, 0)))
-            if bool(jnp.all(lanes.done)):
-                break
-    finally:
-        bar.close()
-    track = tuple(np.concatenate(column) for column in zip(*seen, strict=True))
-    lanes = jax.tree.map(
-        lambda x: np.asarray(x).reshape(len(goals), restarts, *x.shape[1:]), lanes._replace(memory=None)
-    )
-    errors = np.asarray(relative_error(lanes.best, lanes.target))
+    aims = jnp.repeat(jnp.asarray(goals, y.dtype), restarts)
+    lanes, track = _run(problem, method, y, aims, (float(tolerance), steps, patience), progress)
+    lanes = jax.tree.map(lambda x: x.reshape(len(goals), restarts, *x.shape[1:]), lanes)
+    errors = np.asarray(relative_error(*jax.tree.map(jnp.asarray, (lanes.best, lanes.target))))
     return tuple(
         describe(
             problem,
@@ -160,6 +150,45 @@ def design_many(
         )
         for k in range(len(goals))
     )
+
+
+def _run(
+    problem: Problem,
+    optimizer: optax.GradientTransformation,
+    y: Float[Array, "lanes n"],
+    targets: Float[Array, " lanes"],
+    limits: tuple[float, int, int],
+    progress: bool,
+) -> tuple[Lane, list[np.ndarray]]:
+    """All lanes to their ends, tile by tile; also what `advance` tells of the way, each (steps, lanes, ...).
+
+    Every tile has the same width, the last one filled up: one program, whatever the number of restarts and targets.
+    """
+    number, width = y.shape[0], CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
+    lanes, tracks = [], []
+    bar = tqdm(total=number, desc="design", unit=" restarts", delay=2, disable=None if progress else True)
+    try:
+        for begin in range(0, number, width):
+            rows = np.minimum(np.arange(begin, begin + width), number - 1)
+            tile = start_lanes(problem, optimizer, y[rows], targets[rows])
+            seen = []
+            for _ in range(0, limits[1] + FINISH, STRIDE):
+                tile, way = advance(problem, optimizer, tile, STRIDE, *limits)
+                seen.append(jax.tree.map(np.asarray, way))
+                miss, achieved = np.abs(seen[-1][0][-1]), seen[-1][1][-1]
+                best = int(np.argmin(miss))
+                bar.set_postfix_str(f"step {len(seen) * STRIDE}, miss {miss[best]:.1e}, best {achieved[best]:.6g}")
+                if bool(jnp.all(tile.done)):
+                    break
+            kept = min(width, number - begin)
+            lanes.append(jax.tree.map(lambda x, kept=kept: np.asarray(x)[:kept], tile._replace(memory=None)))
+            tracks.append([np.concatenate(column)[:, :kept] for column in zip(*seen, strict=True)])
+            bar.update(kept)
+    finally:
+        bar.close()
+    longest = max(track[0].shape[0] for track in tracks)
+    ends = [[x[np.minimum(np.arange(longest), len(x) - 1)] for x in track] for track in tracks]
+    return jax.tree.map(lambda *x: np.concatenate(x), *lanes), [np.concatenate(x, 1) for x in zip(*ends, strict=True)]
 
 
 def starting_shares(first: Float[Array, " n"], restarts: int, seed: int) -> Float[Array, "restarts n"]:

@@ -59,15 +59,15 @@ class Problem(eqx.Module):
     observable: str | Callable[[SteadyState], Array] = eqx.field(static=True)
     objectives: tuple[Callable[..., Array], ...]
     ensemble: dict[str, Float[Array, " M"]]
-    worst_case: bool = eqx.field(static=True)
-    spread_weight: float = eqx.field(static=True)
+    worst_case: Bool[Array, ""]
+    spread_weight: Float[Array, ""]
 
     @property
     def has_objectives(self) -> bool:
         """Whether anything but the target matters."""
         return bool(self.objectives) or bool(self.ensemble)
 
-    def observe(self, state: SteadyState) -> Float[Array, ""]:
+    def observe(self, state: SteadyState) -> Any:
         """The observable of a steady state."""
         return getattr(state, self.observable) if isinstance(self.observable, str) else self.observable(state)
 
@@ -134,20 +134,19 @@ class Problem(eqx.Module):
 
     def _centre(self, x: Float[Array, " M"], dx: Float[Array, "M n"]) -> tuple[Array, Array]:
         """What is aimed at the target, and its gradient: the mean, or the middle between the extremes."""
-        if not self.worst_case:
-            return jnp.mean(x), jnp.mean(dx, axis=0)
         low, high = jnp.argmin(x), jnp.argmax(x)
-        return 0.5 * (x[low] + x[high]), 0.5 * (dx[low] + dx[high])
+        middle, mean = 0.5 * (x[low] + x[high]), jnp.mean(x)
+        d_middle, d_mean = 0.5 * (dx[low] + dx[high]), jnp.mean(dx, axis=0)
+        return jnp.where(self.worst_case, middle, mean), jnp.where(self.worst_case, d_middle, d_mean)
 
     def _spread(self, x: Float[Array, " M"], dx: Float[Array, "M n"]) -> tuple[Array, Array]:
         """The relative spread to keep small, and its gradient: standard deviation, or half the range."""
-        if self.worst_case:
-            low, high = jnp.argmin(x), jnp.argmax(x)
-            return 0.5 * (x[high] - x[low]), 0.5 * (dx[high] - dx[low])
+        low, high = jnp.argmin(x), jnp.argmax(x)
         from_mean, d_from_mean = x - jnp.mean(x), dx - jnp.mean(dx, axis=0)[None]
         deviation = jnp.sqrt(jnp.mean(from_mean**2))
-        safe = jnp.where(deviation > 0, deviation, 1.0)
-        return deviation, jnp.mean(from_mean[:, None] * d_from_mean, axis=0) / safe
+        d_deviation = jnp.mean(from_mean[:, None] * d_from_mean, axis=0) / jnp.where(deviation > 0, deviation, 1.0)
+        half, d_half = 0.5 * (x[high] - x[low]), 0.5 * (dx[high] - dx[low])
+        return jnp.where(self.worst_case, half, deviation), jnp.where(self.worst_case, d_half, d_deviation)
 
 
 def _squared(share: Array) -> tuple[Array, Array]:

@@ -177,7 +177,7 @@ def design_startup(
     course = Course(lit, start, times, jnp.full_like(times, goal), first, level, step, observable)
 
     def opening(height: Array, length: Array) -> Array:
-        index = jnp.arange(coefficients)
+        index = jnp.arange(coefficients, dtype=times.dtype)
         c = jnp.where(index < length, height, level)
         return course.coordinates(c)
 

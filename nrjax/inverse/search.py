@@ -116,7 +116,9 @@ def step(
     # Guidance gives a direction; only an observable has a slope worth its size.
     push = here.miss * jnp.where(here.flat, normal, here.uphill)
     fed = jnp.where(free, along, 0.0) + jnp.where(across, 0.0, push)
-    updates, memory = optimizer.update(jnp.where(jnp.isfinite(fed), fed, 0.0), lane.memory, here.y)
+    # Optax mixes integers and floats, which a strict user of JAX forbids.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, memory = optimizer.update(jnp.where(jnp.isfinite(fed), fed, 0.0), lane.memory, here.y)
     updates = jnp.asarray(updates)
     length = jnp.clip(-here.miss / jnp.where(norm > 0, norm, 1.0), -radius, radius)
     sideways = updates - jnp.dot(updates, normal) * normal

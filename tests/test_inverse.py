@@ -1,0 +1,423 @@
+"""Inverse design, against hidden lasers, dense scans and trajectories."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nrjax
+from nrjax import (
+    LowIntensity,
+    LowPower,
+    Margin,
+    Phase,
+    Quiet,
+    WideRange,
+    chase_distance,
+    default_start,
+    design,
+    design_many,
+    design_sheet,
+    exposure,
+    gaussian_ensemble,
+    illuminated_bilayer,
+    instantaneous_frequency,
+    simulate,
+    steady_state,
+    turning_about,
+    units,
+)
+from nrjax.inverse import Box
+from tests.refusal import assert_refused
+from tests.systems.bilayer import Bilayer
+
+BOUNDS = {"intensity": (0.0, 6e10), "photon_energy": (1300.0, 2100.0)}
+DARK = {"intensity": 0.0, "photon_energy": 1700.0}
+
+
+TRACES = []
+
+
+def build(intensity, photon_energy):
+    if isinstance(intensity, jax.core.Tracer):
+        TRACES.append(1)
+    return illuminated_bilayer(intensity, photon_energy)
+
+
+def hand_made(intensity, photon_energy):
+    """The published bilayer under light, from the formulas in SI units, without nrjax."""
+    field = np.sqrt(2.0 * 376.730313668 * intensity * 1e4)  # V/m
+    rabi = field * 1e-10 * 1e3  # meV, for 1 e*angstrom
+    kappa = 0.25 * rabi**2 * 100.0 / ((photon_energy - np.array([1850.0, 1550.0])) ** 2 + 2500.0)
+    gamma = kappa * 1e4 / (2000.0**2 + kappa**2)
+    g = -1e4 * (2000.0 / (2000.0**2 + kappa**2) + 1.0 / 2000.0)
+    return replace(Bilayer().with_light(0.0, 6.0), sd_coupling=g, loss_rate=gamma)
+
+
+@jax.jit
+@jax.vmap
+def _observe(intensity, photon_energy, interlayer_exchange):
+    magnet = illuminated_bilayer(intensity, photon_energy, interlayer_exchange)
+    state = steady_state(magnet, throw=False)
+    power = jnp.sum(exposure(magnet, state.m).absorbed_power)
+    return state.chase_frequency, state.valid, state.growth_rate, power, state.phase
+
+
+def observe(intensity, photon_energy, interlayer_exchange=6.0, width=1024):
+    """Chase frequency, validity, growth rate, absorbed power and phase of many steady states; compiled once."""
+    lanes = np.broadcast_arrays(intensity, photon_energy, interlayer_exchange)
+    shape, lanes = lanes[0].shape, [np.asarray(x, float).ravel() for x in lanes]
+    parts = []
+    for begin in range(0, lanes[0].size, width):
+        rows = np.minimum(np.arange(begin, begin + width), lanes[0].size - 1)
+        parts.append([np.asarray(x) for x in _observe(*(x[rows] for x in lanes))])
+    return [np.concatenate(x)[: lanes[0].size].reshape(shape) for x in zip(*parts, strict=True)]
+
+
+# -- the box --------------------------------------------------------------------------------------------------------
+
+
+def test_box_against_its_formulas():
+    box = Box({"a": (2.0, 6.0), "intensity": (1e8, 1e11), "b": (0.0, 5e10)}, ("intensity", "b"))
+    y = jnp.asarray([0.3, 0.6, 0.9])
+    u = np.sin(0.5 * np.pi * np.asarray(y)) ** 2
+    expected = [2.0 + 4.0 * u[0], 1e8 * 1e3 ** u[1], 5e10 * (1e4 ** u[2] - 1.0) / (1e4 - 1.0)]
+    np.testing.assert_allclose(list(box.values(y).values()), expected, rtol=1e-12)
+    np.testing.assert_allclose(box.shares_of(box.values(y)), u, rtol=1e-9)
+    for corner, values in ((0.0, (2.0, 1e8, 0.0)), (1.0, (6.0, 1e11, 5e10))):
+        np.testing.assert_allclose(list(box.values(jnp.full(3, corner)).values()), values, rtol=1e-12)
+    # A start on a bound keeps a slope to leave it.
+    slope = jax.jacfwd(box.vector)(box.coordinates(jnp.asarray([0.0, 1.0, 0.0])))
+    assert (np.diag(slope) > 0).all()
+    assert box.active(np.array([0.0, 1.0, 0.5])) == {"a": "lower", "intensity": "upper"}
+
+
+# -- the way to the chase -------------------------------------------------------------------------------------------
+
+
+def test_guidance_has_a_slope_wherever_nothing_chases():
+    points = jnp.asarray(
+        [[1e7, 1700.0], [5e9, 1560.0], [1.15e10, 1550.0], [5.5e10, 1550.0], [5e10, 1850.0], [2.65e10, 1550.0]]
+    )
+
+    @jax.jit
+    @jax.vmap
+    def distance(p):
+        def value(p):
+            magnet = build(p[0], p[1])
+            state = steady_state(magnet, throw=False)
+            return chase_distance(magnet, state), state.phase
+
+        slope, _ = jax.jacfwd(value, has_aux=True)(p)
+        return *value(p), slope
+
+    found, phase, slope = distance(points)
+    chiral = np.asarray(phase) == Phase.CHIRAL
+    assert {Phase.ALIGNED, Phase.ANTIALIGNED, Phase.PARAMAGNETIC, Phase.CHIRAL} == {Phase(int(p)) for p in phase}
+    np.testing.assert_array_equal(np.asarray(found) > 0, ~chiral)
+    assert (np.abs(slope[~chiral]) > 0).all() and (np.asarray(slope[chiral]) == 0).all()
+    steps = jnp.asarray([[[1e-5, 0.0], [0.0, 1e-5]]]) * points[:5, None]
+    for i in range(2):
+        step = steps[:, i]
+        ends = [distance(points.at[:5].add(sign * step))[0][:5] for sign in (1.0, -1.0)]
+        difference = (ends[0] - ends[1]) / (2.0 * step[:, i])
+        np.testing.assert_allclose(slope[:5, i], difference, rtol=1e-4, atol=1e-15)
+    # In darkness both torques follow the exchange, D = 2 + |tr W| / sum r, with W from the oracle.
+    a, b = hand_made(0.0, 1700.0).collinear((0.9, 0.8))
+    w = hand_made(0.0, 1700.0).rates(a, b, 1.0)
+    dark = distance(points.at[0].set(jnp.asarray([0.0, 1700.0])))[0][0]
+    np.testing.assert_allclose(dark, 2.0 - np.trace(w) / (2.0 * 0.102 * 9.0), rtol=1e-8)
+
+
+# -- targets ----------------------------------------------------------------------------------------------------------
+
+
+def hidden_targets(number, seed=11):
+    """Chase frequencies of random lasers: all of them can be reached."""
+    rng = np.random.default_rng(seed)
+    light = rng.uniform([0.0, 1300.0], [6e10, 2100.0], (10 * number, 2))
+    chase, valid, *_ = observe(*light.T)
+    return chase[valid & (chase > 0)][:number]
+
+
+def test_round_trip():
+    targets = hidden_targets(200)
+    assert len(targets) == 200 and targets.min() < 10.0 and targets.max() > 55.0
+    results = design_many(build, DARK, targets, bounds=BOUNDS, restarts=4)
+    reached = np.array([r.feasible for r in results])
+    assert reached.mean() >= 0.98
+    from_the_dark = np.array([bool(r.history.reached[0]) for r in results])
+    assert from_the_dark.mean() >= 0.98
+    for target, result in zip(targets, results, strict=True):
+        assert all(BOUNDS[name][0] <= value <= BOUNDS[name][1] for name, value in result.parameters.items())
+        assert result.target == target and result.feasible == (result.error <= 1e-8)
+        if not result.feasible:
+            assert "not reached" in result.message or "out of reach" in result.message
+    # The claim, checked by an independent solution of the chiral state from the formulas in SI units.
+    for result in results[::10]:
+        state = result.state
+        guess = (float(state.lengths[0]), float(np.cos(state.angle)))
+        chase = hand_made(**result.parameters).chiral(guess)[3] / units.GHz
+        np.testing.assert_allclose(chase, result.target, rtol=1e-6)
+
+
+def test_the_trajectory_turns_as_designed():
+    result = design(build, DARK, 40.0, bounds=BOUNDS)
+    assert result.feasible and result.state.valid and "reached" in str(result)
+    magnet = build(**result.parameters)
+    solution = simulate(magnet, default_start(magnet), 600.0)
+    np.testing.assert_allclose(instantaneous_frequency(solution).chase[-1], 40.0, rtol=1e-4)
+
+    # The gradient on the sheet is that of the steady state.
+    slope = jax.grad(lambda x: steady_state(build(x, result.parameters["photon_energy"])).chase_frequency)
+    np.testing.assert_allclose(result.gradient["intensity"], slope(result.parameters["intensity"]), rtol=1e-6)
+    sheet = design_sheet(result, build, BOUNDS)
+    for words in ("W/cm^2", "MV/cm", "absorbed", "deviations decay", "edges of the chiral phase", "GHz per meV"):
+        assert words in sheet
+
+    # Handedness: about the axis that was asked for, whatever it is.
+    for axis in ([0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, -2.0, 0.5]):
+        turning = simulate(magnet, turning_about(result.state, axis), 20.0)
+        omega = instantaneous_frequency(turning).angular_velocity[-1]
+        rate = float(result.state.rotation_frequency) * units.GHz
+        np.testing.assert_allclose(omega, rate * np.array(axis) / np.linalg.norm(axis), rtol=1e-5, atol=1e-6 * rate)
+    assert_refused(lambda: turning_about(steady_state(build(0.0, 1550.0)), [0.0, 0.0, 1.0]), ["rotation rate"])
+
+
+def test_the_same_seed_gives_the_same_and_restarts_stand_alone():
+    options = dict(bounds=BOUNDS, seed=5)
+    one, two = (design(build, DARK, 30.0, **options) for _ in range(2))
+    assert one.parameters == two.parameters and (one.history.final_error == two.history.final_error).all()
+    other = design(build, DARK, 30.0, bounds=BOUNDS, seed=6)
+    assert float(other.history.intensity[0, 3]) != float(one.history.intensity[0, 3])
+    for k in (0, 2, 6):
+        start = {name: float(one.history[name][0, k]) for name in BOUNDS}
+        alone = design(build, start, 30.0, bounds=BOUNDS, restarts=1)
+        assert int(alone.history.steps[0]) == int(one.history.steps[k])
+        last = int(one.history.steps[k]) - 1
+        for name in BOUNDS:
+            np.testing.assert_allclose(alone.history[name][last, 0], one.history[name][last, k], rtol=1e-7)
+
+
+def test_a_second_design_traces_nothing():
+    """Neither another target, nor other bounds, starts or numbers of restarts."""
+    design(build, DARK, 30.0, bounds=BOUNDS, restarts=2)
+    before = len(TRACES)
+    narrow = {"intensity": (1e7, 4e10), "photon_energy": (1400.0, 1700.0)}
+    design(build, {"intensity": 1e10}, 50.0, bounds=narrow, restarts=5, seed=3)
+    assert before > 0 and len(TRACES) == before
+
+
+# -- out of reach -----------------------------------------------------------------------------------------------------
+
+
+def test_nearest_where_the_target_is_out_of_reach():
+    # Below the resonance the frequency rises with both: the corner is the highest.
+    bounds = {"intensity": (1e9, 3e10), "photon_energy": (1300.0, 1500.0)}
+    result = design(build, None, 80.0, bounds=bounds)
+    highest = observe(3e10, [1500.0])[0]
+    assert not result.feasible and result.converged and result.state.valid
+    np.testing.assert_allclose(result.achieved, highest[0], rtol=1e-6)
+    assert result.active_bounds == {"intensity": "upper", "photon_energy": "upper"}
+    assert "out of reach" in result.message and "upper bound of intensity" in result.message
+    assert result.error == pytest.approx(1.0 - result.achieved / 80.0)
+
+    # Everything in this box chases faster than 10 GHz; the slowest lies in a corner, found by a dense scan.
+    bounds = {"intensity": (2e10, 3e10), "photon_energy": (1540.0, 1570.0)}
+    result = design(build, None, 10.0, bounds=bounds)
+    mesh = np.meshgrid(np.linspace(2e10, 3e10, 41), np.linspace(1540.0, 1570.0, 41))
+    chase, valid, *_ = observe(*mesh)
+    assert valid.all()
+    np.testing.assert_allclose(result.achieved, np.min(chase), rtol=1e-6)
+    assert not result.feasible and result.active_bounds == {"intensity": "lower", "photon_energy": "upper"}
+
+    # Nothing chases here at all.
+    result = design(build, None, 10.0, bounds={"intensity": (1e8, 1e10), "photon_energy": (1540.0, 1570.0)})
+    assert not result.feasible and result.achieved == 0.0 and "no chiral state" in result.message
+
+    # The chase melts before it gets this fast: the edge of the phase limits it.
+    result = design(build, DARK, 90.0, bounds=BOUNDS)
+    chase, valid, *_ = observe(*np.meshgrid(np.linspace(4.5e10, 6e10, 121), np.linspace(1500.0, 1600.0, 121)))
+    assert not result.feasible and "edge of the phase" in result.message and not result.active_bounds
+    assert chase[valid].max() < result.achieved < 1.01 * chase[valid].max()
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(target=-40.0), ["target = -40", "greater than 0", "m0"]),
+        (dict(target=0.0), ["target = 0", "greater than 0"]),
+        (dict(target=np.nan), ["target = nan"]),
+        (dict(target="fast"), ["target", "'fast'"]),
+        (dict(target=[30.0, 40.0]), ["target", "design_many"]),
+        (dict(bounds={"intensity": (6e10, 0.0)}), ["intensity", "reversed"]),
+        (dict(bounds={"intensity": (1e10, 1e10)}), ["intensity", "empty"]),
+        (dict(bounds={"intensity": (np.nan, 1e10)}), ["intensity", "nan", "finite"]),
+        (dict(bounds={"intensity": 1e10}), ["intensity", "(low, high)"]),
+        (dict(bounds={"intensity": (-1e10, 1e10)}), ["intensity", "logarithmic"]),
+        (dict(bounds={}), ["bounds is empty"]),
+        (
+            dict(bounds={"intensity": (1e9, 6e10), "photon_energy": (1300.0, 2100.0)}),
+            ["initial intensity = 0", "outside"],
+        ),
+        (dict(initial={"intensity": 0.0, "colour": 3.0}), ["'colour'", "no bounds"]),
+        (dict(initial={"intensity": np.nan}), ["initial intensity", "nan"]),
+        (dict(bounds=BOUNDS | {"colour": (1.0, 2.0)}), ["'colour'", "build"]),
+        (dict(observable="speed"), ["'speed'", "rotation_frequency"]),
+        (dict(observable=lambda state: state.lengths), ["one number"]),
+        (dict(observable=3), ["observable = 3"]),
+        (dict(restarts=0), ["restarts = 0"]),
+        (dict(steps=0), ["steps = 0"]),
+        (dict(ensemble={"intensity": [1.0, 2.0]}), ["'intensity'", "ensemble"]),
+        (dict(ensemble={"temperature": [[9.0]]}), ["ensemble", "one value for each member"]),
+        (dict(ensemble={"temperature": [9.0, np.nan]}), ["ensemble temperature", "nan"]),
+    ],
+)
+def test_what_a_design_refuses(change, words):
+    arguments = dict(initial=DARK, target=40.0, bounds=BOUNDS) | change
+    assert_refused(lambda: design(build, arguments.pop("initial"), arguments.pop("target"), **arguments), words)
+
+
+def test_what_objectives_and_ensembles_refuse():
+    dark = nrjax.hanai2025_bilayer(0.05, 6.0)
+    for objective in (LowIntensity(), LowPower(), Quiet(), WideRange()):
+        assert_refused(lambda f=objective: f(dark, steady_state(dark)), ["needs a laser", "with_light"])
+    for make, words in [
+        (lambda: Margin(0.0), ["rate of Margin"]),
+        (lambda: WideRange(1.5), ["depth", "1.5"]),
+        (lambda: Quiet(0.0), ["weight of Quiet"]),
+        (lambda: LowPower(-1.0), ["weight of LowPower"]),
+        (lambda: gaussian_ensemble({"temperature": 9.0}, {"damping": 1.0}), ["temperature", "damping"]),
+        (lambda: gaussian_ensemble({"temperature": 9.0}, {"temperature": -1.0}), ["deviation", "-1"]),
+    ]:
+        assert_refused(make, words)
+
+
+# -- objectives -------------------------------------------------------------------------------------------------------
+
+
+def along_the_target(target):
+    """Lasers that give the target, one for each photon energy where there is one: by bisection."""
+    energies = np.linspace(1452.0, 1648.0, 197)
+    low, high = np.full_like(energies, 1e9), np.full_like(energies, 6e10)
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        chase, _, _, _, phase = observe(middle, energies)
+        too_high = (chase > target) | (phase == Phase.PARAMAGNETIC)
+        low, high = np.where(too_high, low, middle), np.where(too_high, middle, high)
+    chase, valid, *_ = observe(low, energies)
+    good = valid & (np.abs(chase / target - 1.0) < 1e-6)
+    return low[good], energies[good]
+
+
+def losses(intensities, energies):
+    """The objectives of the next test by their definitions, without those objectives."""
+    chase, _, growth, power, _ = observe(intensities, energies)
+    up, down, more, less = (observe(intensities * f, energies)[0] for f in (1.1, 0.9, np.exp(1e-4), np.exp(-1e-4)))
+    quiet = (np.log(more / less) / 2e-4) ** 2
+    margin = np.maximum(1.0 + growth / 0.06, 0.0) ** 2
+    return 0.5 * np.log(intensities) + np.log(power) + 2.0 * quiet + 2.0 * margin - 0.3 * (up - down) / chase
+
+
+def test_objectives_choose_among_the_solutions():
+    """The losses by their definitions, and the design against a scan along the curve of all solutions."""
+    target = 40.0
+    intensities, energies = along_the_target(target)
+    assert len(intensities) > 80
+    scan = losses(intensities, energies)
+
+    def own(magnet, state):
+        return 0.3 * WideRange(0.1)(magnet, state)
+
+    objectives = [LowIntensity(0.5), LowPower(), Quiet(2.0), Margin(0.06, 2.0), own]
+    result = design(build, DARK, target, bounds=BOUNDS, objectives=objectives, restarts=4)
+    assert result.feasible
+    p = result.parameters
+    np.testing.assert_allclose(result.loss, losses(np.array([p["intensity"]]), p["photon_energy"])[0], rtol=1e-6)
+    # The minimum is inside the curve, and between the scan's points it lies a little lower.
+    assert 0 < np.argmin(scan) < len(scan) - 1
+    assert scan.min() - 2e-3 < result.loss < scan.min() + 1e-4, (result.loss, scan.min())
+
+
+def test_ensembles():
+    """The mean, or the middle, of the members meets the target; no laser along the scan has a smaller spread."""
+    ensemble = gaussian_ensemble({"interlayer_exchange": 6.0}, {"interlayer_exchange": 0.3}, 8, seed=3)
+    values = np.asarray(ensemble["interlayer_exchange"])
+    assert abs(values.mean() - 6.0) < 0.1 and 0.15 < values.std() < 0.45
+
+    def member(intensity, photon_energy, interlayer_exchange):
+        return illuminated_bilayer(intensity, photon_energy, interlayer_exchange)
+
+    def members(intensity, energy):
+        return observe(np.asarray(intensity)[:, None], np.asarray(energy)[:, None], values[None, :])[0]
+
+    mesh = [x.ravel() for x in np.meshgrid(np.linspace(1.5e10, 6e10, 61), np.linspace(1500.0, 1600.0, 41))]
+    scan = members(*mesh)
+    for worst_case in (False, True):
+        result = design(member, DARK, 40.0, bounds=BOUNDS, ensemble=ensemble, worst_case=worst_case, restarts=4)
+        each = members(*([result.parameters[name]] for name in BOUNDS))[0]
+        np.testing.assert_allclose(result.each, each, rtol=1e-9)
+        assert result.feasible and result.state is None
+        aim = 0.5 * (each.min() + each.max()) if worst_case else each.mean()
+        np.testing.assert_allclose(aim, 40.0, rtol=1e-7)
+        centre = 0.5 * (scan.min(axis=1) + scan.max(axis=1)) if worst_case else scan.mean(axis=1)
+        spreads = np.ptp(scan, axis=1) / 2.0 if worst_case else scan.std(axis=1)
+        spread = np.ptp(each) / 2.0 if worst_case else each.std()
+        close = (np.abs(centre / 40.0 - 1.0) < 0.01) & (scan > 0).all(axis=1)
+        assert close.sum() > 20 and spread < 1.01 * (spreads[close] * 40.0 / centre[close]).min()
+        assert "ensemble of 8" in design_sheet(result, member, BOUNDS)
+
+
+# -- other parameters and observables ---------------------------------------------------------------------------------
+
+
+def test_other_observables_and_parameters():
+    """The spacer sets the exchange; damping and temperature take part; the angle is to be 2.3 rad."""
+    thickness, exchange = jnp.linspace(1.0, 3.0, 9), 12.0 * jnp.exp(-0.35 * jnp.linspace(1.0, 3.0, 9))
+
+    def stack(intensity, spacer, damping_b, temperature):
+        j = jnp.interp(spacer, thickness, exchange)
+        damping = jnp.stack([jnp.full_like(damping_b, 0.1), damping_b])
+        return illuminated_bilayer(intensity, 1550.0, j, damping=damping, temperature=temperature)
+
+    wide = {"intensity": (0.0, 6e10), "spacer": (1.0, 3.0), "damping_b": (1e-3, 4e-3), "temperature": (8.0, 9.5)}
+    result = design(stack, {"intensity": 0.0}, 2.3, bounds=wide, observable=lambda state: state.angle)
+    assert result.feasible and result.history.reached.mean() > 0.7
+    p = result.parameters
+    j = float(np.interp(p["spacer"], thickness, exchange))
+    oracle = replace(
+        hand_made(p["intensity"], 1550.0),
+        exchange=np.array([[10.0, j], [j, 5.0]]),
+        damping=np.array([0.1, p["damping_b"]]),
+        temperature=p["temperature"],
+    )
+    _, _, cosine, chase, _ = oracle.chiral((float(result.state.lengths[0]), float(np.cos(result.state.angle))))
+    np.testing.assert_allclose(np.arccos(cosine), 2.3, rtol=1e-6)
+    np.testing.assert_allclose(result.state.chase_frequency, chase / units.GHz, rtol=1e-6)
+
+
+def test_three_layers():
+    """A magnet whose steady states take time integration, led out of the aligned phase."""
+
+    def build(loss_rate, coupling):
+        j = jnp.diag(jnp.asarray([10.0, 5.0, 4.0])) + coupling * jnp.asarray(
+            [[0, 1.0, 0.2], [1.0, 0, 1.0], [0.2, 1.0, 0]]
+        )
+        rates = jnp.stack([jnp.zeros_like(loss_rate), loss_rate, jnp.zeros_like(loss_rate)])
+        return nrjax.LayeredMagnet(j, (0.1, 2e-3, 2e-3), -10.0, rates, 1.0, 9.0)
+
+    result = design(
+        build,
+        {"loss_rate": 0.02, "coupling": 6.0},
+        1400.0,
+        observable="rotation_frequency",
+        bounds={"loss_rate": (0.018, 0.08), "coupling": (5.0, 7.0)},
+        restarts=1,
+        steps=60,
+    )
+    assert result.feasible
+    magnet = build(**{name: jnp.asarray(value) for name, value in result.parameters.items()})
+    solution = simulate(magnet, default_start(magnet), 1500.0, max_steps=None)
+    np.testing.assert_allclose(instantaneous_frequency(solution).rotation[-1], 1400.0, rtol=1e-4)
