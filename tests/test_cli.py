@@ -101,7 +101,9 @@ def test_info(capsys):
     assert "jax" in printed and "cpu" in printed and "241.799" in printed
 
 
-@pytest.mark.parametrize("command", [[], ["phase-diagram"], ["curve"], ["simulate"], ["exchange"], ["info"]])
+@pytest.mark.parametrize(
+    "command", [[], ["phase-diagram"], ["curve"], ["simulate"], ["design"], ["exchange"], ["info"]]
+)
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
