@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench docs notebooks clean
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -17,6 +17,16 @@ BIN := .venv/bin
 .venv/.bench: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[benchmarks]'
+	@touch $@ .venv/.demo
+
+.venv/.docs: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@ .venv/.demo
+
+.venv/.notebooks: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[notebooks]'
 	@touch $@ .venv/.demo
 
 demo: .venv/.demo  ## Draw the phase diagram of the light-driven bilayer.
@@ -37,6 +47,13 @@ bench: .venv/.bench  ## Run the benchmarks; writes benchmarks/results/*.json.
 	$(BIN)/python benchmarks/phase_diagram.py
 	$(BIN)/python benchmarks/trajectories.py
 	$(BIN)/python benchmarks/lindblad.py
+	$(BIN)/python benchmarks/inverse_design.py
+
+docs: .venv/.docs  ## Build the documentation into out/site.
+	$(BIN)/mkdocs build --strict --quiet
+
+notebooks: .venv/.notebooks  ## Run every notebook and write its .ipynb.
+	cd notebooks && for file in *.py; do ../$(BIN)/jupytext --to ipynb --execute --set-kernel python3 $$file || exit 1; done
 
 clean:
 	rm -rf .venv out .pytest_cache .ruff_cache

@@ -46,7 +46,6 @@ from .inverse import (
     WideRange as WideRange,
     chase_distance as chase_distance,
     design as design,
-    design_many as design_many,
     design_pulse as design_pulse,
     design_sheet as design_sheet,
     design_startup as design_startup,

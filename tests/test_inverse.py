@@ -18,7 +18,6 @@ from nrjax import (
     chase_distance,
     default_start,
     design,
-    design_many,
     design_sheet,
     exposure,
     gaussian_ensemble,
@@ -145,7 +144,7 @@ def hidden_targets(number, seed=11):
 def test_round_trip():
     targets = hidden_targets(200)
     assert len(targets) == 200 and targets.min() < 10.0 and targets.max() > 55.0
-    results = design_many(build, DARK, targets, bounds=BOUNDS, restarts=4)
+    results = design(build, DARK, targets, bounds=BOUNDS, restarts=4)
     reached = np.array([r.feasible for r in results])
     assert reached.mean() >= 0.98
     from_the_dark = np.array([bool(r.history.reached[0]) for r in results])
@@ -251,7 +250,7 @@ def test_nearest_where_the_target_is_out_of_reach():
         (dict(target=0.0), ["target = 0", "greater than 0"]),
         (dict(target=np.nan), ["target = nan"]),
         (dict(target="fast"), ["target", "'fast'"]),
-        (dict(target=[30.0, 40.0]), ["target", "design_many"]),
+        (dict(target=[[30.0, 40.0]]), ["target", "(1, 2)"]),
         (dict(bounds={"intensity": (6e10, 0.0)}), ["intensity", "reversed"]),
         (dict(bounds={"intensity": (1e10, 1e10)}), ["intensity", "empty"]),
         (dict(bounds={"intensity": (np.nan, 1e10)}), ["intensity", "nan", "finite"]),

@@ -6,7 +6,6 @@ from .handedness import turning_about as turning_about
 from .laser_design import (
     DesignResult as DesignResult,
     design as design,
-    design_many as design_many,
     gaussian_ensemble as gaussian_ensemble,
 )
 from .objectives import (

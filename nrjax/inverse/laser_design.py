@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import equinox as eqx
 import jax
@@ -35,12 +35,35 @@ def default_optimizer(steps: int) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(0.05, steps, alpha=1e-3), b1=0.8, b2=0.95)
 
 
+@overload
 def design(
+    build: Callable[..., Any], initial: Mapping[str, Any] | None, target: float, **options: Any
+) -> DesignResult: ...
+@overload
+def design(
+    build: Callable[..., Any], initial: Mapping[str, Any] | None, target: Numbers, **options: Any
+) -> tuple[DesignResult, ...]: ...
+def design(  # pyright: ignore[reportInconsistentOverload]
     build: Callable[..., Any],
     initial: Mapping[str, Any] | None,
     target: Any,
-    **options: Any,
-) -> DesignResult:
+    *,
+    observable: Any = "chase_frequency",
+    bounds: Mapping[str, Any],
+    optimizer: optax.GradientTransformation | None = None,
+    steps: int = 200,
+    restarts: int = 8,
+    objectives: Sequence[Callable[..., Any]] = (),
+    ensemble: Mapping[str, Numbers] | None = None,
+    worst_case: bool = False,
+    spread_weight: float = 1.0,
+    logarithmic: Sequence[str] = LOGARITHMIC,
+    m0: Numbers | None = None,
+    tolerance: float | None = None,
+    patience: int = 80,
+    seed: int = 0,
+    progress: bool = True,
+) -> DesignResult | tuple[DesignResult, ...]:
     """The parameters p within bounds at which the steady state of build(**p) has the wanted frequency:
 
         f(p) = target,   and among such p those that minimise the sum of `objectives`.
@@ -52,7 +75,8 @@ def design(
 
     - `build`: makes a magnet from the parameters, as in `sweep`; anything that it takes can be designed.
     - `initial`: name -> value where the first restart starts, darkness allowed. None or a missing name: the middle.
-    - `target`: GHz for frequencies, greater than 0; the observable's unit for a function.
+    - `target`: GHz for frequencies, greater than 0; the observable's unit for a function. Several in a list are
+      designed as one batch: the settings of a frequency modulator.
     - `observable`: "chase_frequency", "rotation_frequency" or a differentiable function of the `SteadyState`.
     - `bounds`: name -> (low, high), for every parameter to be found.
     - `optimizer`: an Optax optimizer of coordinates in which every range has the width 1. Default: Adam with a falling
@@ -76,49 +100,16 @@ def design(
     - `seed`: of the starting points.
     - `progress`: a bar with the best miss and frequency, on a terminal.
 
-    **Returns** a `DesignResult`. A target that cannot be reached is no error: `feasible` is then False.
+    **Returns** a `DesignResult`, for several targets a tuple of them. A target that cannot be reached is no error:
+    `feasible` is then False.
 
     **Raises** `ValueError` for a target that is no positive frequency, bounds that are reversed or do not fit
     `initial`, and names that `build` does not take.
 
     **Source** docs/physics.md, "Inverse design".
     """
-    if np.ndim(target) != 0:
-        raise ValueError(f"target has shape {np.shape(target)}: give one number, or use design_many for several.")
-    return design_many(build, initial, [target], **options)[0]
-
-
-def design_many(
-    build: Callable[..., Any],
-    initial: Mapping[str, Any] | None,
-    targets: Numbers,
-    *,
-    observable: Any = "chase_frequency",
-    bounds: Mapping[str, Any],
-    optimizer: optax.GradientTransformation | None = None,
-    steps: int = 200,
-    restarts: int = 8,
-    objectives: Sequence[Callable[..., Any]] = (),
-    ensemble: Mapping[str, Numbers] | None = None,
-    worst_case: bool = False,
-    spread_weight: float = 1.0,
-    logarithmic: Sequence[str] = LOGARITHMIC,
-    m0: Numbers | None = None,
-    tolerance: float | None = None,
-    patience: int = 80,
-    seed: int = 0,
-    progress: bool = True,
-) -> tuple[DesignResult, ...]:
-    """`design` for several targets at once, as one batch: the settings of a frequency modulator.
-
-    **Arguments** `targets`: shape (targets,). All others as in `design`.
-
-    **Returns** one `DesignResult` for each target.
-
-    **Raises** `ValueError` as `design`.
-    """
     box = Box(bounds, [name for name in logarithmic if name in bounds])
-    goals = _checked_targets(targets, observable)
+    goals = _checked_targets(target, observable)
     for name, value in (("steps", steps), ("restarts", restarts), ("patience", patience)):
         if value < 1:
             raise ValueError(f"{name} = {value} is out of range: it must be 1 or greater.")
@@ -139,7 +130,7 @@ def design_many(
     lanes, track = _run(problem, method, y, aims, (float(tolerance), steps, patience), progress)
     lanes = jax.tree.map(lambda x: x.reshape(len(goals), restarts, *x.shape[1:]), lanes)
     errors = np.asarray(relative_error(*jax.tree.map(jnp.asarray, (lanes.best, lanes.target))))
-    return tuple(
+    results = tuple(
         describe(
             problem,
             jax.tree.map(lambda x, k=k: x[k], lanes),
@@ -150,6 +141,7 @@ def design_many(
         )
         for k in range(len(goals))
     )
+    return results if np.ndim(target) else results[0]
 
 
 def _run(
@@ -226,13 +218,13 @@ def gaussian_ensemble(
     return {name: mean[name] + deviation[name] * draws[:, i] for i, name in enumerate(mean)}
 
 
-def _checked_targets(targets: Numbers, observable: Any) -> np.ndarray:
+def _checked_targets(target: Any, observable: Any) -> np.ndarray:
     try:
-        goals = np.asarray(targets, float)
+        goals = np.atleast_1d(np.asarray(target, float))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"target = {targets!r} is not a number. Give a frequency in GHz.") from error
+        raise ValueError(f"target = {target!r} is not a number. Give a frequency in GHz.") from error
     if goals.ndim != 1 or goals.size == 0:
-        raise ValueError(f"targets has shape {goals.shape}: give a list of one number or more.")
+        raise ValueError(f"target has shape {goals.shape}: give one number, or a list of them.")
     if isinstance(observable, str):
         if observable not in FREQUENCIES:
             raise ValueError(

@@ -96,20 +96,40 @@ def step(
     """
     look = problem.look(lane.y, lane.target)
     free = problem.has_objectives & (lane.finishing == 0)
+    judged = _judge(lane, look, free)
+    moved = _move(judged, look, free, optimizer)
+    new = _ending(moved, problem.has_objectives, tolerance, steps, patience)
+    return jax.tree.map(lambda a, b: jnp.where(lane.done, a, b), lane, new)
+
+
+def _goes_across(lane: Lane) -> Array:
+    """Whether Newton's method leads, not Optax alone."""
+    return _has_slope(lane.best) & (lane.strikes < STRIKES)
+
+
+def _judge(lane: Lane, look: Look, free: Array) -> Lane:
+    """Keep the look if it helped, and set the length of the next step by that."""
+    across = _goes_across(lane)
     miss, best_miss = _badness(look), _badness(lane.best)
-    across_before = _has_slope(lane.best) & (lane.strikes < STRIKES)
     helped = miss <= jnp.maximum(best_miss - KEPT * lane.promised, jnp.where(free, TUBE, 0.0))
-    accept = jnp.where(across_before, helped, miss < best_miss)
+    accept = jnp.where(across, helped, miss < best_miss)
     best = jax.tree.map(lambda new, old: jnp.where(accept, new, old), look, lane.best)
     radius = jnp.where(accept, jnp.minimum(2.0 * lane.radius, LONGEST), jnp.maximum(0.25 * lane.radius, SHORTEST))
-    radius = jnp.where(across_before, radius, LONGEST)
-    quarter = _badness(best) <= jnp.where(free, jnp.maximum(0.75 * lane.reference, TUBE), 0.75 * lane.reference)
-    strikes = jnp.where(quarter, 0, lane.strikes + 1)
-    reference = jnp.where(quarter, _badness(best), lane.reference)
-    across = _has_slope(best) & (strikes < STRIKES)
+    much_less = 0.75 * lane.reference
+    quarter = _badness(best) <= jnp.where(free, jnp.maximum(much_less, TUBE), much_less)
+    return lane._replace(
+        best=best,
+        radius=jnp.where(across, radius, LONGEST),
+        strikes=jnp.where(quarter, 0, lane.strikes + 1).astype(jnp.int32),
+        reference=jnp.where(quarter, _badness(best), lane.reference),
+    )
 
-    # Where Newton's method applies the lane goes on from the best look; Optax alone goes on from where it is.
-    here = jax.tree.map(lambda a, b: jnp.where(across, a, b), best, look)
+
+def _move(lane: Lane, look: Look, free: Array, optimizer: optax.GradientTransformation) -> Lane:
+    """Choose where to look next: across the target by Newton's method and along it by Optax, or by Optax alone."""
+    across = _goes_across(lane)
+    # Newton's method goes on from the best look, Optax alone from where it is.
+    here = jax.tree.map(lambda a, b: jnp.where(across, a, b), lane.best, look)
     norm = jnp.sqrt(jnp.sum(here.uphill**2))
     normal = here.uphill / jnp.where(norm > 0, norm, 1.0)
     along = here.slope - jnp.dot(here.slope, normal) * normal
@@ -120,39 +140,33 @@ def step(
     with jax.numpy_dtype_promotion("standard"):
         updates, memory = optimizer.update(jnp.where(jnp.isfinite(fed), fed, 0.0), lane.memory, here.y)
     updates = jnp.asarray(updates)
-    length = jnp.clip(-here.miss / jnp.where(norm > 0, norm, 1.0), -radius, radius)
+    length = jnp.clip(-here.miss / jnp.where(norm > 0, norm, 1.0), -lane.radius, lane.radius)
     sideways = updates - jnp.dot(updates, normal) * normal
-    sideways = sideways * jnp.minimum(1.0, radius / jnp.maximum(jnp.sqrt(jnp.sum(sideways**2)), 1e-30))
-    y = here.y + jnp.where(across, length * normal + jnp.where(free, sideways, 0.0), updates)
+    sideways = sideways * jnp.minimum(1.0, lane.radius / jnp.maximum(jnp.sqrt(jnp.sum(sideways**2)), 1e-30))
+    return lane._replace(
+        y=here.y + jnp.where(across, length * normal + jnp.where(free, sideways, 0.0), updates),
+        memory=memory,
+        promised=jnp.where(across, jnp.abs(length) * norm, 0.0),
+    )
 
-    on_target = best.valid & (relative_error(best, lane.target) <= tolerance)
+
+def _ending(lane: Lane, has_objectives: bool, tolerance: float, steps: int, patience: int) -> Lane:
+    """Count the step, and see whether the lane is done."""
+    best = lane.best
     in_tube = jnp.abs(best.miss) <= TUBE
-    score = jnp.where(in_tube & problem.has_objectives, best.loss - NO_SLOPE, _badness(best))
+    score = jnp.where(in_tube & has_objectives, best.loss - NO_SLOPE, _badness(best))
     progress = score < lane.record - PROGRESS * jnp.minimum(jnp.abs(lane.record), 1.0)
     idle = jnp.where(progress | (lane.finishing > 0), 0, lane.idle + 1)
     counted = lane.steps + 1
     end = (idle >= patience) | (counted >= steps)
     finishing = jnp.where(lane.finishing > 0, lane.finishing + 1, end.astype(jnp.int32))
-    if problem.has_objectives:
+    on_target = best.valid & (relative_error(best, lane.target) <= tolerance)
+    if has_objectives:
         done = (on_target & (finishing > 1)) | (finishing > FINISH)
     else:
         done = on_target | (finishing > 0)
-    new = Lane(
-        y=y,
-        best=best,
-        memory=memory,
-        radius=radius,
-        promised=jnp.where(across, jnp.abs(length) * norm, 0.0),
-        reference=reference,
-        strikes=strikes.astype(jnp.int32),
-        record=jnp.where(progress, score, lane.record),
-        idle=idle,
-        finishing=finishing,
-        steps=counted,
-        done=done,
-        target=lane.target,
-    )
-    return jax.tree.map(lambda a, b: jnp.where(lane.done, a, b), lane, new)
+    record = jnp.where(progress, score, lane.record)
+    return lane._replace(record=record, idle=idle, finishing=finishing, steps=counted, done=done)
 
 
 def _has_slope(look: Look) -> Array:

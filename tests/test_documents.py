@@ -1,0 +1,51 @@
+"""What the documents say: their code runs, their numbers are those of the results, the notebooks are their scripts."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "```python" in path.read_text())
+SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_of_the_documentation_runs(page):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
+    exec(compile(code, str(page), "exec"), {})
+
+
+def test_numbers_are_those_of_the_results():
+    run = subprocess.run([sys.executable, ROOT / "benchmarks/report.py", "--check"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+
+
+def test_conventions_name_tests_that_exist():
+    text = (ROOT / "docs/conventions.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert len(named) > 20
+    for file, function in named:
+        assert f"def {function}(" in (ROOT / "tests" / file).read_text(), f"{file}::{function}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_notebooks_are_their_scripts_and_were_executed(script):
+    """The pair holds the same cells, every cell has run, and its outputs are small."""
+    source = script.read_text().split("# ---\n", 2)[-1]
+    cells = [cell.split("\n", 1) for cell in source.split("# %%")[1:]]
+    expected = []
+    for head, body in cells:
+        text = body.strip("\n")
+        if "[markdown]" in head:
+            text = "\n".join(re.sub("^# ?", "", line) for line in text.splitlines())
+        expected.append(text)
+    notebook = script.with_suffix(".ipynb")
+    content = json.loads(notebook.read_text())
+    assert ["".join(cell["source"]).strip("\n") for cell in content["cells"]] == expected
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] for cell in code) and notebook.stat().st_size < 1_000_000
+    assert not any(output["output_type"] == "error" for cell in code for output in cell["outputs"])
