@@ -111,3 +111,12 @@ def build(intensity, photon_energy):
 
 bounds = {"intensity": (0.0, 5e10), "photon_energy": (1400.0, 2000.0)}
 print(nrjax.design(build, {"intensity": 0.0}, 30.0, bounds=bounds, objectives=[nrjax.LowPower()], progress=False))
+
+# %% [markdown]
+# ## Which parameter matters
+#
+# Per cent of the observable for a per cent of the parameter.
+
+# %%
+table = nrjax.sensitivity(magnet).relative.to_pandas().T
+table.loc[table.abs().max(axis=1) > 0.3].round(2)
