@@ -65,8 +65,8 @@ print(
 assert abs(float(frequency.chase[-1] / state.chase_frequency) - 1.0) < 1e-4
 
 # %% [markdown]
-# The tips of both moments in space over the last 3 ps, seen from the axis of rotation, and what the eye follows: both go
-# round, at a fixed angle, one behind the other.
+# The directions of both moments during nine tenths of a turn about z: both go round at a fixed angle, one behind the other.
+# Beside it the way from the dark state to the chase: the tilt grows from cycle to cycle until the shape stands still.
 
 # %%
 axis = np.asarray(state.angular_velocity)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import PyTree
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 
 def run_tiles(

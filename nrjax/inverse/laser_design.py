@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 from scipy.stats import qmc
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..equilibria import steady_state
 from ..validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
