@@ -2,14 +2,12 @@
 
     python benchmarks/lindblad.py            writes results/lindblad-<device>.json
 
-Peers on the same operators, times and tolerance: dynamiqs (sparse diagonal layout, Tsit5 and Dopri8, one batched call)
-and QuTiP (sparse operators, Adams and Verner 7, both cores); the faster of each counts. Errors are those of the last
-density matrix against QuTiP at tolerance 1e-12. Then the projected model with a growing band, and trajectories.
+Peers on the same operators, times and tolerance, each with the faster of its solvers (benchmarks/work_precision.py
+compares them): dynamiqs (sparse diagonal layout, Dopri8, one batched call) and QuTiP (sparse operators, Adams, all
+cores). Errors are those of the last density matrix against QuTiP at tolerance 1e-12. Then the projected model with a
+growing band, and trajectories.
 """
 
-import concurrent.futures
-import importlib
-import multiprocessing
 import resource
 import sys
 import time
@@ -19,12 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
 
 sys.path.insert(0, str(Path(__file__).parent))
+import lindblad_peers
 import record
 
-from nrjax import Laser, LocalMoment, OpticalTransition, units
+from nrjax import Laser, LocalMoment, OpticalTransition
 from nrjax.lindblad import (
     AndersonModel,
     SpinFermionModel,
@@ -36,7 +34,7 @@ from nrjax.lindblad import (
 
 SETTINGS = 64
 TIMES = np.linspace(0.0, 0.3, 7)
-RTOL, ATOL = 1e-7, 1e-9
+RTOL = 1e-7
 CHAIN = np.array([[0.0, -1.0], [-1.0, 0.0]])
 INTENSITIES = np.linspace(0.0, 8e10, SETTINGS)
 
@@ -47,59 +45,19 @@ def build(intensity):
     return AndersonModel(moments, CHAIN, Laser(intensity, 1560.0))
 
 
-def peers_input(intensity):
-    """(H, jump operators that are not zero) as sparse matrices."""
-    model = build(intensity)
-    generator, theta = model.generator, np.asarray(model.parameters(0.0))
-    split = len(generator.hamiltonian)
-    h: Any = sum(theta[p] * operator for p, operator in enumerate(generator.hamiltonian))
-    jumps = [np.sqrt(theta[split + 1]) * a for _, a, _ in generator.jumps[1]]
-    return h, jumps
-
-
 def with_qutip(arguments):
-    intensity, rho, method, rtol, atol = arguments
-    qutip: Any = importlib.import_module("qutip")
-
-    def operator(x):
-        return qutip.Qobj(sp.csr_matrix(x))
-
-    h, jumps = peers_input(intensity)
-    options = {"rtol": rtol, "atol": atol, "nsteps": 10_000_000, "method": method, "progress_bar": ""}
+    intensity, rho, method, rtol = arguments
     start = time.perf_counter()
-    result = qutip.mesolve(
-        operator(h), qutip.Qobj(rho), TIMES * units.ps, [operator(x) for x in jumps], options=options
-    )
-    return result.states[-1].full(), time.perf_counter() - start
+    return lindblad_peers.by_qutip(build(intensity), rho, TIMES, method, rtol), time.perf_counter() - start
 
 
-def with_dynamiqs(rho, solver):
-    dq: Any = importlib.import_module("dynamiqs")
-    dq.set_precision("double")
-    h, jumps = peers_input(INTENSITIES[-1])
-    top = INTENSITIES[-1]
-    batch = jnp.sqrt(jnp.asarray(INTENSITIES) / top)
-    operators = [dq.asqarray(x.toarray().astype(complex), layout=dq.dia) * batch[:, None, None] for x in jumps]
-    hamiltonian = dq.asqarray(h.toarray().astype(complex), layout=dq.dia)
-    method = solver(rtol=RTOL, atol=ATOL, max_steps=10_000_000)
-
-    def run():
-        result = dq.mesolve(
-            hamiltonian,
-            operators,
-            jnp.asarray(rho),
-            jnp.asarray(TIMES * units.ps),
-            method=method,
-            save_states=False,
-            cartesian_batching=False,
-            progress_meter=False,
-        )
-        return result.final_state.to_jax()
-
-    return run
+def with_dynamiqs(rho, solver="Dopri8", intensities=INTENSITIES, rtol=RTOL):
+    # The jump operators grow with the square root of the intensity.
+    scales = np.sqrt(np.asarray(intensities) / intensities[-1])
+    return lindblad_peers.by_dynamiqs(build(intensities[-1]), rho, TIMES, solver, rtol, scales)
 
 
-def with_nrjax(rho, names=("impurity_spin", "site_spin", "doublon", "trace")):
+def with_nrjax(rho, names=("impurity_spin", "site_spin", "doublon", "trace"), intensities=INTENSITIES):
     @jax.jit
     def once(intensities):
         def one(intensity):
@@ -108,7 +66,7 @@ def with_nrjax(rho, names=("impurity_spin", "site_spin", "doublon", "trace")):
 
         return jax.vmap(one)(intensities)
 
-    return lambda: once(jnp.asarray(INTENSITIES))
+    return lambda: once(jnp.asarray(intensities))
 
 
 def errors(states, references, lanes):
@@ -125,43 +83,34 @@ def compare():
     ):
         rho = np.asarray(product_state(model, spins, conduction))
         lanes = (0, SETTINGS // 2, SETTINGS - 1)
-        references = {lane: with_qutip((INTENSITIES[lane], rho, "vern9", 1e-12, 1e-14))[0] for lane in lanes}
+        references = {lane: with_qutip((INTENSITIES[lane], rho, "vern9", 1e-12))[0] for lane in lanes}
         run = with_nrjax(rho)
         row: dict[str, Any] = {"nrjax": record.timed(run, 3)}
         row["nrjax"]["error"] = errors(run()[1], references, lanes)
         row["nrjax"]["real_numbers"] = evolve(build(1e10), rho, TIMES[:2], ()).reached.size
 
-        dq: Any = importlib.import_module("dynamiqs")
-        for name in ("Tsit5", "Dopri8") if label == "tilted spins" else ("Dopri8",):
-            peer = with_dynamiqs(rho, getattr(dq.method, name))
+        peer = with_dynamiqs(rho)
+        start = time.perf_counter()
+        states = jax.block_until_ready(peer())
+        first = time.perf_counter() - start
+        row["dynamiqs"] = record.timed(peer, 1, warm=True) | {
+            "first_call_s": first,
+            "error": errors(states, references, lanes),
+        }
+        with record.all_cores() as pool:
+            jobs = [(i, rho, "adams", RTOL) for i in INTENSITIES]
+            list(pool.map(with_qutip, jobs[:2]))
             start = time.perf_counter()
-            states = jax.block_until_ready(peer())
-            first = time.perf_counter() - start
-            start = time.perf_counter()
-            jax.block_until_ready(peer())
-            row[f"dynamiqs {name}"] = {
-                "median_s": time.perf_counter() - start,
-                "first_call_s": first,
-                "repeats": 1,
-                "error": errors(states, references, lanes),
-            }
-        context = multiprocessing.get_context("spawn")
-        for method in ("adams", "vern7") if label == "tilted spins" else ("adams",):
-            with concurrent.futures.ProcessPoolExecutor(2, context) as pool:
-                jobs = [(i, rho, method, RTOL, ATOL) for i in INTENSITIES]
-                list(pool.map(with_qutip, jobs[:2]))
-                start = time.perf_counter()
-                out = list(pool.map(with_qutip, jobs))
-                wall = time.perf_counter() - start
-            row[f"qutip {method}"] = {
-                "median_s": wall,
-                "repeats": 1,
-                "one_core_s": sum(seconds for _, seconds in out),
-                "error": errors([state for state, _ in out], references, lanes),
-            }
-        for peer in ("dynamiqs", "qutip"):
-            best = min(value["median_s"] for key, value in row.items() if key.startswith(peer))
-            row[f"times faster than {peer}"] = best / row["nrjax"]["median_s"]
+            out = list(pool.map(with_qutip, jobs))
+            wall = time.perf_counter() - start
+        row["qutip"] = {
+            "median_s": wall,
+            "repeats": 1,
+            "one_core_s": sum(seconds for _, seconds in out),
+            "error": errors([state for state, _ in out], references, lanes),
+        }
+        for name in ("dynamiqs", "qutip"):
+            row[f"times faster than {name}"] = row[name]["median_s"] / row["nrjax"]["median_s"]
         results[label] = row
         print(label, row, flush=True)
     return results
@@ -228,7 +177,6 @@ if __name__ == "__main__":
             "settings": SETTINGS,
             "times_ps": TIMES.tolist(),
             "rtol": RTOL,
-            "atol": ATOL,
             "comparison": compare(),
             "projected": grown,
             "trajectories": large,

@@ -9,17 +9,20 @@ import jax.numpy as jnp
 import nrjax
 
 
-def integrate(gammas: Any, exchanges: Any, times: Any, start: Any = None, tolerance: float = 1e-8) -> tuple[Any, Any]:
-    """Moments at `times` (hbar/meV) and step counts, by Tsit5 with PID control, for a batch of reference bilayers.
+def integrate(
+    gammas: Any, exchanges: Any, times: Any, start: Any = None, tolerance: Any = 1e-8, solver: str = "Tsit5"
+) -> tuple[Any, Any]:
+    """Moments at `times` (hbar/meV) and step counts, with PID control, for a batch of reference bilayers.
 
-    **Arguments** `gammas`, `exchanges`: meV, shape (lanes,). `start`: moments at time 0; default: no light.
+    **Arguments** `gammas`, `exchanges`: meV, shape (lanes,). `start`: moments at time 0; default: no light. `solver`:
+    the name of one of Diffrax's.
     """
 
     def one(gamma: Any, j_ab: Any) -> tuple[Any, Any]:
         magnet = nrjax.hanai2025_bilayer(gamma, j_ab)
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(magnet.vector_field),
-            diffrax.Tsit5(),
+            getattr(diffrax, solver)(),
             0.0,
             times[-1],
             None,

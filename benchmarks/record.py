@@ -3,11 +3,13 @@
 import datetime
 import importlib.util
 import json
+import multiprocessing
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,18 @@ from typing import Any
 import jax
 
 PACKAGES = ("nrjax", "jax", "jaxlib", "equinox", "diffrax", "optimistix", "lineax", "numpy", "scipy")
-PEERS = ("numba", "qutip", "dynamiqs")
+PEERS = ("numba", "qutip", "dynamiqs", "cmtj")
 
 
-def timed(function: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
-    """Seconds that a call takes once warm: median, least, most."""
-    jax.block_until_ready(function())
+def all_cores() -> ProcessPoolExecutor:
+    """A pool of fresh processes, one for each core, for peers that run on one."""
+    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
+
+
+def timed(function: Callable[[], Any], repeats: int = 5, warm: bool = False) -> dict[str, float]:
+    """Seconds that a call takes once warm (it has been called already, or is called once more): median, least, most."""
+    if not warm:
+        jax.block_until_ready(function())
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()

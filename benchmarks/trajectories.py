@@ -2,14 +2,15 @@
 
     python benchmarks/trajectories.py            writes results/trajectories-<device>.json
 
-Peers: a plain jitted vmap of Diffrax (Tsit5, PID), and the same method written by hand in Numba, compiled for the
-processor, one lane at a time on all cores: what a C program would do. Errors are against tolerance 1e-13.
+Peers: a plain jitted vmap of Diffrax (Tsit5, PID); the same method written by hand in Numba, compiled for the
+processor, one lane at a time on all cores: what a C program would do; scipy.integrate.solve_ivp (DOP853) with the same
+compiled right-hand side on all cores, on fewer lanes, counted per lane. Errors are against tolerance 1e-13.
 """
 
+import importlib.util
 import sys
 from pathlib import Path
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,79 +23,11 @@ import nrjax
 from nrjax import units
 
 LANES = 10_000
+SCIPY_LANES = 128
 # hbar/meV
 DURATION = 50.0
 TOLERANCE = 1e-8
 START = np.array([[0.1, 0.0, 0.87], [0.0, 0.05, 0.7]])
-
-
-def numba_solver():
-    """Tsit5 with the same error norm and first step, one lane after the other; None without Numba."""
-    try:
-        import numba  # pyright: ignore[reportMissingImports]  (the benchmarks extra)
-    except ImportError:
-        return None
-    tableau = diffrax.Tsit5.tableau
-    a = np.zeros((7, 7))
-    for row, weights in enumerate(tableau.a_lower, start=1):
-        a[row, : len(weights)] = weights
-    b, error_weights = np.asarray(tableau.b_sol), np.asarray(tableau.b_error)
-
-    @numba.njit(fastmath=True)
-    def velocity(y, gamma, j_ab, out):
-        for layer in range(2):
-            i, k = 3 * layer, 3 - 3 * layer
-            j_self = 10.0 if layer == 0 else 5.0
-            alpha = 0.1 if layer == 0 else 2e-3
-            light = 0.0 if layer == 0 else gamma
-            hx, hy, hz = (
-                j_self * y[i] + j_ab * y[k],
-                j_self * y[i + 1] + j_ab * y[k + 1],
-                j_self * y[i + 2] + j_ab * y[k + 2],
-            )
-            h = np.sqrt(hx * hx + hy * hy + hz * hz)
-            phi = h / np.tanh(h / 9.0) if h > 1e-6 else 9.0
-            gain, loss = 2.0 * alpha - 0.2 * light, 2.0 * alpha * phi + light
-            out[i] = 2.0 * (y[i + 1] * hz - y[i + 2] * hy) + gain * hx - loss * y[i]
-            out[i + 1] = 2.0 * (y[i + 2] * hx - y[i] * hz) + gain * hy - loss * y[i + 1]
-            out[i + 2] = 2.0 * (y[i] * hy - y[i + 1] * hx) + gain * hz - loss * y[i + 2]
-
-    @numba.njit(parallel=True, fastmath=True)
-    def solve(gammas, exchanges, start, duration, tolerance):
-        result = np.empty((gammas.size, 6))
-        for lane in numba.prange(gammas.size):
-            y, new, k = start.copy(), np.empty(6), np.empty((7, 6))
-            t, step = 0.0, 1e-3
-            velocity(y, gammas[lane], exchanges[lane], k[0])
-            while t < duration:
-                step = min(step, duration - t)
-                for stage in range(1, 7):
-                    for i in range(6):
-                        total = 0.0
-                        for s in range(stage):
-                            total += a[stage, s] * k[s, i]
-                        new[i] = y[i] + step * total
-                    velocity(new, gammas[lane], exchanges[lane], k[stage])
-                square = 0.0
-                for i in range(6):
-                    total, error = 0.0, 0.0
-                    for s in range(7):
-                        total += b[s] * k[s, i]
-                        error += error_weights[s] * k[s, i]
-                    new[i] = y[i] + step * total
-                    size = tolerance + tolerance * max(abs(y[i]), abs(new[i]))
-                    square += (step * error / size) ** 2
-                norm = np.sqrt(square / 6.0)
-                if norm <= 1.0:
-                    t += step
-                    for i in range(6):
-                        y[i] = new[i]
-                        k[0, i] = k[6, i]
-                step *= min(10.0, max(0.2, 0.9 * max(norm, 1e-10) ** -0.2))
-            result[lane] = y
-        return result
-
-    return solve
 
 
 def main() -> None:
@@ -110,7 +43,8 @@ def main() -> None:
     exact = np.asarray(ours(1e-13).ms[:, -1])
 
     def error(ms) -> dict[str, float]:
-        worst = np.abs(np.asarray(ms).reshape(LANES, 2, 3) - exact).max(axis=(1, 2))
+        ms = np.asarray(ms).reshape(-1, 2, 3)
+        worst = np.abs(ms - exact[: len(ms)]).max(axis=(1, 2))
         return {"median_error": float(np.median(worst)), "max_error": float(worst.max())}
 
     times = np.array([DURATION])
@@ -124,11 +58,23 @@ def main() -> None:
     result["times_faster_than_plain_diffrax"] = (
         result["plain_diffrax"]["median_s"] / result["simulate_many"]["median_s"]
     )
-    solve = numba_solver()
-    if solve is not None and jax.default_backend() == "cpu":
+    if importlib.util.find_spec("numba") and jax.default_backend() == "cpu":
+        import machine_code
+
         arguments = (gammas, exchanges, START.ravel(), DURATION, TOLERANCE)
-        result["numba"] = record.timed(lambda: solve(*arguments)) | error(solve(*arguments))
+        result["numba"] = record.timed(lambda: machine_code.tsit5(*arguments)) | error(machine_code.tsit5(*arguments))
         result["times_faster_than_numba"] = result["numba"]["median_s"] / result["simulate_many"]["median_s"]
+
+        some = list(zip(gammas.tolist(), exchanges.tolist(), strict=True))[:SCIPY_LANES]
+        with record.all_cores() as pool:
+
+            def by_scipy():
+                return machine_code.scipy_lanes(pool, some, START.ravel(), DURATION, TOLERANCE)
+
+            result["solve_ivp"] = {"lanes": SCIPY_LANES} | record.timed(by_scipy, repeats=3) | error(by_scipy())
+        result["times_faster_than_solve_ivp"] = (result["solve_ivp"]["median_s"] / SCIPY_LANES) / (
+            result["simulate_many"]["median_s"] / LANES
+        )
     record.write("trajectories", result)
 
 

@@ -15,7 +15,7 @@ from .phases import Phase, classify_trajectory, collinear_tolerance
 from .recurrence import averages, follow, is_modulated
 from .settle import VANISHED, Motion, settle
 from .small_matrices import safe_sqrt
-from .validation import Numbers, float_array, is_concrete, require_finite
+from .validation import Numbers, is_concrete, moments_array
 
 # Size of the deviation that the default initial state carries, so that no symmetry of the start is special.
 DEVIATION: Final = 1e-2
@@ -139,12 +139,7 @@ def steady_state(
     if m0 is None:
         start = default_start(jax.tree.map(jax.lax.stop_gradient, model))
     else:
-        start = float_array("m0", m0)
-        if start.shape != (model.layers, 3):
-            raise ValueError(
-                f"m0 has shape {start.shape}: it must be ({model.layers}, 3), one row (x, y, z) for each layer."
-            )
-        require_finite("m0", start)
+        start = moments_array(m0, model.layers)
     start = jax.lax.stop_gradient(start.astype(dtype))
     solve = _bilayer_steady_state if ShapeDynamics.applies_to(model) else _general_steady_state
     state = solve(model, start, max_steps)

@@ -68,9 +68,7 @@ def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
 
     **Source** docs/physics.md, "Absorbed power".
     """
-    if magnet.light is None:
-        raise ValueError("the magnet has no laser, only rates. Make it with magnet.with_light(moments, laser).")
-    moments, laser = magnet.light.moments, magnet.light.laser.plateau()
+    moments, laser = magnet.illumination.moments, magnet.illumination.laser.plateau()
     transition = moments.transition
     dark = jnp.zeros_like(moments.level)
     coupled = magnet.sd_coupling != 0

@@ -33,6 +33,7 @@ COLOURS: Final = {
     Phase.MODULATED: "#cc79a7",
     Phase.UNRESOLVED: "#000000",
 }
+CHOSEN: Final = "#d55e00"
 LAYER_COLOURS: Final = [COLOURS[phase] for phase in (Phase.ALIGNED, Phase.ANTIALIGNED, Phase.CHIRAL, Phase.MODULATED)]
 LINES: Final[dict[Boundary, Any]] = {
     Boundary.ALIGNED_ANTIALIGNED: ":",
@@ -84,8 +85,7 @@ def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | Non
         frequency_axes.text(0.5, 0.5, "no chiral phase here", ha="center", transform=frequency_axes.transAxes)
 
     if build is not None:
-        drawn = _draw_boundaries([phases_axes, frequency_axes], build, (horizontal, x), (vertical, y))
-        handles += [Line2D([], [], color="black", linestyle=LINES[kind], label=kind.value) for kind in drawn]
+        handles += _draw_boundaries([phases_axes, frequency_axes], build, (horizontal, x), (vertical, y))
     for axes, title in ((phases_axes, "phase"), (frequency_axes, "chase frequency")):
         axes.set_xlabel(AXIS_LABELS.get(horizontal, horizontal))
         axes.set_title(title)
@@ -118,9 +118,9 @@ def _draw_phases(axes: Axes, dataset: xr.Dataset) -> list[Any]:
 
 def _draw_boundaries(
     panels: Sequence[Axes], build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]
-) -> list[Boundary]:
-    """Contours at zero of every boundary's closed form, black in the first panel and grey in the others; returns those
-    that cross the window."""
+) -> list[Any]:
+    """Contours at zero of every boundary's closed form, black in the first panel and grey in the others; returns the
+    legend's entries of those that cross the window."""
     (x_name, x), (y_name, y) = horizontal, vertical
     xs, ys = (np.linspace(v.min(), v.max(), BOUNDARY_SAMPLES) for v in (x, y))
     drawn = []
@@ -146,7 +146,7 @@ def _draw_boundaries(
                 linewidths=1.4,
             )
         if any(len(segment) for segment in lines.allsegs[0]):
-            drawn.append(kind)
+            drawn.append(Line2D([], [], color="black", linestyle=LINES[kind], label=kind.value))
     return drawn
 
 
@@ -201,45 +201,44 @@ def design(result: DesignResult, dataset: xr.Dataset | None, build: Callable[...
     """
     history, names = result.history, list(result.parameters)
     chosen = int(history.attrs["chosen"])
-    rows = 1 if dataset is not None else len(names)
     figure = Figure(figsize=(12.5, 5.2), layout="constrained")
     left, right = figure.add_gridspec(1, 2)
-    convergence = figure.add_subplot(left)
     lasts = np.minimum(history["steps"].values, history.sizes["step"])
-    for restart, last in enumerate(lasts):
-        best = restart == chosen
-        style: dict[str, Any] = {"color": "#d55e00" if best else "0.7", "zorder": 3 if best else 2}
-        miss = np.maximum(history["miss"].values[:last, restart], 1e-16)
-        convergence.semilogy(np.arange(1, last + 1), miss, linewidth=2.0 if best else 1.0, **style)
-    convergence.set_xlabel("step")
-    convergence.set_ylabel("miss of the target, relative")
+
+    def way(name: str, restart: int) -> np.ndarray:
+        return history[name].values[: lasts[restart], restart]
+
+    def draw_ways(axes: Axes, line: Callable[[int], Any], grey: str) -> None:
+        for restart in range(len(lasts)):
+            style: dict[str, Any] = {"color": grey, "linewidth": 0.9, "zorder": 2}
+            if restart == chosen:
+                style = {"color": CHOSEN, "linewidth": 2.0, "zorder": 3}
+            axes.plot(*line(restart), ".-", markersize=3, **style)
+
+    convergence = figure.add_subplot(left)
+    draw_ways(convergence, lambda k: (np.arange(1, lasts[k] + 1), np.maximum(way("miss", k), 1e-16)), "0.7")
+    convergence.set(yscale="log", xlabel="step", ylabel="miss of the target, relative")
     convergence.set_title("restarts; the chosen one in colour")
 
     if dataset is not None:
-        axes: Any = [figure.add_subplot(right)]
-        handles = _draw_phases(axes[0], dataset)
+        plane = figure.add_subplot(right)
+        handles = _draw_phases(plane, dataset)
         if build is not None:
-            grid = [(str(name), dataset[name].values) for name in dataset["phase"].dims]
-            drawn = _draw_boundaries(axes, build, grid[0], grid[1])
-            handles += [Line2D([], [], color="black", linestyle=LINES[kind], label=kind.value) for kind in drawn]
-        for restart, last in enumerate(lasts):
-            path = [history[name].values[:last, restart] for name in names]
-            best = restart == chosen
-            axes[0].plot(*path, ".-", color="#d55e00" if best else "0.25", linewidth=2.0 if best else 0.8, markersize=4)
-        axes[0].plot(*result.parameters.values(), "*", color="#d55e00", markersize=16, markeredgecolor="black")
-        axes[0].set(xlabel=AXIS_LABELS.get(names[0], names[0]), ylabel=AXIS_LABELS.get(names[1], names[1]))
-        axes[0].set_title(result.message.split(" (")[0])
+            horizontal, vertical = ((str(name), dataset[name].values) for name in dataset["phase"].dims)
+            handles += _draw_boundaries([plane], build, horizontal, vertical)
+        draw_ways(plane, lambda k: [way(name, k) for name in names], "0.25")
+        plane.plot(*result.parameters.values(), "*", color=CHOSEN, markersize=16, markeredgecolor="black", zorder=4)
+        plane.set(xlabel=AXIS_LABELS.get(names[0], names[0]), ylabel=AXIS_LABELS.get(names[1], names[1]))
+        plane.set_title(result.message.split(" (")[0])
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
         return figure
+    cells = right.subgridspec(len(names), 1)
     for row, name in enumerate(names):
-        panel = figure.add_subplot(right.subgridspec(rows, 1)[row])
-        for restart, last in enumerate(lasts):
-            best = restart == chosen
-            panel.plot(
-                history[name].values[:last, restart], color="#d55e00" if best else "0.7", zorder=3 if best else 2
-            )
+        panel = figure.add_subplot(cells[row])
+        draw_ways(panel, lambda k, name=name: (np.arange(1, lasts[k] + 1), way(name, k)), "0.7")
         panel.set_ylabel(AXIS_LABELS.get(name, name), fontsize="small")
-    panel.set_xlabel("step")
+        if row == len(names) - 1:
+            panel.set_xlabel("step")
     return figure
 
 

@@ -1,6 +1,7 @@
 """Which parameter matters: the derivatives of everything that is seen with respect to everything that is set."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Final
 
 import equinox as eqx
@@ -13,25 +14,19 @@ from jaxtyping import Array
 
 from .equilibria import SteadyState, steady_state
 from .exposure import exposure
-from .light import Laser
 from .magnets import LayeredMagnet
+from .sweeps import AXIS_UNITS, VARIABLES
 from .validation import Numbers
 
 LAYERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 AXES: Final = "xyz"
-UNITS: Final = {
-    "intensity": "W/cm^2",
-    "dipole": "e*angstrom",
-    "damping": "1",
-    "filling": "1",
-    "gyro": "1",
-    "anisotropy_axis": "1",
-    "length": "1",
-    "angle": "rad",
-    "chase_frequency": "GHz",
-    "rotation_frequency": "GHz",
-    "absorbed_power": "nW",
-}
+# Everything else is an energy or a rate, in meV.
+UNITS: Final = (
+    AXIS_UNITS
+    | {name: unit for name, (unit, _) in VARIABLES.items()}
+    | dict.fromkeys(("damping", "filling", "gyro", "anisotropy_axis", "length"), "1")
+    | {"absorbed_power": "nW"}
+)
 
 
 def sensitivity(model: LayeredMagnet, m0: Numbers | None = None) -> xr.Dataset:
@@ -87,40 +82,27 @@ def sensitivity(model: LayeredMagnet, m0: Numbers | None = None) -> xr.Dataset:
 
 def _parameters(model: LayeredMagnet) -> tuple[dict[str, Array], Callable[[dict[str, Array]], LayeredMagnet]]:
     """Everything that is set, by name, and how to make the magnet of it again."""
-    names = ["exchange", "damping", "filling", "temperature", "gyro"]
-    names += [name for name in ("mediated_exchange", "field") if getattr(model, name) is not None]
-    if model.light is None:
-        names += ["sd_coupling", "loss_rate"]
-    own = {name: getattr(model, name) for name in names}
+    places = {name: name for name in ("exchange", "damping", "filling", "temperature", "gyro")}
+    places |= {name: name for name in ("mediated_exchange", "field") if getattr(model, name) is not None}
     if model.anisotropy is not None:
-        own |= {"anisotropy_strength": model.anisotropy.strength, "anisotropy_axis": model.anisotropy.axis}
-    light = model.light
-    if light is not None:
-        laser, moments = light.laser, light.moments
-        own |= {"intensity": laser.intensity, "photon_energy": laser.photon_energy}
-        own |= {name: getattr(moments, name) for name in ("level", "repulsion", "hybridization", "fermi_energy")}
-        if moments.transition is not None:
-            own |= {"resonance": moments.transition.energy, "dipole": moments.transition.dipole}
-            own |= {"linewidth": moments.transition.linewidth}
+        places |= {f"anisotropy_{name}": f"anisotropy.{name}" for name in ("strength", "axis")}
+    if model.light is None:
+        places |= {name: name for name in ("sd_coupling", "loss_rate")}
+    else:
+        places |= {name: f"light.laser.{name}" for name in ("intensity", "photon_energy")}
+        moment = ("level", "repulsion", "hybridization", "fermi_energy")
+        places |= {name: f"light.moments.{name}" for name in moment}
+        if model.light.moments.transition is not None:
+            line = {"resonance": "energy", "dipole": "dipole", "linewidth": "linewidth"}
+            places |= {name: f"light.moments.transition.{place}" for name, place in line.items()}
+    getters = [attrgetter(place) for place in places.values()]
 
     def rebuild(values: dict[str, Array]) -> LayeredMagnet:
-        magnet = eqx.tree_at(lambda m: [getattr(m, name) for name in names], model, [values[name] for name in names])
-        if model.anisotropy is not None:
-            ends = (values["anisotropy_strength"], values["anisotropy_axis"])
-            magnet = eqx.tree_at(lambda m: (m.anisotropy.strength, m.anisotropy.axis), magnet, ends)
-        if light is None:
-            return magnet
-        moments = light.moments
-        which = ["level", "repulsion", "hybridization", "fermi_energy"]
-        moments = eqx.tree_at(lambda x: [getattr(x, n) for n in which], moments, [values[n] for n in which])
-        if moments.transition is not None:
-            line = [values[n] for n in ("resonance", "dipole", "linewidth")]
-            moments = eqx.tree_at(
-                lambda x: [x.transition.energy, x.transition.dipole, x.transition.linewidth], moments, line
-            )
-        return magnet.with_light(moments, Laser(values["intensity"], values["photon_energy"]))
+        magnet = eqx.tree_at(lambda m: [get(m) for get in getters], model, list(values.values()))
+        # g and gamma follow from the moments and their light.
+        return magnet if magnet.light is None else magnet.with_laser(magnet.light.laser.plateau())
 
-    return own, rebuild
+    return {name: get(model) for name, get in zip(places, getters, strict=True)}, rebuild
 
 
 def _observables(magnet: LayeredMagnet, state: SteadyState) -> dict[str, Array]:

@@ -40,6 +40,18 @@ def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None)
         ) from error
 
 
+def moments_array(m0: Numbers, layers: int) -> Array:
+    """Initial moments as an array of shape (layers, 3).
+
+    **Raises** `ValueError` for another shape or numbers that are not finite.
+    """
+    moments = float_array("m0", m0)
+    if moments.shape != (layers, 3):
+        raise ValueError(f"m0 has shape {moments.shape}: it must be ({layers}, 3), one row (x, y, z) for each layer.")
+    require_finite("m0", moments)
+    return moments
+
+
 def require(
     name: str, value: ArrayLike, allowed: Callable[[np.ndarray], np.ndarray], range_text: str, remedy: str = ""
 ) -> None:

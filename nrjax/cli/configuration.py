@@ -109,18 +109,20 @@ def parameters(options: argparse.Namespace, run_keys: Iterable[str]) -> tuple[di
             fixed[name] = json.loads(text)
         except json.JSONDecodeError:
             fixed[name] = text
-    for name in ("loss_rate", "interlayer_exchange", "intensity", "photon_energy"):
-        if getattr(options, name) is not None:
-            fixed[name] = getattr(options, name)
+    put_flags(options, fixed, ("loss_rate", "interlayer_exchange", "intensity", "photon_energy"))
     _objects(fixed)
     return fixed, run
 
 
+def put_flags(options: argparse.Namespace, settings: dict[str, Any], names: Iterable[str]) -> None:
+    """Put the flags that were given over the settings of the same names."""
+    settings.update({name: getattr(options, name) for name in names if getattr(options, name) is not None})
+
+
 def outputs(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Put the names of picture and data into `run`, checked before any work is done."""
+    put_flags(options, run, ("output", "data"))
     for name in ("output", "data"):
-        if getattr(options, name) is not None:
-            run[name] = getattr(options, name)
         run.setdefault(name, getattr(options, f"default_{name}"))
         require_new(run[name], options.overwrite, f"--{name}")
     require_picture(run["output"], "--output")

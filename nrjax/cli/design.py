@@ -9,11 +9,10 @@ import numpy as np
 
 from .. import units
 from ..equilibria import steady_state
-from ..files import atomic
-from ..inverse import LowIntensity, LowPower, Margin, Quiet, WideRange, design, gaussian_ensemble
-from ..inverse.sheet import design_sheet
+from ..inverse import LowIntensity, LowPower, Margin, Quiet, WideRange, design, design_sheet, gaussian_ensemble
 from ..sweeps import sweep
 from . import configuration
+from .outputs import save_picture
 
 VARY: Final = {"intensity": [0.0, 6e10], "photon_energy": [1300.0, 2100.0]}
 RUN_KEYS: Final = (
@@ -74,9 +73,7 @@ def add(commands: Any) -> None:
 
 def _design(options: argparse.Namespace) -> int:
     fixed, run = configuration.parameters(options, RUN_KEYS)
-    for name in RUN_KEYS:
-        if getattr(options, name) is not None:
-            run[name] = getattr(options, name)
+    configuration.put_flags(options, run, RUN_KEYS)
     observable, target = _target(run)
     bounds = _bounds(run.get("vary"))
     run.setdefault("toml", "design.toml")
@@ -112,9 +109,7 @@ def _design(options: argparse.Namespace) -> int:
 
         dataset = sweep(nominal, _grid(bounds), progress=not options.quiet) if len(bounds) == 2 else None
         figure = plot.design(result, dataset, nominal)
-        with atomic(run["plot"]) as temporary:
-            figure.savefig(temporary, dpi=160)
-        print(f"wrote {run['plot']}")
+        save_picture(figure, run["plot"])
     if not result.feasible:
         print(f"{run['toml']} is not written: there is no design to simulate")
         return 1

@@ -52,9 +52,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from .. import plot
 
     fixed, run = configuration.read(options, ("time", "samples", "m0", "pulse", "output", "data"))
-    for name in ("time", "samples", "m0", "pulse"):
-        if getattr(options, name) is not None:
-            run[name] = getattr(options, name)
+    configuration.put_flags(options, run, ("time", "samples", "m0", "pulse"))
     duration, samples = run.get("time", 400.0), run.get("samples", 16000)
     if not (isinstance(duration, int | float) and np.isfinite(duration) and duration > 0):
         raise ValueError(f"time = {duration!r}: give a time in ps greater than 0.")

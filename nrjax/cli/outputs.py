@@ -14,9 +14,15 @@ from ..sweeps import save_dataset
 def save(figure: Any, dataset: xr.Dataset, run: dict[str, Any]) -> None:
     """Write the numbers and the picture, each whole or not at all, and say so."""
     save_dataset(dataset, run["data"])
-    with atomic(run["output"]) as temporary:
+    print(f"wrote {run['data']}")
+    save_picture(figure, run["output"])
+
+
+def save_picture(figure: Any, path: str) -> None:
+    """Write a picture, whole or not at all, and say so."""
+    with atomic(path) as temporary:
         figure.savefig(temporary, dpi=160)
-    print(f"wrote {run['data']}\nwrote {run['output']}")
+    print(f"wrote {path}")
 
 
 def print_exposure(magnet: LayeredMagnet, state: SteadyState) -> None:

@@ -16,6 +16,16 @@ LOGARITHMIC_DOWN_TO: Final = 1e-4
 ON_BOUND: Final = 1e-3
 
 
+def share_at(y: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """u = sin^2(pi y/2), from 0 to 1: both ends are reached at finite y."""
+    return jnp.sin(0.5 * jnp.pi * y) ** 2
+
+
+def coordinate_of(u: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """A coordinate y of the share u, kept off the ends, where the slope would vanish."""
+    return 2.0 / jnp.pi * jnp.arcsin(jnp.sqrt(jnp.clip(u, ON_BOUND, 1.0 - ON_BOUND)))
+
+
 class Box(eqx.Module):
     """Parameters between bounds, as smooth periodic functions of free coordinates y:
 
@@ -68,7 +78,7 @@ class Box(eqx.Module):
 
     def shares(self, y: Float[Array, " n"]) -> Float[Array, " n"]:
         """u, the share of each range that lies below the parameter: 0 on the lower bound, 1 on the upper."""
-        return jnp.sin(0.5 * jnp.pi * y) ** 2
+        return share_at(y)
 
     def values(self, y: Float[Array, " n"]) -> dict[str, Float[Array, ""]]:
         """The parameters by name at coordinates y."""
@@ -104,8 +114,8 @@ class Box(eqx.Module):
         return jnp.asarray(result, self.low.dtype)
 
     def coordinates(self, u: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Coordinates y of shares u, kept off the bounds, where the slope would vanish."""
-        return 2.0 / jnp.pi * jnp.arcsin(jnp.sqrt(jnp.clip(u, ON_BOUND, 1.0 - ON_BOUND)))
+        """Coordinates y of shares u, kept off the bounds."""
+        return coordinate_of(u)
 
     def active(self, u: Float[np.ndarray, " n"]) -> dict[str, str]:
         """Name -> "lower" or "upper" for each parameter on a bound."""

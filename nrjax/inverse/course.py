@@ -15,6 +15,7 @@ from ..light import Laser
 from ..magnets import LayeredMagnet, ShapeDynamics
 from ..small_matrices import safe_sqrt
 from ..solve import simulate
+from .box import coordinate_of, share_at
 
 # Tolerance of the integration while the envelope is being found; the result is integrated with the default one.
 SEARCH_TOLERANCE: Final = 1e-6
@@ -41,12 +42,11 @@ class Course(eqx.Module):
 
         def walk(before: Array, entry: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = self._reach(before, entry[1])
-            here = low + (high - low) * jnp.sin(0.5 * jnp.pi * entry[0]) ** 2
+            here = low + (high - low) * share_at(entry[0])
             return here, here
 
-        left = jnp.arange(y.shape[0] - 1, -1, -1)
-        first = jnp.sin(0.5 * jnp.pi * y[0]) ** 2 if self.first is None else self.first
-        _, rest = jax.lax.scan(walk, first, (y[1:], left[1:]))
+        first = share_at(y[0]) if self.first is None else self.first
+        _, rest = jax.lax.scan(walk, first, (y[1:], _left(y)))
         return jnp.concatenate([first[None], rest])
 
     def coordinates(self, c: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -54,14 +54,13 @@ class Course(eqx.Module):
 
         def walk(before: Array, entry: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = self._reach(before, entry[1])
-            share = jnp.clip((entry[0] - low) / jnp.where(high > low, high - low, 1.0), 1e-3, 1.0 - 1e-3)
-            return low + (high - low) * share, 2.0 / jnp.pi * jnp.arcsin(jnp.sqrt(share))
+            y = coordinate_of((entry[0] - low) / jnp.where(high > low, high - low, 1.0))
+            return low + (high - low) * share_at(y), y
 
-        left = jnp.arange(c.shape[0] - 1, -1, -1)
-        share = jnp.clip(c[0], 1e-3, 1.0 - 1e-3)
-        first = share if self.first is None else self.first
-        _, rest = jax.lax.scan(walk, first, (c[1:], left[1:]))
-        return jnp.concatenate([2.0 / jnp.pi * jnp.arcsin(jnp.sqrt(share))[None], rest])
+        y = coordinate_of(c[0])
+        first = share_at(y) if self.first is None else self.first
+        _, rest = jax.lax.scan(walk, first, (c[1:], _left(c)))
+        return jnp.concatenate([y[None], rest])
 
     def _reach(self, before: Array, left: Array) -> tuple[Array, Array]:
         """Where the next coefficient may lie, with `left` more to come after it."""
@@ -74,7 +73,9 @@ class Course(eqx.Module):
 
     def under(self, coefficients: Float[Array, " n"]) -> LayeredMagnet:
         """The magnet under the pulse."""
-        return under(self.magnet, Spline(0.0, self.times[-1], coefficients))
+        laser = self.magnet.illumination.laser
+        envelope = Spline(0.0, self.times[-1], coefficients)
+        return self.magnet.with_laser(Laser(laser.intensity, laser.photon_energy, envelope))
 
     def frequency(self, magnet: LayeredMagnet, quick: bool) -> Float[Array, " times"]:
         """GHz at `times`; `quick` leaves precession out where it only turns the whole magnet, at a lower tolerance."""
@@ -106,18 +107,6 @@ class Course(eqx.Module):
         return jnp.where(jnp.isfinite(relative), relative, 10.0)
 
 
-def laser_of(magnet: LayeredMagnet) -> Laser:
-    """The laser that a pulse is designed for."""
-    if magnet.light is None:
-        raise ValueError(
-            "the magnet has no laser whose pulse could be designed. Make it with with_light(moments, laser)."
-        )
-    return magnet.light.laser
-
-
-def under(magnet: LayeredMagnet, envelope: Spline | None, intensity: Array | None = None) -> LayeredMagnet:
-    """The magnet with another envelope, or another intensity, of its laser."""
-    laser = laser_of(magnet)
-    moments = magnet.light.moments  # pyright: ignore[reportOptionalMemberAccess]
-    peak = laser.intensity if intensity is None else intensity
-    return magnet.with_light(moments, Laser(peak, laser.photon_energy, envelope))
+def _left(c: Array) -> Array:
+    """For each coefficient but the first, how many come after it."""
+    return jnp.arange(c.shape[0] - 2, -1, -1)

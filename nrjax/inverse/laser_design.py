@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..equilibria import steady_state
 from ..validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
 from .box import Box
-from .problem import FREQUENCIES, Problem
+from .problem import Problem, require_frequency
 from .result import DesignResult, describe
 from .search import FINISH, Lane, advance, relative_error, start_lanes
 
@@ -226,11 +226,7 @@ def _checked_targets(target: Any, observable: Any) -> np.ndarray:
     if goals.ndim != 1 or goals.size == 0:
         raise ValueError(f"target has shape {goals.shape}: give one number, or a list of them.")
     if isinstance(observable, str):
-        if observable not in FREQUENCIES:
-            raise ValueError(
-                f"observable = {observable!r} is unknown: take {' or '.join(map(repr, FREQUENCIES))}, or pass a "
-                "function of the steady state, for example lambda state: state.angle."
-            )
+        require_frequency(observable, ", or pass a function of the steady state, for example lambda state: state.angle")
         remedy = (
             "A frequency counts turns, in GHz; which way they go follows from m0."
             if (goals < 0).any()

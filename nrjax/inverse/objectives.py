@@ -37,7 +37,7 @@ class LowIntensity(AbstractObjective):
     def __call__(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
         """The loss; the magnet must have a laser."""
         del state
-        return self.weight * _log(_laser(magnet, self).intensity)
+        return self.weight * _log(magnet.illumination.laser.intensity)
 
 
 class LowPower(AbstractObjective):
@@ -53,7 +53,6 @@ class LowPower(AbstractObjective):
 
     def __call__(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
         """The loss; the magnet must have a laser."""
-        _laser(magnet, self)
         return self.weight * _log(jnp.sum(exposure(magnet, state.m).absorbed_power))
 
 
@@ -109,7 +108,6 @@ class WideRange(AbstractObjective):
 
     def __call__(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
         """The loss; the magnet must have a laser."""
-        _laser(magnet, self)
 
         def chase(factor: float) -> Array:
             found = steady_state(scaled_light(magnet, jnp.asarray(factor, state.m.dtype)), throw=False)
@@ -141,16 +139,8 @@ def intensity_response(magnet: LayeredMagnet, state: SteadyState) -> Float[Array
 
 def scaled_light(magnet: LayeredMagnet, factor: Float[Array, ""]) -> LayeredMagnet:
     """The same magnet with its laser's intensity times `factor`."""
-    laser = _laser(magnet, None)
-    moments = magnet.light.moments  # pyright: ignore[reportOptionalMemberAccess]
-    return magnet.with_light(moments, Laser(laser.intensity * factor, laser.photon_energy, laser.envelope))
-
-
-def _laser(magnet: LayeredMagnet, objective: AbstractObjective | None) -> Laser:
-    if magnet.light is None:
-        what = "This" if objective is None else type(objective).__name__
-        raise ValueError(f"{what} needs a laser, the magnet has only rates. Build it with with_light(moments, laser).")
-    return magnet.light.laser
+    laser = magnet.illumination.laser
+    return magnet.with_laser(Laser(laser.intensity * factor, laser.photon_energy, laser.envelope))
 
 
 def _log(x: Array) -> Array:

@@ -15,6 +15,13 @@ from .guidance import chase_distance
 FREQUENCIES: Final = ("chase_frequency", "rotation_frequency")
 
 
+def require_frequency(observable: str, alternative: str = "") -> None:
+    """Raise `ValueError` unless `observable` names a frequency."""
+    if observable not in FREQUENCIES:
+        names = " or ".join(map(repr, FREQUENCIES))
+        raise ValueError(f"observable = {observable!r} is unknown: take {names}{alternative}.")
+
+
 class Look(NamedTuple):
     """One set of parameters seen from the target (n parameters, M members of the ensemble).
 

@@ -14,9 +14,9 @@ from .. import units
 from ..equilibria import default_start, steady_state
 from ..light import Laser
 from ..magnets import LayeredMagnet
-from ..validation import Numbers, float_array, require, require_finite, require_positive
-from .course import Course, laser_of, under
-from .problem import FREQUENCIES
+from ..validation import Numbers, float_array, moments_array, require, require_positive
+from .course import Course
+from .problem import require_frequency
 
 # Looks at the frequency for each coefficient of the envelope.
 SAMPLES_PER_COEFFICIENT: Final = 4
@@ -108,14 +108,13 @@ def design_pulse(
     **Source** docs/physics.md, "Inverse design".
     """
     lit = _at_peak(magnet, peak_intensity)
-    duration, step = _checked(duration, coefficients, slew_rate, lit, observable, tolerance)
-    times = jnp.linspace(0.0, duration, SAMPLES_PER_COEFFICIENT * coefficients + 1)
+    times, step = _checked(duration, coefficients, slew_rate, lit, observable, tolerance)
     wanted = _course(target, times)
     shares = jnp.linspace(0.0, 1.0, GUESSES)
     states = _steady_states(lit, shares)
     levels = np.nan_to_num(np.asarray(getattr(states, observable)), nan=-np.inf)
     guess = _nearest_levels(np.asarray(wanted), levels, np.asarray(shares))
-    start = states.m[int(round(float(guess[0]) * (GUESSES - 1)))] if m0 is None else _moments(m0, lit)
+    start = states.m[int(round(float(guess[0]) * (GUESSES - 1)))] if m0 is None else moments_array(m0, lit.layers)
     growth = np.asarray(states.growth_rate)[np.round(guess * (GUESSES - 1)).astype(int)]
     course = Course(lit, start, times, wanted, None, None, step, observable)
     nodes = (np.arange(coefficients) - 1.0) * duration / (coefficients - 3)
@@ -160,19 +159,18 @@ def design_startup(
 
     **Source** docs/physics.md, "Inverse design".
     """
-    laser = laser_of(magnet)
+    laser = magnet.illumination.laser
     lit = _at_peak(magnet, 1.5 * float(laser.intensity) if peak_intensity is None else peak_intensity)
-    duration, step = _checked(duration, coefficients, slew_rate, lit, observable, tolerance)
+    times, step = _checked(duration, coefficients, slew_rate, lit, observable, tolerance)
     state = steady_state(magnet, throw=False)
     goal = float(getattr(state, observable))
     if not (bool(state.valid) and goal > 0):
         raise ValueError(f"the magnet does not rotate under its laser: {state}. Start with a design() that does.")
-    level = jnp.asarray(float(laser.intensity) / float(laser_of(lit).intensity))
+    level = jnp.asarray(float(laser.intensity) / float(lit.illumination.laser.intensity))
     if not float(level) <= 1.0:
         raise ValueError(f"peak_intensity = {peak_intensity:g} is below the laser's {float(laser.intensity):g} W/cm^2.")
-    times = jnp.linspace(0.0, duration, SAMPLES_PER_COEFFICIENT * coefficients + 1)
     dark = default_start(magnet.without_light())
-    start = dark if m0 is None else _moments(m0, lit)
+    start = dark if m0 is None else moments_array(m0, lit.layers)
     first = None if slew_rate is None else jnp.zeros(())
     course = Course(lit, start, times, jnp.full_like(times, goal), first, level, step, observable)
 
@@ -213,12 +211,9 @@ def _losses(course: Course, starts: Float[Array, "starts n"]) -> Float[Array, " 
 @eqx.filter_jit
 def _steady_states(magnet: LayeredMagnet, shares: Float[Array, " shares"]) -> Any:
     """Steady states at shares of the laser's intensity."""
-    peak = laser_of(magnet)
-    moments = magnet.light.moments  # pyright: ignore[reportOptionalMemberAccess]
+    peak = magnet.illumination.laser
     return jax.vmap(
-        lambda share: steady_state(
-            magnet.with_light(moments, Laser(share * peak.intensity, peak.photon_energy)), throw=False
-        )
+        lambda share: steady_state(magnet.with_laser(Laser(share * peak.intensity, peak.photon_energy)), throw=False)
     )(shares)
 
 
@@ -251,25 +246,19 @@ def _finish(
         "slew": float(np.mean(np.abs(np.diff(c)) > (1.0 - 2e-3) * slew)) if slew < 1.0 else 0.0,
     }
     settling = _settling_time(times, achieved, target, tolerance)
-    starting = settling_of_step is not None
-    feasible = bool(np.isfinite(settling)) if starting else rms <= tolerance
-    if starting:
+    if settling_of_step is None:
+        feasible = rms <= tolerance
+        message = f"follows the target with {100 * rms:.3g} % rms, {100 * largest:.3g} % at most"
+    else:
+        feasible = bool(np.isfinite(settling))
         message = (
             f"settled within {100 * tolerance:.3g} % of {target[-1]:.5g} GHz after {settling:.4g} ps; light simply "
             f"switched on takes {settling_of_step:.4g} ps"
         )
-    else:
-        message = f"follows the target with {100 * rms:.3g} % rms, {100 * largest:.3g} % at most"
     if not feasible:
-        at = [f"{100 * share:.0f} % of the time at the {name} limit" for name, share in limits.items() if share > 0]
-        response = 1e3 * abs(growth_rate) / (2.0 * np.pi * units.HBAR_MEV_PS)
-        message += (
-            f" (wanted {100 * tolerance:.3g} %). The magnet answers at about {response:.3g} GHz"
-            + (", and the light is " + ", ".join(at) if at else "")
-            + ". Ask for a slower course, a frequency farther from the edges of the chiral phase, or wider bounds."
-        )
+        message += _shortfall(tolerance, growth_rate, limits)
     return PulseResult(
-        laser=laser_of(magnet),
+        laser=magnet.illumination.laser,
         magnet=magnet,
         m0=np.asarray(course.start),
         times=times,
@@ -286,6 +275,17 @@ def _finish(
     )
 
 
+def _shortfall(tolerance: float, growth_rate: float, limits: dict[str, float]) -> str:
+    """What stood in the way, and what to do."""
+    at = [f"{100 * share:.0f} % of the time at the {name} limit" for name, share in limits.items() if share > 0]
+    response = 1e3 * abs(growth_rate) / (2.0 * np.pi * units.HBAR_MEV_PS)
+    return (
+        f" (wanted {100 * tolerance:.3g} %). The magnet answers at about {response:.3g} GHz"
+        + (", and the light is " + ", ".join(at) if at else "")
+        + ". Ask for a slower course, a frequency farther from the edges of the chiral phase, or wider bounds."
+    )
+
+
 def _settling_time(times: np.ndarray, frequency: np.ndarray, goal: Any, tolerance: float) -> float:
     """The time from which on the frequency stays within the tolerance; infinity if it does not at the end."""
     outside = np.flatnonzero(~(np.abs(frequency / goal - 1.0) <= tolerance))
@@ -296,26 +296,26 @@ def _settling_time(times: np.ndarray, frequency: np.ndarray, goal: Any, toleranc
 
 def _at_peak(magnet: LayeredMagnet, peak_intensity: float | None) -> LayeredMagnet:
     """The magnet under constant light of the peak intensity."""
-    peak = laser_of(magnet).intensity if peak_intensity is None else float_array("peak_intensity", peak_intensity, ())
+    laser = magnet.illumination.laser
+    peak = laser.intensity if peak_intensity is None else float_array("peak_intensity", peak_intensity, ())
     require_positive("peak_intensity", peak, "It is in W/cm^2.")
-    return under(magnet, None, peak)
+    return magnet.with_laser(Laser(peak, laser.photon_energy))
 
 
 def _checked(
     duration: float, coefficients: int, slew_rate: float | None, lit: LayeredMagnet, observable: str, tolerance: float
-) -> tuple[float, Array]:
-    """The duration, and the largest change from one coefficient to the next."""
+) -> tuple[Array, Array]:
+    """The times to look at, in ps, and the largest change from one coefficient to the next."""
     require_positive("duration", duration, "It is in ps.")
     require_positive("tolerance", tolerance)
     require("coefficients", coefficients, lambda n: n >= 8, "8 or greater")
-    if observable not in FREQUENCIES:
-        raise ValueError(f"observable = {observable!r} is unknown: take {' or '.join(map(repr, FREQUENCIES))}.")
-    if slew_rate is None:
-        return float(duration), jnp.ones((), jnp.result_type(float))
-    require_positive("slew_rate", slew_rate, "It is in W/cm^2 per ps.")
-    stretch = duration / (coefficients - 3)
-    share = slew_rate * stretch / float(laser_of(lit).intensity)
-    return float(duration), jnp.asarray(min(share, 1.0), jnp.result_type(float))
+    require_frequency(observable)
+    share = 1.0
+    if slew_rate is not None:
+        require_positive("slew_rate", slew_rate, "It is in W/cm^2 per ps.")
+        share = slew_rate * duration / (coefficients - 3) / float(lit.illumination.laser.intensity)
+    times = jnp.linspace(0.0, float(duration), SAMPLES_PER_COEFFICIENT * coefficients + 1)
+    return times, jnp.asarray(min(share, 1.0), times.dtype)
 
 
 def _course(target: Any, times: Array) -> Array:
@@ -330,11 +330,3 @@ def _course(target: Any, times: Array) -> Array:
         wanted = jnp.interp(times, jnp.linspace(0.0, times[-1], values.shape[0]), values)
     require_positive("target", wanted, "It is a frequency in GHz.")
     return wanted
-
-
-def _moments(m0: Numbers, magnet: LayeredMagnet) -> Array:
-    m = float_array("m0", m0)
-    if m.shape != (magnet.layers, 3):
-        raise ValueError(f"m0 has shape {m.shape}: it must be ({magnet.layers}, 3), one row (x, y, z) for each layer.")
-    require_finite("m0", m)
-    return m

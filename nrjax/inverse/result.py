@@ -11,7 +11,7 @@ import xarray as xr
 from ..equilibria import SteadyState, steady_state
 from ..phases import Phase
 from .problem import Look, Problem
-from .search import STRIKES, Lane
+from .search import STRIKES, Lane, badness
 
 # Decay rate in meV below which a state counts as lying on the edge of its phase.
 EDGE: Final = 1e-3
@@ -63,7 +63,7 @@ def describe(
     reached = (errors <= tolerance) & np.asarray(lanes.best.valid)
     shares = np.asarray(jax.vmap(box.shares)(jnp.asarray(lanes.best.y)))
     if not reached.any():
-        order = np.abs(lanes.best.miss) + np.where(lanes.best.flat | ~lanes.best.valid, 1e6, 0.0)
+        order = np.asarray(badness(lanes.best))
     elif problem.has_objectives:
         order = np.where(reached, lanes.best.loss, np.inf)
     else:

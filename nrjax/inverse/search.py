@@ -110,18 +110,18 @@ def _goes_across(lane: Lane) -> Array:
 def _judge(lane: Lane, look: Look, free: Array) -> Lane:
     """Keep the look if it helped, and set the length of the next step by that."""
     across = _goes_across(lane)
-    miss, best_miss = _badness(look), _badness(lane.best)
+    miss, best_miss = badness(look), badness(lane.best)
     helped = miss <= jnp.maximum(best_miss - KEPT * lane.promised, jnp.where(free, TUBE, 0.0))
     accept = jnp.where(across, helped, miss < best_miss)
     best = jax.tree.map(lambda new, old: jnp.where(accept, new, old), look, lane.best)
     radius = jnp.where(accept, jnp.minimum(2.0 * lane.radius, LONGEST), jnp.maximum(0.25 * lane.radius, SHORTEST))
     much_less = 0.75 * lane.reference
-    quarter = _badness(best) <= jnp.where(free, jnp.maximum(much_less, TUBE), much_less)
+    quarter = badness(best) <= jnp.where(free, jnp.maximum(much_less, TUBE), much_less)
     return lane._replace(
         best=best,
         radius=jnp.where(across, radius, LONGEST),
         strikes=jnp.where(quarter, 0, lane.strikes + 1).astype(jnp.int32),
-        reference=jnp.where(quarter, _badness(best), lane.reference),
+        reference=jnp.where(quarter, badness(best), lane.reference),
     )
 
 
@@ -154,7 +154,7 @@ def _ending(lane: Lane, has_objectives: bool, tolerance: float, steps: int, pati
     """Count the step, and see whether the lane is done."""
     best = lane.best
     in_tube = jnp.abs(best.miss) <= TUBE
-    score = jnp.where(in_tube & has_objectives, best.loss - NO_SLOPE, _badness(best))
+    score = jnp.where(in_tube & has_objectives, best.loss - NO_SLOPE, badness(best))
     progress = score < lane.record - PROGRESS * jnp.minimum(jnp.abs(lane.record), 1.0)
     idle = jnp.where(progress | (lane.finishing > 0), 0, lane.idle + 1)
     counted = lane.steps + 1
@@ -171,10 +171,10 @@ def _ending(lane: Lane, has_objectives: bool, tolerance: float, steps: int, pati
 
 def _has_slope(look: Look) -> Array:
     """Whether Newton's method applies: the state is valid, and its observable changes with the parameters."""
-    return look.valid & ~look.flat
+    return jnp.logical_and(look.valid, jnp.logical_not(look.flat))
 
 
-def _badness(look: Look) -> Array:
+def badness(look: Look) -> Array:
     """What a look is judged by: |miss|, and far more where there is no slope."""
     return jnp.abs(look.miss) + jnp.where(_has_slope(look), 0.0, NO_SLOPE)
 

@@ -228,6 +228,26 @@ class LayeredMagnet(eqx.Module):
             stacked.sd_coupling(plateau), stacked.loss_rate(plateau), Illumination(stacked, laser)
         )
 
+    @property
+    def illumination(self) -> Illumination:
+        """`light`, for what cannot do without it.
+
+        **Raises** `ValueError` for a magnet that has only rates.
+        """
+        if self.light is None:
+            raise ValueError(
+                "this needs a laser, and the magnet has no laser, only rates. Make it with "
+                "magnet.with_light(moments, laser)."
+            )
+        return self.light
+
+    def with_laser(self, laser: Laser) -> "LayeredMagnet":
+        """The same magnet, on the same moments, under another laser.
+
+        **Raises** `ValueError` for a magnet that has only rates.
+        """
+        return self.with_light(self.illumination.moments, laser)
+
     def without_light(self) -> "LayeredMagnet":
         """The same magnet with loss_rate = 0 in every layer, and the g of darkness where the moments are known."""
         g = self.sd_coupling if self.light is None else self.light.moments.sd_coupling()
