@@ -46,11 +46,12 @@ lint: .venv/.test
 types: .venv/.test
 	$(BIN)/pyright
 
-bench: .venv/.bench  ## Run the benchmarks; writes benchmarks/results/*.json.
-	$(BIN)/python benchmarks/phase_diagram.py
-	$(BIN)/python benchmarks/trajectories.py
-	$(BIN)/python benchmarks/lindblad.py
-	$(BIN)/python benchmarks/inverse_design.py
+BENCHMARKS := phase_diagram trajectories macrospins lindblad inverse_design work_precision scaling
+
+bench: .venv/.bench  ## Run the benchmarks; writes their results, tables and pictures.
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
+	$(BIN)/python -m pytest -q benchmarks/test_speed.py --benchmark-storage=file://benchmarks/history --benchmark-autosave
+	$(BIN)/python benchmarks/report.py
 
 docs: .venv/.docs  ## Build the documentation into out/site.
 	$(BIN)/mkdocs build --strict --quiet

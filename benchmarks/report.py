@@ -1,16 +1,19 @@
-"""The tables of the README and of benchmarks/README.md, from the committed results.
+"""The tables of the README and of benchmarks/README.md, and the pictures, from the committed results.
 
-python benchmarks/report.py            writes both
+python benchmarks/report.py            writes them
 python benchmarks/report.py --check    exit code 1 if one of them says something else than the results
 """
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+import figures
+
 ROOT = Path(__file__).parent.parent
-MARKS = ("<!-- benchmarks: begin -->", "<!-- benchmarks: end -->")
 
 
 def results() -> dict[str, Any]:
@@ -25,15 +28,23 @@ def rounded(value: float, digits: int = 2) -> str:
     return f"{int(text):,}" if "." not in text and "e" not in text else text
 
 
-def rows(r: dict[str, Any]) -> list[tuple[str, str]]:
-    """Job and figure, best known first."""
+def table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *lines))
+
+
+def ratio(value: float) -> str:
+    """How two times compare, with the loser named as such."""
+    return f"{rounded(value)} times faster" if value >= 1.0 else f"**{rounded(1.0 / value)} times slower**"
+
+
+def summary(r: dict[str, Any]) -> str:
+    """The table of the README: job and figure, best known first."""
     diagram, paths, lindblad, inverse = (r[n] for n in ("phase_diagram", "trajectories", "lindblad", "inverse_design"))
-    wide = diagram["sweep_wide_vectors"]
-    tilted = lindblad["comparison"]["tilted spins"]
-    projected = lindblad["projected"]
-    far = lindblad["trajectories"]
+    wide, pair = diagram["sweep_wide_vectors"], r["macrospins"]
+    tilted, far = lindblad["comparison"]["tilted spins"], lindblad["trajectories"]
     restarts, gradients, trip = (inverse[n] for n in ("restarts", "gradients", "round_trip"))
-    return [
+    lines = [
         (
             "phase diagram of the bilayer, 401 x 401",
             f"{rounded(diagram['sweep']['points_per_s'])} points per second; {rounded(wide['points_per_s'])} with "
@@ -41,17 +52,26 @@ def rows(r: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "against a plain vmap of Diffrax on the full vector equation, to the same labels",
-            f"{rounded(diagram['times_faster_than_plain_diffrax'])} times faster per point",
+            f"{ratio(diagram['times_faster_than_plain_diffrax'])} per point",
         ),
         ("peak memory of a 1001 x 1001 map", f"{rounded(diagram['map_1001']['peak_gib'], 3)} GiB"),
         (
             f"{paths['lanes']:,} trajectories of {rounded(paths['duration_ps'])} ps at tolerance "
-            f"{paths['tolerance']:.0e}, against the plain vmap",
-            f"{rounded(paths['times_faster_than_plain_diffrax'])} times faster",
+            f"{paths['tolerance']:.0e}, against a plain vmap of Diffrax",
+            ratio(paths["times_faster_than_plain_diffrax"]),
         ),
         (
-            "the same against one-lane-at-a-time machine code (Numba, all cores)",
-            f"{rounded(paths['times_faster_than_numba'])} times faster",
+            "the same against machine code, one lane at a time on all cores (Numba)",
+            ratio(paths["times_faster_than_numba"]),
+        ),
+        (
+            "the same against `scipy.integrate.solve_ivp` (DOP853, compiled right-hand side, all cores)",
+            ratio(paths["times_faster_than_solve_ivp"]),
+        ),
+        (
+            f"{pair['pairs']:,} pairs of macrospins without light and damping to {pair['allowed_error']:.0e}, against "
+            "cmtj on all cores",
+            ratio(pair["ratio"]),
         ),
         (
             f"{restarts['restarts']} restarts of a two-parameter laser design, of which "
@@ -61,12 +81,12 @@ def rows(r: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "the same against SciPy's L-BFGS-B with finite differences on the same function "
             f"({restarts['scipy']['reached']} reach it)",
-            f"{rounded(restarts['ratio'])} times faster",
+            ratio(restarts["ratio"]),
         ),
         (
             "gradient of the frequency, against differentiating a trajectory of "
             f"{rounded(gradients['trajectory_ps'], 3)} ps",
-            f"{rounded(gradients['ratio'])} times faster",
+            ratio(gradients["ratio"]),
         ),
         (
             f"targets of {trip['targets']} hidden lasers, designed from four starts",
@@ -74,51 +94,215 @@ def rows(r: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             f"Lindbladian, 256 states, {lindblad['settings']} laser settings at tolerance {lindblad['rtol']:.0e}, "
-            "against dynamiqs (Dopri8) and QuTiP (Adams, both cores)",
-            " and ".join(rounded(tilted[f"times faster than {peer}"]) for peer in ("dynamiqs", "qutip"))
-            + " times faster",
+            "against dynamiqs (Dopri8) and QuTiP (Adams, all cores)",
+            " and ".join(ratio(tilted[f"times faster than {peer}"]) for peer in ("dynamiqs", "qutip")),
         ),
         (
-            f"projected Lindbladian of 2 impurities on {', '.join(str(x['sites']) for x in projected)} sites "
-            f"({', '.join(str(x['states']) for x in projected)} states), 3 ps",
-            f"{', '.join(rounded(x['median_s']) for x in projected)} s",
-        ),
-    ] + _far(far)
-
-
-def _far(far: Any) -> list[tuple[str, str]]:
-    return [
-        (
-            f"quantum trajectories of 2 impurities on {far['sites']} sites ({far['states']:,} states), "
-            f"{far['trajectories']} trajectories of 3 ps, compilation included",
+            "quantum trajectories of 2 impurities on "
+            f"{far['sites']} sites ({far['states']:,} states), {far['trajectories']} trajectories of 3 ps, compilation "
+            "included",
             f"{rounded(far['wall_s'])} s",
-        )
+        ),
     ]
+    return table(("job", "figure"), lines)
 
 
-def table(r: dict[str, Any]) -> str:
-    """The table of the README."""
-    lines = ["| job | figure |", "| --- | --- |", *(f"| {job} | {figure} |" for job, figure in rows(r))]
-    return "\n".join(lines)
+def labels(r: dict[str, Any]) -> str:
+    """How far plain integration and the sweep agree."""
+    plain = r["phase_diagram"]["plain_diffrax"]
+    return (
+        f"The plain integration gives the same label at {plain['lanes'] - plain['others']} of {plain['lanes']} random "
+        f"points; the others lie within {rounded(100 * plain['others_within'])} % of the paramagnetic boundary, where "
+        f"it has not settled after {rounded(plain['duration'])} hbar/meV."
+    )
 
 
-def readme(r: dict[str, Any]) -> str:
-    """The README with its table renewed."""
-    text = (ROOT / "README.md").read_text()
-    before, rest = text.split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    return f"{before}{MARKS[0]}\n{table(r)}\n{MARKS[1]}{after}"
+def seconds(value: float | None) -> str:
+    """A time with its unit."""
+    if value is None:
+        return "not reached"
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= size:
+            return f"{rounded(value / size, 3)} {unit}"
+    return f"{rounded(value / 1e-9, 3)} ns"
+
+
+def comparisons(r: dict[str, Any]) -> list[tuple[str, str, float]]:
+    """(job, peer, how many times faster nrjax is) of every comparison that was measured."""
+    paths, lindblad, curves, growth = (r[n] for n in ("trajectories", "lindblad", "work_precision", "scaling"))
+    found = [
+        ("phase diagram", "vmap of Diffrax", r["phase_diagram"]["times_faster_than_plain_diffrax"]),
+        *(
+            (f"{paths['lanes']:,} trajectories", peer, paths[f"times_faster_than_{key}"])
+            for key, peer in (("plain_diffrax", "vmap of Diffrax"), ("numba", "Numba"), ("solve_ivp", "solve_ivp"))
+        ),
+        (f"{r['macrospins']['pairs']:,} pairs of macrospins", "cmtj", r["macrospins"]["ratio"]),
+        ("restarts of a design", "L-BFGS-B", r["inverse_design"]["restarts"]["ratio"]),
+        ("gradient of the frequency", "trajectory", r["inverse_design"]["gradients"]["ratio"]),
+    ]
+    for spins, row in lindblad["comparison"].items():
+        for peer in ("dynamiqs", "qutip"):
+            found.append((f"Lindbladian, 256 states, {spins}", peer, row[f"times faster than {peer}"]))
+    for part, name in (("trajectories", "trajectories"), ("lindblad", "Lindbladian")):
+        at = curves[part]["seconds_at_meeting_error"]
+        ours, *peers = at
+        for peer in peers:
+            if at[peer] is not None and at[ours] is not None:
+                found.append((f"{name} at error {curves['meeting_error']:.0e}", peer, at[peer] / at[ours]))
+    sizes = (("lanes", "lanes", "simulate_many"), ("layers", "layers", "simulate_many"), ("hilbert", "states", "nrjax"))
+    for part, what, ours in sizes:
+        for row in growth[part]:
+            for peer in ("plain_diffrax", "numba", "qutip", "dynamiqs"):
+                if peer in row:
+                    job = f"{row[what]:,} {what}"
+                    found.append((f"{job}, warm", peer, row[peer]["median_s"] / row[ours]["median_s"]))
+                    if "first_call_s" in row[peer]:
+                        found.append(
+                            (f"{job}, first call", peer, row[peer]["first_call_s"] / row[ours]["first_call_s"])
+                        )
+    return found
+
+
+def losses(r: dict[str, Any]) -> str:
+    """Every comparison that nrjax loses."""
+    lost = sorted(((v, job, peer) for job, peer, v in comparisons(r) if v < 1.0), key=lambda row: row[0])
+    names = {"plain_diffrax": "vmap of Diffrax", "numba": "Numba", "qutip": "QuTiP"}
+    lines = [(job, names.get(peer, peer), f"{rounded(1.0 / v)} times slower") for v, job, peer in lost]
+    return table(("job", "peer", "nrjax is"), lines) if lines else "No comparison was lost."
+
+
+def meeting(r: dict[str, Any]) -> str:
+    """Seconds at equal error, by solver."""
+    curves = r["work_precision"]
+    lines = [
+        (what, name, seconds(value))
+        for part, what in (("trajectories", "trajectory"), ("lindblad", "laser setting of the Lindbladian"))
+        for name, value in curves[part]["seconds_at_meeting_error"].items()
+    ]
+    return table(("of one", "solver", f"time at an error of {curves['meeting_error']:.0e}"), lines)
+
+
+def growth(r: dict[str, Any]) -> str:
+    """Warm and first calls against size."""
+    lines = []
+    for part, what, ours in (
+        ("lanes", "lanes", "simulate_many"),
+        ("layers", "layers", "simulate_many"),
+        ("hilbert", "states", "nrjax"),
+    ):
+        for row in r["scaling"][part]:
+            peers = [
+                f"{names} {seconds(row[key]['median_s'])}"
+                for key, names in (
+                    ("plain_diffrax", "vmap of Diffrax"),
+                    ("numba", "Numba"),
+                    ("qutip", "QuTiP"),
+                    ("dynamiqs", "dynamiqs"),
+                )
+                if key in row
+            ]
+            warm, first = row[ours]["median_s"], row[ours]["first_call_s"]
+            lines.append((f"{row[what]:,} {what}", seconds(warm), seconds(first), ", ".join(peers)))
+    return table(("size", "nrjax, warm", "nrjax, first call", "peers, warm"), lines)
+
+
+def macrospins(r: dict[str, Any]) -> str:
+    """Time and error of both sides."""
+    pair = r["macrospins"]
+    ours = [
+        ("nrjax", f"rtol {row['rtol']:.0e}", f"{row['max_error']:.1e}", seconds(row["median_s"] / pair["pairs"]))
+        for row in pair["simulate_many"]
+    ]
+    theirs = [
+        (
+            f"cmtj {row['mode']}",
+            f"step {row['step_s']:.0e} s",
+            f"{row['max_error']:.1e}",
+            seconds(row["median_s"] / row["pairs"]),
+        )
+        for row in pair["cmtj"]
+    ]
+    return table(("solver", "setting", "largest error", "time for each pair"), [*ours, *theirs])
+
+
+def compilation(r: dict[str, Any]) -> str:
+    """Seconds that first calls add."""
+    lines = [(f"`{name}`", seconds(value)) for name, value in r["phase_diagram"]["compile_s"].items()]
+    return table(("first call of", "adds"), lines)
+
+
+def machines(r: dict[str, Any]) -> str:
+    """Where each result was measured."""
+    lines = []
+    for name, result in r.items():
+        where = result["machine"]
+        versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items() if k in ("jax", "diffrax", "equinox"))
+        lines.append(
+            (f"`results/{name}-cpu.json`", f"{where['processor']}, {where['cores']} cores", where["date"], versions)
+        )
+    return table(("result", "processor", "date", "versions"), lines)
+
+
+def history() -> str:
+    """Medians by commit, from what pytest-benchmark saved."""
+    runs = [json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks/history").rglob("*.json"))]
+    names = sorted({entry["param"] for run in runs for entry in run["benchmarks"]})
+    lines = []
+    for run in sorted(runs, key=lambda run: run["datetime"]):
+        medians = {entry["param"]: entry["stats"]["median"] for entry in run["benchmarks"]}
+        dirty = "+" if run["commit_info"].get("dirty") else ""
+        cells = [seconds(medians[name]) if name in medians else "" for name in names]
+        lines.append((run["datetime"][:10], run["commit_info"]["id"][:7] + dirty, *cells))
+    return table(("date", "commit", *(name.removeprefix("test_").replace("_", " ") for name in names)), lines)
+
+
+BLOCKS = {
+    "summary": summary,
+    "labels": labels,
+    "losses": losses,
+    "meeting": meeting,
+    "growth": growth,
+    "macrospins": macrospins,
+    "compilation": compilation,
+    "machines": machines,
+    "history": lambda r: history(),
+}
+PAGES = (ROOT / "README.md", ROOT / "benchmarks/README.md")
+
+
+def renewed(text: str, r: dict[str, Any]) -> str:
+    """A page with every generated block written anew: <!-- NAME: begin --> ... <!-- NAME: end -->."""
+    for name, block in BLOCKS.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        if begin in text:
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n{block(r)}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def stale(r: dict[str, Any]) -> list[str]:
+    """Pages and pictures that do not show the results."""
+    pages = [path.relative_to(ROOT).as_posix() for path in PAGES if renewed(path.read_text(), r) != path.read_text()]
+    pictures = [
+        f"{name}.png"
+        for name in figures.DRAW
+        if figures.fingerprint_in(figures.FOLDER / f"{name}.png") != figures.fingerprint(r[name])
+    ]
+    return pages + pictures
 
 
 def main() -> int:
     """Write, or check."""
-    wanted = {ROOT / "README.md": readme(results())}
+    r = results()
     if "--check" in sys.argv:
-        stale = [path.name for path, text in wanted.items() if path.read_text() != text]
-        print("stale: " + ", ".join(stale) if stale else "all numbers are those of the results")
-        return int(bool(stale))
-    for path, text in wanted.items():
-        path.write_text(text)
+        found = stale(r)
+        print("stale: " + ", ".join(found) if found else "all numbers are those of the results")
+        return int(bool(found))
+    for path in PAGES:
+        path.write_text(renewed(path.read_text(), r))
+    for name, draw in figures.DRAW.items():
+        if figures.fingerprint_in(figures.FOLDER / f"{name}.png") != figures.fingerprint(r[name]):
+            draw(r[name])
     return 0
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from .lanes import iterate
 from .magnets.shape import Gram, ShapeDynamics
-from .small_matrices import Matrix, adjugate, apply, characteristic, is_stable
+from .small_matrices import Matrix, adjugate, characteristic, is_stable, solve
 
 # Relative error of one step. It only has to lead to the right attractor; Newton's method polishes.
 STEP_TOLERANCE: Final = 1e-2
@@ -68,17 +68,16 @@ def rosenbrock_step(shape: ShapeDynamics, g: Gram, rates: Gram, jacobian: Matrix
     """One step of Rodas3; returns the new Gram matrix and the estimate of its error."""
     shift, over = 2.0 / step, 1.0 / step
     matrix = tuple(tuple((shift if i == j else 0.0) - jacobian[i][j] for j in range(3)) for i in range(3))
-    inverse, determinant = adjugate(matrix)
-    scale = 1.0 / determinant
-    k1 = apply(inverse, rates, scale)
-    k2 = apply(inverse, Gram(*(f + 4.0 * over * a for f, a in zip(rates, k1, strict=True))), scale)
+    inverse = adjugate(matrix)
+    k1 = solve(inverse, rates)
+    k2 = solve(inverse, Gram(*(f + 4.0 * over * a for f, a in zip(rates, k1, strict=True))))
     middle = shape.rates(Gram(*(x + 2.0 * a for x, a in zip(g, k1, strict=True))))
-    k3 = apply(inverse, Gram(*(f + over * (a - b) for f, a, b in zip(middle, k1, k2, strict=True))), scale)
+    k3 = solve(inverse, Gram(*(f + over * (a - b) for f, a, b in zip(middle, k1, k2, strict=True))))
     nearly = Gram(*(x + 2.0 * a + c for x, a, c in zip(g, k1, k3, strict=True)))
     last = Gram(
         *(f + over * (a - b - (8.0 / 3.0) * c) for f, a, b, c in zip(shape.rates(nearly), k1, k2, k3, strict=True))
     )
-    error = Gram(*apply(inverse, last, scale))
+    error = Gram(*solve(inverse, last))
     return Gram(*(x + e for x, e in zip(nearly, error, strict=True))), error
 
 
@@ -152,8 +151,7 @@ def _has_arrived(
 ) -> tuple[Array, Array]:
     """Whether g lies next to a stable fixed point, and whether that is m = 0."""
     total, product = g.aa + g.bb, g.aa * g.bb
-    inverse, determinant = adjugate(jacobian)
-    newton = Gram(*apply(inverse, rates, 1.0 / determinant))
+    newton = Gram(*solve(adjugate(jacobian), rates))
     # A layer that nothing keeps ordered (no exchange reaches it) decays to nothing beside an ordered one.
     alone = (jnp.minimum(g.aa, g.bb) < VANISHED * total) & (shape.w_ab * shape.w_ba == 0)
     close = (

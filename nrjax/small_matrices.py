@@ -36,9 +36,14 @@ def adjugate(matrix: Matrix) -> tuple[Matrix, Array]:
     return rows, matrix[0][0] * rows[0][0] + matrix[0][1] * rows[1][0] + matrix[0][2] * rows[2][0]
 
 
-def apply(matrix: Matrix, vector: Any, scale: Array) -> tuple[Array, Array, Array]:
-    """scale * matrix @ vector."""
-    x, y, z = (scale * (row[0] * vector[0] + row[1] * vector[1] + row[2] * vector[2]) for row in matrix)
+def solve(inverse: tuple[Matrix, Array], vector: Any) -> tuple[Array, Array, Array]:
+    """The solution of a 3 x 3 system, from the `adjugate` and determinant of its matrix.
+
+    XLA keeps the result of a division, but computes products anew for everything that uses them: dividing last makes
+    what follows several times smaller, and faster to compile and to run.
+    """
+    rows, determinant = inverse
+    x, y, z = ((row[0] * vector[0] + row[1] * vector[1] + row[2] * vector[2]) / determinant for row in rows)
     return x, y, z
 
 
@@ -98,8 +103,7 @@ class Adjugate(lx.AbstractLinearSolver):
         b, unravel = jax.flatten_util.ravel_pytree(vector)
         del unravel
         entries = tuple(tuple(matrix[i, j] for j in range(3)) for i in range(3))
-        inverse, determinant = adjugate(entries)
-        x = jnp.stack(apply(inverse, (b[0], b[1], b[2]), 1.0 / determinant))
+        x = jnp.stack(solve(adjugate(entries), (b[0], b[1], b[2])))
         leaves, tree = jax.tree.flatten(structure)
         pieces, offset = [], 0
         for leaf in leaves:

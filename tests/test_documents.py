@@ -1,5 +1,7 @@
-"""What the documents say: their code runs, their numbers are those of the results, the notebooks are their scripts."""
+"""What the documents say: code prints what they say, numbers are those of the results, notebooks are their scripts."""
 
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -9,14 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "```python" in path.read_text())
+PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if "```python" in p.read_text())]
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_code_of_the_documentation_runs(page):
-    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
-    exec(compile(code, str(page), "exec"), {})
+def test_the_code_of_a_page_prints_what_the_page_says(page):
+    names, printed = {}, io.StringIO()
+    for kind, block in re.findall(r"```(python|text)\n(.*?)```", page.read_text(), flags=re.DOTALL):
+        if kind == "python":
+            with contextlib.redirect_stdout(printed):
+                exec(compile(block, str(page), "exec"), names)
+        else:
+            assert printed.getvalue() == block
+            printed = io.StringIO()
 
 
 def test_numbers_are_those_of_the_results():

@@ -8,6 +8,7 @@ where B is the response of one free moment: tanh for a quantum spin 1/2, Langevi
 follow from q(s) = (x coth x - 1) / x^2 with x^2 = s, which is smooth at zero field; all derivatives are finite.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import equinox as eqx
@@ -30,16 +31,36 @@ _SERIES: Final = (
 _SERIES_LIMIT: Final = 0.09
 
 
+def _polynomial(coefficients: Sequence[float], t: Array) -> Array:
+    """sum_n coefficients[n] t^n."""
+    total = jnp.full_like(t, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        total = total * t + coefficient
+    return total
+
+
+# The value and the slope each end in a division: XLA keeps the result of a division, but computes sums and products
+# anew for everything that uses them (see `small_matrices.solve`).
+@jax.custom_jvp
 def _reduced_coth(s: Float[Array, "..."]) -> Float[Array, "..."]:
     """q(s) = (x coth x - 1) / x^2 at x = sqrt(s)."""
     small = s < _SERIES_LIMIT
-    t = jnp.where(small, s, 0.0)
-    series = jnp.full_like(s, _SERIES[-1])
-    for coefficient in _SERIES[-2::-1]:
-        series = series * t + coefficient
     safe = jnp.where(small, 1.0, s)
     x = jnp.sqrt(safe)
-    return jnp.where(small, series, (x / jnp.tanh(x) - 1.0) / safe)
+    return jnp.where(small, _polynomial(_SERIES, jnp.where(small, s, 0.0)), x / jnp.tanh(x) - 1.0) / safe
+
+
+@_reduced_coth.defjvp
+def _reduced_coth_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (s,), (change,) = primals, tangents
+    small = s < _SERIES_LIMIT
+    safe = jnp.where(small, 1.0, s)
+    x = jnp.sqrt(safe)
+    coth = 1.0 / jnp.tanh(x)
+    series = _polynomial([n * c for n, c in enumerate(_SERIES)][1:], jnp.where(small, s, 0.0))
+    value = _reduced_coth(s)
+    slope = jnp.where(small, series, 0.5 * (coth / x - coth**2 + 1.0) - value) / safe
+    return value, slope * change
 
 
 class AbstractBath(eqx.Module):

@@ -1,0 +1,113 @@
+"""Every number with a unit in the running text of README and docs: computed here, or named as what it is.
+
+Numbers in tables and pictures made from benchmark results, and in printed outputs, are held by test_documents.py.
+"""
+
+import inspect
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import constants
+
+import nrjax
+from nrjax.lindblad import chebyshev
+from nrjax.settle import STEP_TOLERANCE
+from nrjax.sweeps import CPU_TILE
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "benchmarks/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+HBAR_MEV_PS = constants.hbar / constants.e * 1e15
+IMPEDANCE = constants.value("characteristic impedance of vacuum")
+
+
+def slowest_width(detuning: float, linewidth: float, rabi: float) -> float:
+    """Twice the decay rate of the lower level of the exact two-level problem [[0, rabi/2], [rabi/2, ...]]."""
+    h = np.array([[0.0, 0.5 * rabi], [0.5 * rabi, -detuning - 0.5j * linewidth]])
+    values = np.linalg.eigvals(h)
+    return float(-2.0 * values[np.argmax(values.imag)].imag)
+
+
+def published_light() -> tuple[float, float]:
+    """Exact pump rate on resonance in meV, and the formula's, at the published working point."""
+    magnet = nrjax.illuminated_bilayer(2.65e10, 1550.0)
+    light = nrjax.exposure(magnet, nrjax.steady_state(magnet).m)
+    rabi, formula = float(light.rabi_energy[1]), float(light.pump_rate[1])
+    return slowest_width(0.0, 100.0, rabi), formula
+
+
+def melting() -> float:
+    """gamma_B in meV above which the reference bilayer melts: trace W(0) = 0 by hand."""
+    exchange, damping, coupling, temperature = (10.0, 5.0), (0.1, 0.002), 10.0, 9.0
+    a = 2.0 * damping[0] * (exchange[0] - temperature)
+    # trace W(0) = a + 2 alpha_B (j_BB - T) - gamma_B (2 j_BB/|g| + n)
+    return (a + 2.0 * damping[1] * (exchange[1] - temperature)) / (2.0 * exchange[1] / coupling + 1.0)
+
+
+def default(function, name):
+    return inspect.signature(function).parameters[name].default
+
+
+# Page, what it says, and the numbers in it.
+COMPUTED = [
+    ("docs/how_to/material.md", "gives 27.6 meV where the formula gives 20", published_light),
+    ("docs/conventions.md", "hbar/meV = 0.658212 ps", lambda: HBAR_MEV_PS),
+    ("docs/conventions.md", "1 meV = 241.799 GHz", lambda: (1, 1e-12 * constants.e / constants.h)),
+    ("docs/physics.md", "alpha_B |g_B| = 0.02 meV", lambda: 0.002 * 10.0),
+    ("docs/physics.md", "= 376.73 ohm", lambda: IMPEDANCE),
+    ("docs/physics.md", "27.4 V/cm for 1 W/cm", lambda: ((2.0 * IMPEDANCE) ** 0.5, 1)),
+    (
+        "docs/physics.md",
+        "38 % more than kappa at kappa/Gamma = 0.2",
+        lambda: (100.0 * (slowest_width(0.0, 100.0, 20.0**0.5 * 10.0) / 20.0 - 1.0), 0.2),
+    ),
+    (
+        "docs/physics.md",
+        "Gamma = 100 and Delta_2 = 2000 meV and light on the published resonance, the loss from the moment is 1600",
+        lambda: (100, 2000, slowest_width(0.0, 100.0, 1e-2) / slowest_width(-2000.0, 100.0, 1e-2)),
+    ),
+    ("docs/physics.md", "at 1 % local error", lambda: 100.0 * STEP_TOLERANCE),
+    ("docs/physics.md", "50 products for each 16 radians", lambda: (chebyshev.TERMS, chebyshev.PHASE)),
+    ("docs/physics.md", "vanishes at gamma_B = 0.092 meV", melting),
+    ("docs/physics.md", "Near gamma_B = 0.092 meV", melting),
+    ("docs/sharp_bits.md", "16,384 points at a time on a CPU", lambda: CPU_TILE),
+    ("docs/sharp_bits.md", "takes 256 lanes at a time", lambda: default(nrjax.simulate_many, "tile")),
+]
+NUMBER = r"(?<![\w.^])\d[\d.,]*\d(?:e-?\d+)?|(?<![\w.^])\d"
+UNITS = r"(?:meV|GHz|ps\b|%|W/cm|V/cm|eV|ohm|GiB|nW|s\b|ms\b|times\b|points\b|lanes\b|states\b|hbar)"
+
+
+def on_one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def running_text(page: Path) -> str:
+    """A page without code, commands and what is generated, on one line."""
+    pattern = r"```.*?```|<!-- (\w+): begin -->.*?<!-- \1: end -->|`[^`\n]*`|^    .*?$"
+    return on_one_line(re.sub(pattern, " ", page.read_text(), flags=re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.parametrize("page, says, compute", COMPUTED, ids=[says for _, says, _ in COMPUTED])
+def test_a_number_in_the_text_is_what_it_should_be(page, says, compute):
+    assert says in on_one_line((ROOT / page).read_text())
+    told = [text.replace(",", "") for text in re.findall(NUMBER, says)]
+    for text, value in zip(told, np.atleast_1d(np.asarray(compute(), float)), strict=True):
+        digits = len(text.replace(".", "").strip("0") or "0")
+        assert float(f"{value:.{digits}g}") == float(text), f"{text} should be {value}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_number_with_a_unit_goes_unchecked(page):
+    text, name = running_text(page), page.relative_to(ROOT).as_posix()
+    known = [says for where, says, _ in COMPUTED if where == name]
+    for says in known:
+        text = text.replace(says, re.sub(r"\d", "_", says))
+    loose = [text[max(0, m.start() - 40) : m.end()] for m in re.finditer(f"(?:{NUMBER})\\s?{UNITS}", text)]
+    assert not loose, loose
+
+
+def test_the_reference_bilayer_melts_where_the_text_says():
+    magnet = nrjax.hanai2025_bilayer(jnp.asarray(melting()), 6.0)
+    assert abs(float(jnp.trace(magnet.linear_rates(jnp.zeros((2, 3)))))) < 1e-12
