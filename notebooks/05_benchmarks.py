@@ -24,7 +24,9 @@ from pathlib import Path
 import jax
 
 jax.config.update("jax_enable_x64", True)
+import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import Image, display
 
 import nrjax
 
@@ -37,19 +39,38 @@ for name, result in results.items():
     )
 
 # %% [markdown]
-# ## Where time goes, from the committed results
+# ## What was measured
+#
+# How many times faster than each peer, at equal accuracy, warm; below 1 we lose.
 
 # %%
-design = next(r for name, r in results.items() if name.startswith("inverse_design"))
-lindblad = next(r for name, r in results.items() if name.startswith("lindblad"))
-print(
-    f"64 restarts of a design: {design['restarts']['nrjax']['median_s']:.2f} s, "
-    f"{design['restarts']['ratio']:.0f} times faster than L-BFGS-B on the same function"
+cpu = {result["benchmark"]: result for result in results.values() if result["machine"]["platform"] == "cpu"}
+paths, inverse = cpu["trajectories"], cpu["inverse_design"]
+ratios = {
+    "phase diagram / vmap of Diffrax": cpu["phase_diagram"]["times_faster_than_plain_diffrax"],
+    "trajectories / vmap of Diffrax": paths["times_faster_than_plain_diffrax"],
+    "trajectories / Numba": paths["times_faster_than_numba"],
+    "trajectories / SciPy": paths["times_faster_than_solve_ivp"],
+    "two macrospins / cmtj": cpu["macrospins"]["ratio"],
+    "Lindbladian / dynamiqs": cpu["lindblad"]["comparison"]["times_faster_than_dynamiqs"],
+    "Lindbladian / QuTiP": cpu["lindblad"]["comparison"]["times_faster_than_qutip"],
+    "laser design / L-BFGS-B": inverse["restarts"]["ratio"],
+    "gradient / through a trajectory": inverse["gradients"]["ratio"],
+}
+figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+axes.barh(
+    list(ratios), list(ratios.values()), color=["#009e73" if ratio >= 1 else "#d55e00" for ratio in ratios.values()]
 )
-print(
-    f"one gradient: {1e3 * design['gradients']['implicit']['median_s']:.2f} ms, "
-    f"{design['gradients']['ratio']:.0f} times faster than through the trajectory"
-)
+axes.axvline(1.0, color="0.2", linewidth=0.8)
+axes.set(xscale="log", xlabel="times faster than the peer")
+axes.invert_yaxis()
+plt.show()
+
+# %% [markdown]
+# Time against error, and growth with size; small sizes and first calls are where we lose.
+
+# %%
+display(Image(folder.parent / "figures/work_precision.png"), Image(folder.parent / "figures/scaling.png"))
 
 # %% [markdown]
 # ## A small run here

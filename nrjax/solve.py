@@ -70,11 +70,11 @@ def smallest_tolerance(dtype: Any) -> float:
     return 10.0 * float(jnp.finfo(dtype).eps)
 
 
-def require_reachable(name: str, tolerance: float, dtype: Any) -> None:
+def require_reachable(name: str, tolerance: float | Array, dtype: Any) -> None:
     """Raise `ValueError` if a relative tolerance is below what the type can represent."""
     if is_concrete(tolerance) and not float(tolerance) >= smallest_tolerance(dtype):
         raise ValueError(
-            f"{name} = {tolerance:g} cannot be reached in {jnp.dtype(dtype).name}, whose limit is "
+            f"{name} = {float(tolerance):g} cannot be reached in {jnp.dtype(dtype).name}, whose limit is "
             f"{smallest_tolerance(dtype):.1e}. Enable double precision with "
             "jax.config.update('jax_enable_x64', True) before building the model, or ask for a larger tolerance."
         )
@@ -92,8 +92,8 @@ def simulate(
     *,
     t0: ArrayLike = 0.0,
     saveat: diffrax.SaveAt | Numbers | None = None,
-    rtol: float | None = None,
-    atol: float | None = None,
+    rtol: float | Array | None = None,
+    atol: float | Array | None = None,
     solver: diffrax.AbstractSolver | None = None,
     stepsize_controller: diffrax.AbstractStepSizeController | None = None,
     adjoint: diffrax.AbstractAdjoint | None = None,
@@ -191,7 +191,7 @@ def simulate(
     return Solution(solution.ts / units.ps, ms, solution.result, solution.stats, valid, velocities)
 
 
-def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float, atol: float) -> Any:
+def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float | Array, atol: float | Array) -> Any:
     """PID control that ends a lane gone wrong, and that steps over no pulse of a laser. Times in hbar/meV."""
     duration = jnp.maximum(stop - start, 1e-30)
     if laser is None or laser.is_constant:
@@ -260,8 +260,11 @@ def simulate_many(
     starts = jnp.broadcast_to(starts, (lanes, layers, 3))
     if tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (lanes integrated together).")
-    if rtol is not None:
-        require_reachable("rtol", rtol, models.exchange.dtype)
+    dtype = models.exchange.dtype
+    rtol = default_tolerance(dtype) if rtol is None else rtol
+    require_reachable("rtol", rtol, dtype)
+    # As arrays, so that another tolerance needs no other program.
+    tolerances = jnp.asarray([rtol, rtol if atol is None else atol], dtype)
     tile = min(tile, lanes)
     stops = jnp.broadcast_to(float_array("t1", t1), (lanes,))
     # Lanes of like cost side by side: precession sets the step.
@@ -269,11 +272,13 @@ def simulate_many(
     back = np.argsort(order, kind="stable")
     times = None if saveat is None else float_array("saveat", saveat)
 
-    solve = _batch_solver(static, rtol, atol, max_steps)
+    solve = _batch_solver(static, max_steps)
     packed = jax.tree.map(lambda x: np.asarray(x)[order], (arrays, starts, stops))
-    values = run_tiles(
-        lambda part: solve(*part, times), packed, tile, executor=executor, progress=progress, label="simulate"
-    )
+
+    def run(part: Any) -> Any:
+        return solve(*part, times, tolerances)
+
+    values = run_tiles(run, packed, tile, executor=executor, progress=progress, label="simulate")
     return jax.tree.map(lambda x: x[back], values)
 
 
@@ -285,15 +290,16 @@ def _precession_rate(exchange: Float[Array, "L L"], gyro: Float[Array, ""]) -> F
 
 
 @functools.lru_cache(maxsize=32)
-def _batch_solver(static: LayeredMagnet, rtol: float | None, atol: float | None, max_steps: int | None) -> Any:
-    def one(arrays: Any, start: Array, t1: Any, times: Any) -> Solution:
+def _batch_solver(static: LayeredMagnet, max_steps: int | None) -> Any:
+    def one(arrays: Any, start: Array, t1: Any, times: Any, tolerances: Any) -> Solution:
         model = eqx.combine(arrays, static)
         solver = UnrolledTsit5() if model.layers <= UNROLLED_LAYERS else None
+        rtol, atol = tolerances
         return simulate(
             model, start, t1, saveat=times, rtol=rtol, atol=atol, solver=solver, max_steps=max_steps, throw=False
         )
 
-    return eqx.filter_jit(jax.vmap(one, in_axes=(0, 0, 0, None)))
+    return eqx.filter_jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)))
 
 
 def _scalar_field(t: Any, y: Any, magnet: Any) -> Any:
