@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types bench docs notebooks clean
+.PHONY: demo test lint types bench docs notebooks check-notebooks clean
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -33,11 +33,11 @@ demo: .venv/.demo  ## Draw the phase diagram of the light-driven bilayer.
 	@mkdir -p out
 	$(BIN)/nrjax phase-diagram --output out/phase_diagram.png --data out/phase_diagram.nc --overwrite
 
-# Most of the tests' time is compilation, a third less of it with machine code that is less polished. The one test that
-# computes for long runs as users do.
+# Most of the tests' time is compilation, a third less of it with machine code that is less polished. Tests that compute for
+# long run as users do.
 test: .venv/.test  ## Run the tests.
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 -q --ignore tests/test_random_agreement.py
-	$(BIN)/python -m pytest -q tests/test_random_agreement.py
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 -q -m "not computes"
+	$(BIN)/python -m pytest -n 2 -q -m computes
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -58,6 +58,9 @@ docs: .venv/.docs  ## Build the documentation into out/site.
 
 notebooks: .venv/.notebooks  ## Run every notebook and write its .ipynb.
 	cd notebooks && for file in *.py; do ../$(BIN)/jupytext --to ipynb --execute --set-kernel python3 $$file || exit 1; done
+
+check-notebooks: .venv/.notebooks  ## Run every notebook as a script, two at a time.
+	cd notebooks && ls *.py | XLA_FLAGS=--xla_backend_optimization_level=0 MPLBACKEND=agg xargs -P 2 -n 1 ../$(BIN)/python
 
 clean:
 	rm -rf .venv out .pytest_cache .ruff_cache

@@ -21,8 +21,11 @@ PEERS = ("numba", "qutip", "dynamiqs", "cmtj")
 
 
 def all_cores() -> ProcessPoolExecutor:
-    """A pool of fresh processes, one for each core, for peers that run on one."""
-    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
+    """A pool of fresh processes in double precision, one for each core, for peers that run on one."""
+    double = ("jax_enable_x64", True)
+    return ProcessPoolExecutor(
+        os.cpu_count(), multiprocessing.get_context("spawn"), initializer=jax.config.update, initargs=double
+    )
 
 
 # Seconds of repeats after which a slow call is timed no more.

@@ -35,6 +35,8 @@ def table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
 
 def ratio(value: float) -> str:
     """How two times compare, with the loser named as such."""
+    if 0.95 < value < 1.05:
+        return "equally fast"
     return f"{rounded(value)} times faster" if value >= 1.0 else f"**{rounded(1.0 / value)} times slower**"
 
 

@@ -21,6 +21,10 @@ from .validation import Numbers, float_array, is_concrete, require_finite, requi
 
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
 UNROLLED_LAYERS: Final = 4
+# Lanes integrated together by `simulate_many`, at most and at least, and the tiles that small batches are cut into.
+LARGEST_TILE: Final = 256
+SMALLEST_TILE: Final = 32
+TILES: Final = 16
 # A step this much shorter than the whole time ends a lane that has gone wrong.
 SHORTEST_STEP: Final = 1e-9
 # Light that changes in time is looked at this many times at least. Steps must land on the knots of its envelope, and
@@ -225,7 +229,7 @@ def simulate_many(
     rtol: float | None = None,
     atol: float | None = None,
     max_steps: int | None = 1_000_000,
-    tile: int = 256,
+    tile: int | None = None,
     executor: concurrent.futures.Executor | None = None,
     progress: bool = True,
 ) -> Solution:
@@ -238,7 +242,7 @@ def simulate_many(
     - `t1`: final time in ps, for all lanes or shape (lanes,); times start at 0.
     - `saveat`: times in ps, shape (times,). Default: the final time.
     - `rtol`, `atol`, `max_steps`: as in `simulate`.
-    - `tile`: lanes integrated together.
+    - `tile`: lanes integrated together. Default: 256, fewer for small batches, so that lanes of unlike cost are apart.
     - `executor`, `progress`: as in `sweep`.
 
     **Returns** a `Solution` of NumPy arrays with a leading axis of lanes; a lane that failed has `valid = False`
@@ -258,6 +262,8 @@ def simulate_many(
     if starts.shape not in ((layers, 3), (lanes, layers, 3)):
         raise ValueError(f"m0 has shape {starts.shape}: it must be ({layers}, 3) or ({lanes}, {layers}, 3).")
     starts = jnp.broadcast_to(starts, (lanes, layers, 3))
+    if tile is None:
+        tile = min(max(1 << max(lanes // TILES, 1).bit_length() - 1, SMALLEST_TILE), LARGEST_TILE)
     if tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (lanes integrated together).")
     dtype = models.exchange.dtype

@@ -354,6 +354,7 @@ def test_steady_state():
     np.testing.assert_allclose(state.rho, late.rho, atol=1e-8)
 
 
+@pytest.mark.computes
 def test_trajectories():
     model = SpinFermionModel([-1.0, -2.0], [0.4, 0.8], TWISTED, Reservoir(0.2, 0.7), field=FIELD)
     psi = np.zeros(64, complex)
@@ -374,6 +375,7 @@ def test_trajectories():
     np.testing.assert_array_equal(few[0].jumps, few[1].jumps)
 
 
+@pytest.mark.computes
 def test_trajectories_under_a_pulse():
     model = AndersonModel([B], CHAIN, Laser(2e11, 1560.0, Gaussian(0.3, 0.3)))
     psi = np.zeros(64)

@@ -8,6 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from nrjax import LayeredMagnet, classify_trajectory, simulate_many, steady_state, units
 
@@ -18,6 +19,7 @@ def build(exchange, damping, loss_rate, temperature, **options):
     return LayeredMagnet(exchange, damping, -10.0, loss_rate, 1.0, temperature, **options)
 
 
+@pytest.mark.computes
 def test_labels_agree(random_seed):
     rng = np.random.default_rng(random_seed)
     uniform = lambda low, high, *shape: rng.uniform(low, high, (POINTS, *shape))  # noqa: E731
