@@ -22,10 +22,11 @@ PEERS = ("numba", "qutip", "dynamiqs", "cmtj")
 
 def all_cores() -> ProcessPoolExecutor:
     """A pool of fresh processes in double precision, one for each core, for peers that run on one."""
-    double = ("jax_enable_x64", True)
-    return ProcessPoolExecutor(
-        os.cpu_count(), multiprocessing.get_context("spawn"), initializer=jax.config.update, initargs=double
-    )
+    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), initializer=_in_double_precision)
+
+
+def _in_double_precision() -> None:
+    jax.config.update("jax_enable_x64", True)
 
 
 # Seconds of repeats after which a slow call is timed no more.
