@@ -36,7 +36,7 @@ demo: .venv/.demo  ## Draw the phase diagram of the light-driven bilayer.
 # Most of the tests' time is compilation, a third less of it with machine code that is less polished. Tests that compute for
 # long run as users do.
 test: .venv/.test  ## Run the tests.
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 -q -m "not computes"
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not computes"
 	$(BIN)/python -m pytest -n 2 -q -m computes
 
 lint: .venv/.test

@@ -1,4 +1,4 @@
-"""The Lindbladian of two impurities on two conduction sites (256 states), 32 laser settings: evolve against peers.
+"""The Lindbladian of two impurities on two conduction sites (256 states), 16 laser settings: evolve against peers.
 
     python benchmarks/lindblad.py            writes results/lindblad-<device>.json
 
@@ -32,7 +32,7 @@ from nrjax.lindblad import (
     quantum_trajectories,
 )
 
-SETTINGS = 32
+SETTINGS = 16
 TIMES = np.linspace(0.0, 0.3, 7)
 RTOL = 1e-7
 CHAIN = np.array([[0.0, -1.0], [-1.0, 0.0]])

@@ -28,7 +28,7 @@ import nrjax
 
 POINTS = 401
 WIDE = "--xla_cpu_prefer_vector_width=512"
-PLAIN_LANES = 128
+PLAIN_LANES = 64
 # hbar/meV: long enough that the plain integration has the label of all but a few points.
 PLAIN_TIME = 4000.0
 # meV: the loss rate at which the paramagnet becomes stable.
