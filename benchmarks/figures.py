@@ -72,7 +72,8 @@ def work_precision(result: dict[str, Any]) -> None:
             ax.plot([row["error"] for row in rows], [row["seconds"] for row in rows], **_style(name))
         ax.set(xlabel=x, ylabel=y)
         ax.invert_xaxis()
-        ax.legend(fontsize=7.5)
+        ax.set_ylim(top=10.0 * ax.get_ylim()[1])
+        ax.legend(fontsize=7.5, ncols=2, loc="upper left")
     axes[0].set_title(f"bilayer, {result['trajectories']['duration_ps']:.0f} ps", fontsize=10)
     axes[1].set_title("Anderson model, 256 states, 0.3 ps", fontsize=10)
     _save(figure, "work_precision.png", fingerprint(result))
@@ -85,6 +86,8 @@ def scaling(result: dict[str, Any]) -> None:
     def draw(ax: Any, rows: list[dict[str, Any]], x: str, per: str | None, entries: dict[str, str]) -> None:
         for key, name in entries.items():
             seen = [row for row in rows if key in row]
+            if not seen:
+                continue
             seconds = [row[key]["median_s"] / (row[per] if per else 1) for row in seen]
             ax.plot([row[x] for row in seen], seconds, **_style(name))
 
@@ -95,6 +98,9 @@ def scaling(result: dict[str, Any]) -> None:
     axes[0].plot([row["points"] for row in sweep], [row["sweep"]["median_s"] / row["points"] for row in sweep], **style)
     axes[0].set(xlabel="trajectories, or points of a map", ylabel="seconds for each")
     draw(axes[1], result["layers"], "layers", "lanes", both)
+    counts = [row["layers"] for row in result["layers"]]
+    axes[1].set_xticks(counts, [str(count) for count in counts])
+    axes[1].minorticks_off()
     axes[1].set(xlabel="layers", ylabel="seconds for each trajectory")
     solvers = {"nrjax": "nrjax evolve", "qutip": "QuTiP adams", "dynamiqs": "dynamiqs Dopri8"}
     draw(axes[2], result["hilbert"], "states", None, solvers)
