@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types bench docs notebooks check-notebooks clean
+.PHONY: demo test test-all lint types bench docs notebooks check-notebooks clean
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -36,8 +36,11 @@ demo: .venv/.demo  ## Draw the phase diagram of the light-driven bilayer.
 # Most of the tests' time is compilation, a third less of it with machine code that is less polished. Tests that compute for
 # long run as users do.
 test: .venv/.test  ## Run the tests.
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not computes"
-	$(BIN)/python -m pytest -n 2 -q -m computes
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not computes and not long"
+	$(BIN)/python -m pytest -n 2 -q -m "computes and not long"
+
+test-all: test  ## Run the long tests, too.
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
 
 lint: .venv/.test
 	$(BIN)/ruff check .

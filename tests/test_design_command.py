@@ -30,6 +30,7 @@ def test_design_then_simulate(tmp_path, capsys):
         np.testing.assert_allclose(dataset["chase_frequency"][-1], 40.0, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_design_from_a_file_of_rates_set_by_hand(tmp_path, capsys):
     (tmp_path / "magnet.toml").write_text(
         '[magnet]\ninterlayer_exchange = 6.5\nbath = "quantum"\n'

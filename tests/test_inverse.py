@@ -340,6 +340,7 @@ def test_objectives_choose_among_the_solutions():
     assert scan.min() - 2e-3 < result.loss < scan.min() + 1e-4, (result.loss, scan.min())
 
 
+@pytest.mark.long
 def test_ensembles():
     """The mean, or the middle, of the members meets the target; no laser along the scan has a smaller spread."""
     ensemble = gaussian_ensemble({"interlayer_exchange": 6.0}, {"interlayer_exchange": 0.3}, 8, seed=3)
@@ -397,6 +398,7 @@ def test_other_observables_and_parameters():
     np.testing.assert_allclose(result.state.chase_frequency, chase / units.GHz, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_three_layers():
     """A magnet whose steady states take time integration, led out of the aligned phase."""
 

@@ -375,6 +375,7 @@ def test_trajectories():
     np.testing.assert_array_equal(few[0].jumps, few[1].jumps)
 
 
+@pytest.mark.long
 @pytest.mark.computes
 def test_trajectories_under_a_pulse():
     model = AndersonModel([B], CHAIN, Laser(2e11, 1560.0, Gaussian(0.3, 0.3)))

@@ -79,6 +79,7 @@ def test_bounds_of_peak_and_slew_hold_for_any_coordinates(first, last):
         np.testing.assert_allclose(inside, c, atol=0.02)
 
 
+@pytest.mark.long
 def test_frequency_modulator():
     """A sine of 20 %, slow against the growth rate, is followed within 2 % rms; the trajectory is a new one."""
     lit = magnet(5e10)
@@ -112,6 +113,7 @@ def test_what_the_light_cannot_do_is_said():
     np.testing.assert_allclose(instantaneous_frequency(solution).chase, result.achieved, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_derivatives_through_the_integration():
     times = jnp.linspace(0.0, 40.0, 9)
     start = steady_state(magnet()).m

@@ -62,6 +62,7 @@ def test_nothing_is_said_of_a_state_that_is_not_valid(monkeypatch):
     assert_refused(lambda: sensitivity(hanai2025_bilayer(0.05, 6.0)), ["no valid steady state"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("field", [[0.0, 0.0, 0.3]])
 def test_names_of_fields_and_anisotropies(field):
     table = sensitivity(hanai2025_bilayer(0.0, 5.0, field=field, anisotropy=[0.1, 0.2])).relative
