@@ -67,8 +67,10 @@ def log_tilt(gram: Gram) -> Array:
 def rosenbrock_step(shape: ShapeDynamics, g: Gram, rates: Gram, jacobian: Matrix, step: Array) -> tuple[Gram, Gram]:
     """One step of Rodas3; returns the new Gram matrix and the estimate of its error."""
     shift, over = 2.0 / step, 1.0 / step
-    matrix = tuple(tuple((shift if i == j else 0.0) - jacobian[i][j] for j in range(3)) for i in range(3))
-    inverse = adjugate(matrix)
+    # Divided by the shift, so that XLA keeps the entries (see `solve`).
+    matrix = tuple(tuple((1.0 if i == j else 0.0) - jacobian[i][j] / shift for j in range(3)) for i in range(3))
+    rows, determinant = adjugate(matrix)
+    inverse = rows, determinant * shift
     k1 = solve(inverse, rates)
     k2 = solve(inverse, Gram(*(f + 4.0 * over * a for f, a in zip(rates, k1, strict=True))))
     middle = shape.rates(Gram(*(x + 2.0 * a for x, a in zip(g, k1, strict=True))))
@@ -115,11 +117,12 @@ def advance(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Motion, t
 
     new, tilt = _with_tilt(shape, new, motion.log_tilt, step, trace_w, jnp.where(stable, NO_TILT, LEAST_TILT))
     arrived, paramagnetic = _has_arrived(shape, paramagnet_is_stable, g, rates, jacobian, stable)
-    move = accept & ~arrived
+    # The share of the step that is taken, all or nothing: a quotient, so that XLA decides once and not for each entry.
+    moved = jnp.where(accept & ~arrived, step, 0.0) / step > 0.5
     return Motion(
-        Gram(*(jnp.where(move, x, y) for x, y in zip(new, g, strict=True))),
-        jnp.where(move, tilt, motion.log_tilt),
-        jnp.where(move, motion.time + step, motion.time),
+        Gram(*(jnp.where(moved, x, y) for x, y in zip(new, g, strict=True))),
+        jnp.where(moved, tilt, motion.log_tilt),
+        jnp.where(moved, motion.time + step, motion.time),
         jnp.where(jnp.isfinite(next_step), next_step, 1e-3),
         arrived | ~(jnp.abs(total + rates.aa + rates.bb + rates.ab) < DIVERGED),
         paramagnetic,

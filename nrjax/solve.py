@@ -305,7 +305,7 @@ def _batch_solver(static: LayeredMagnet, max_steps: int | None) -> Any:
             model, start, t1, saveat=times, rtol=rtol, atol=atol, solver=solver, max_steps=max_steps, throw=False
         )
 
-    return eqx.filter_jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)))
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)))
 
 
 def _scalar_field(t: Any, y: Any, magnet: Any) -> Any:

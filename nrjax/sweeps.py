@@ -20,14 +20,17 @@ import xarray as xr
 
 from .equilibria import RESULTS, SteadyState, steady_state
 from .files import atomic, require_writable
-from .magnets import ShapeDynamics
+from .magnets import LayeredMagnet, ShapeDynamics
 from .phases import Phase
 from .tiling import run_tiles
 from .validation import Numbers
 
-# Points per tile: a few MB of arrays on a CPU, enough lanes to fill an accelerator.
-CPU_TILE: Final = 16384
+# Points per tile, powers of two, so that sweeps of like size share a program: a few MB of arrays on a CPU, enough lanes
+# to fill an accelerator.
+CPU_TILE: Final = 1 << 14
 ACCELERATOR_TILE: Final = 1 << 18
+# Points of a bilayer that cost hardly more than one: small sweeps share one program.
+SMALLEST_TILE: Final = 256
 
 RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite")
 
@@ -86,13 +89,13 @@ def sweep(
     model = _checked_build(build, grid)
     dtype = jnp.result_type(float)
     total = int(np.prod([len(values) for values in grid.values()]))
+    settles = observe is steady_state and ShapeDynamics.applies_to(model)
     if tile is None:
-        tile = CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
-        # Small sweeps in two halves at least, so that two cores share them.
-        tile = min(tile, max(256, -(-total // (2 * (os.cpu_count() or 1)))))
+        tile = _default_tile(total, SMALLEST_TILE if settles else 1)
     elif tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (points computed at a time).")
-    tile = min(tile, total)
+    else:
+        tile = min(tile, total)
 
     mesh = np.meshgrid(*(values.astype(dtype) for values in grid.values()), indexing="ij")
     lanes = {name: values.reshape(-1) for name, values in zip(grid, mesh, strict=True)}
@@ -104,13 +107,12 @@ def sweep(
         return finished
     # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road is
     # free of them.
-    threads = None if observe is steady_state and ShapeDynamics.applies_to(model) else 1
     values = run_tiles(
         _compiled(build, observe),
         lanes,
         tile,
         executor=executor,
-        threads=threads,
+        threads=None if settles else 1,
         progress=progress,
         label="sweep",
         load=shelf.load,
@@ -121,15 +123,34 @@ def sweep(
     return dataset
 
 
+def _default_tile(total: int, least: int) -> int:
+    """Points computed at a time; on a CPU several tiles for each core, so that all cores share the work."""
+    if jax.default_backend() != "cpu":
+        return min(ACCELERATOR_TILE, _power_of_two(total))
+    share = _power_of_two(total // (2 * (os.cpu_count() or 1)) + 1) // 2
+    return min(CPU_TILE, max(share, least, min(256, _power_of_two(total))))
+
+
+def _power_of_two(number: int) -> int:
+    """The least power of two that is not below `number`."""
+    return 1 << (number - 1).bit_length()
+
+
 @functools.lru_cache(maxsize=32)
 def _compiled(build: Callable[..., Any], observe: Callable[[Any], Any]) -> Callable[..., Any]:
     """The observables of a batch of points; kept, so that a second sweep of the same functions compiles nothing."""
+    if observe is steady_state:
+        # Two programs: that of the steady states is the same for every `build`.
+        make = jax.jit(jax.vmap(lambda values: build(**values).plateau()))
+        return lambda values: _steady_states(make(values))
+    return jax.jit(jax.vmap(lambda values: _variables(observe(build(**values)))))
 
-    def point(values: dict[str, Any]) -> dict[str, Any]:
-        model = build(**values)
-        return _variables(steady_state(model, throw=False) if observe is steady_state else observe(model))
 
-    return jax.jit(jax.vmap(point))
+@jax.jit
+@jax.vmap
+def _steady_states(model: LayeredMagnet) -> dict[str, Any]:
+    """The variables of a sweep's Dataset, for a batch of magnets."""
+    return _variables(steady_state(model, throw=False))
 
 
 def _checked_axes(axes: Mapping[str, Numbers]) -> dict[str, np.ndarray]:
@@ -179,11 +200,13 @@ def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> An
 
 
 def _variables(observed: Any) -> dict[str, Any]:
+    """What a sweep's Dataset holds of an observation, by name."""
     if isinstance(observed, SteadyState):
-        variables = {name: getattr(observed, name) for name in VARIABLES}
-        variables["result"] = _code(observed.result)
-        variables["phase"] = observed.phase.astype(jnp.int8)
-        return variables
+        return {
+            **{name: getattr(observed, name) for name in VARIABLES},
+            "result": _code(observed.result),
+            "phase": observed.phase.astype(jnp.int8),
+        }
     if isinstance(observed, Mapping):
         return dict(observed)
     return {"value": observed}

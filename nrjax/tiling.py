@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -38,14 +39,19 @@ def run_tiles(
     lanes = jax.tree.map(np.asarray, lanes)
     total = jax.tree.leaves(lanes)[0].shape[0]
     tiles = -(-total // tile)
+    # Held while a call compiles and is handed to the device, not while it computes: the first tile compiles, the others
+    # share what it compiled.
+    calling = threading.Lock()
 
     def run(index: int) -> PyTree:
         stored = load(index)
         if stored is not None:
             return stored
         picked = np.minimum(np.arange(index * tile, (index + 1) * tile), total - 1)
-        result = jax.tree.map(np.asarray, function(jax.tree.map(lambda x: x[picked], lanes)))
-        result = jax.tree.map(lambda x: x[: min(tile, total - index * tile)], result)
+        part = jax.tree.map(lambda x: x[picked], lanes)
+        with calling:
+            begun = function(part)
+        result = jax.tree.map(lambda x: np.asarray(x)[: min(tile, total - index * tile)], begun)
         save(index, result)
         return result
 
@@ -56,11 +62,9 @@ def run_tiles(
         executor = concurrent.futures.ThreadPoolExecutor(max_workers=threads)
     bar = tqdm(total=total, desc=label, unit=" points", unit_scale=True, delay=2, disable=None if progress else True)
     try:
-        # The first tile compiles; the others then share what it compiled.
-        results: list[Any] = [executor.submit(run, 0).result()]
-        bar.update(min(tile, total))
-        futures = [executor.submit(run, index) for index in range(1, tiles)]
-        for index, future in enumerate(futures, start=1):
+        results: list[Any] = []
+        futures = [executor.submit(run, index) for index in range(tiles)]
+        for index, future in enumerate(futures):
             results.append(future.result())
             bar.set_postfix_str(f"tile {index + 1}/{tiles}", refresh=False)
             bar.update(min(tile, total - index * tile))
