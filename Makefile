@@ -33,11 +33,13 @@ demo: .venv/.demo  ## Draw the phase diagram of the light-driven bilayer.
 	@mkdir -p out
 	$(BIN)/nrjax phase-diagram --output out/phase_diagram.png --data out/phase_diagram.nc --overwrite
 
-# Most of the tests' time is compilation, a third less of it with machine code that is less polished. Tests that compute for
-# long run as users do.
+# Most of the tests' time is compilation, less than half of it with machine code that is less polished. Tests that compute
+# for long, and those that compare bits, run as users do.
+QUICKLY := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true"
+
 test: .venv/.test  ## Run the tests.
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not computes and not long"
-	$(BIN)/python -m pytest -n 2 -q -m "computes and not long"
+	$(QUICKLY) $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not computes and not long"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "computes and not long"
 
 test-all: test  ## Run the long tests, too.
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
@@ -63,7 +65,7 @@ notebooks: .venv/.notebooks  ## Run every notebook and write its .ipynb.
 	cd notebooks && for file in *.py; do ../$(BIN)/jupytext --to ipynb --execute --set-kernel python3 $$file || exit 1; done
 
 check-notebooks: .venv/.notebooks  ## Run every notebook as a script, two at a time.
-	cd notebooks && ls *.py | XLA_FLAGS=--xla_backend_optimization_level=0 MPLBACKEND=agg xargs -P 2 -n 1 ../$(BIN)/python
+	cd notebooks && ls *.py | $(QUICKLY) MPLBACKEND=agg xargs -P 2 -n 1 ../$(BIN)/python
 
 clean:
 	rm -rf .venv out .pytest_cache .ruff_cache

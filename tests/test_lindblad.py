@@ -309,7 +309,9 @@ def final_spin(x, adjoint=None, envelope=None):
     return evolve(model, rho, [0.0, 1.0], ("impurity_spin",), adjoint=adjoint, **options)["impurity_spin"][-1, 0, 2]
 
 
-@pytest.mark.parametrize("envelope", [None, Gaussian(0.5, 0.6)], ids=["constant", "pulse"])
+@pytest.mark.parametrize(
+    "envelope", [None, pytest.param(Gaussian(0.5, 0.6), marks=pytest.mark.computes)], ids=["constant", "pulse"]
+)
 def test_derivatives(envelope):
     one = jnp.ones(2)
     forward = jax.jit(jax.jacfwd(lambda x: final_spin(x, None, envelope)))(one)

@@ -108,6 +108,7 @@ def test_derivatives_with_respect_to_every_parameter():
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.computes
 def test_batch_is_what_each_lane_does_alone():
     gammas = jnp.asarray(np.linspace(0.0, 0.12, 37))
     batch = jax.vmap(lambda g: hanai2025_bilayer(g, 10.0 * g + 3.0))(gammas)

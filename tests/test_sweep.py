@@ -44,17 +44,18 @@ def test_a_sweep_compiles_once():
         return hanai2025_bilayer(0.05, 6.0, temperature=temperature)
 
     axes = {"temperature": np.linspace(7.0, 11.0, 50)}
-    sweep(build, axes, tile=7, progress=False)
+    sweep(build, axes, tile=20, progress=False)
     first = len(traces)
     # One build for each corner of the grid, which checks the values, and one trace.
     assert first == 2 + 1
-    sweep(build, axes, tile=7, progress=False)
+    sweep(build, axes, tile=20, progress=False)
     assert len(traces) == first + 2
 
 
+@pytest.mark.computes
 def test_tiling_and_executors_change_nothing():
     whole = sweep(hanai2025_bilayer, AXES, tile=117, progress=False)
-    for options in ({"tile": 10}, {"tile": 40, "executor": concurrent.futures.ThreadPoolExecutor(1)}):
+    for options in ({"tile": 20}, {"tile": 20, "executor": concurrent.futures.ThreadPoolExecutor(1)}):
         parts = sweep(hanai2025_bilayer, AXES, progress=False, **options)
         for name in VARIABLES:
             np.testing.assert_array_equal(parts[name], whole[name])
