@@ -14,6 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import figures
 
 ROOT = Path(__file__).parent.parent
+# Peers by their keys in the results.
+PEERS = {"plain_diffrax": "vmap of Diffrax", "numba": "Numba", "solve_ivp": "solve_ivp", "qutip": "QuTiP"}
+PEERS |= {"dynamiqs": "dynamiqs"}
+# Part of scaling.json, what its size counts, and the key of our own times.
+SIZES = (("lanes", "lanes", "simulate_many"), ("layers", "layers", "simulate_many"), ("hilbert", "states", "nrjax"))
 
 
 def results() -> dict[str, Any]:
@@ -135,8 +140,8 @@ def comparisons(r: dict[str, Any]) -> list[tuple[str, str, float]]:
     found = [
         ("phase diagram", "vmap of Diffrax", r["phase_diagram"]["times_faster_than_plain_diffrax"]),
         *(
-            (f"{paths['lanes']:,} trajectories", peer, paths[f"times_faster_than_{key}"])
-            for key, peer in (("plain_diffrax", "vmap of Diffrax"), ("numba", "Numba"), ("solve_ivp", "solve_ivp"))
+            (f"{paths['lanes']:,} trajectories", PEERS[peer], paths[f"times_faster_than_{peer}"])
+            for peer in ("plain_diffrax", "numba", "solve_ivp")
         ),
         (f"{r['macrospins']['pairs']:,} pairs of macrospins", "cmtj", r["macrospins"]["ratio"]),
         ("restarts of a design", "L-BFGS-B", r["inverse_design"]["restarts"]["ratio"]),
@@ -144,32 +149,28 @@ def comparisons(r: dict[str, Any]) -> list[tuple[str, str, float]]:
     ]
     for peer in ("dynamiqs", "qutip"):
         job = f"Lindbladian, 256 states, {lindblad['settings']} settings"
-        found.append((job, peer, lindblad["comparison"][f"times_faster_than_{peer}"]))
+        found.append((job, PEERS[peer], lindblad["comparison"][f"times_faster_than_{peer}"]))
     for part, name in (("trajectories", "trajectories"), ("lindblad", "Lindbladian")):
         at = curves[part]["seconds_at_meeting_error"]
         ours, *peers = at
         for peer in peers:
             if at[peer] is not None and at[ours] is not None:
                 found.append((f"{name} at error {curves['meeting_error']:.0e}", peer, at[peer] / at[ours]))
-    sizes = (("lanes", "lanes", "simulate_many"), ("layers", "layers", "simulate_many"), ("hilbert", "states", "nrjax"))
-    for part, what, ours in sizes:
+    for part, what, ours in SIZES:
         for row in growth[part]:
-            for peer in ("plain_diffrax", "numba", "qutip", "dynamiqs"):
-                if peer in row:
-                    job = f"{row[what]:,} {what}"
-                    found.append((f"{job}, warm", peer, row[peer]["median_s"] / row[ours]["median_s"]))
-                    if "first_call_s" in row[peer]:
-                        found.append(
-                            (f"{job}, first call", peer, row[peer]["first_call_s"] / row[ours]["first_call_s"])
-                        )
+            for peer in filter(row.__contains__, PEERS):
+                job = f"{row[what]:,} {what}"
+                found.append((f"{job}, warm", PEERS[peer], row[peer]["median_s"] / row[ours]["median_s"]))
+                if "first_call_s" in row[peer]:
+                    first = row[peer]["first_call_s"] / row[ours]["first_call_s"]
+                    found.append((f"{job}, first call", PEERS[peer], first))
     return found
 
 
 def losses(r: dict[str, Any]) -> str:
     """Every comparison that nrjax loses."""
     lost = sorted(((v, job, peer) for job, peer, v in comparisons(r) if v < 1.0), key=lambda row: row[0])
-    names = {"plain_diffrax": "vmap of Diffrax", "numba": "Numba", "qutip": "QuTiP"}
-    lines = [(job, names.get(peer, peer), f"{rounded(1.0 / v)} times slower") for v, job, peer in lost]
+    lines = [(job, peer, f"{rounded(1.0 / v)} times slower") for v, job, peer in lost]
     return table(("job", "peer", "nrjax is"), lines) if lines else "No comparison was lost."
 
 
@@ -187,22 +188,9 @@ def meeting(r: dict[str, Any]) -> str:
 def growth(r: dict[str, Any]) -> str:
     """Warm and first calls against size."""
     lines = []
-    for part, what, ours in (
-        ("lanes", "lanes", "simulate_many"),
-        ("layers", "layers", "simulate_many"),
-        ("hilbert", "states", "nrjax"),
-    ):
+    for part, what, ours in SIZES:
         for row in r["scaling"][part]:
-            peers = [
-                f"{names} {seconds(row[key]['median_s'])}"
-                for key, names in (
-                    ("plain_diffrax", "vmap of Diffrax"),
-                    ("numba", "Numba"),
-                    ("qutip", "QuTiP"),
-                    ("dynamiqs", "dynamiqs"),
-                )
-                if key in row
-            ]
+            peers = [f"{name} {seconds(row[key]['median_s'])}" for key, name in PEERS.items() if key in row]
             warm, first = row[ours]["median_s"], row[ours]["first_call_s"]
             lines.append((f"{row[what]:,} {what}", seconds(warm), seconds(first), ", ".join(peers)))
     return table(("size", "nrjax, warm", "nrjax, first call", "peers, warm"), lines)
