@@ -15,8 +15,13 @@ import figures
 
 ROOT = Path(__file__).parent.parent
 # Peers by their keys in the results.
-PEERS = {"plain_diffrax": "vmap of Diffrax", "numba": "Numba", "solve_ivp": "solve_ivp", "qutip": "QuTiP"}
-PEERS |= {"dynamiqs": "dynamiqs"}
+PEERS = {
+    "plain_diffrax": "vmap of Diffrax",
+    "numba": "Numba",
+    "solve_ivp": "solve_ivp",
+    "qutip": "QuTiP",
+    "dynamiqs": "dynamiqs",
+}
 # Part of scaling.json, what its size counts, and the key of our own times.
 SIZES = (("lanes", "lanes", "simulate_many"), ("layers", "layers", "simulate_many"), ("hilbert", "states", "nrjax"))
 

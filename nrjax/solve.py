@@ -15,7 +15,7 @@ from . import units
 from .envelopes import AbstractEnvelope
 from .light import Laser
 from .magnets import LayeredMagnet
-from .tiling import run_tiles
+from .tiling import power_of_two_below, run_tiles
 from .unrolled import UnrolledTsit5
 from .validation import Numbers, float_array, is_concrete, require_finite, require_nonnegative
 
@@ -263,7 +263,7 @@ def simulate_many(
         raise ValueError(f"m0 has shape {starts.shape}: it must be ({layers}, 3) or ({lanes}, {layers}, 3).")
     starts = jnp.broadcast_to(starts, (lanes, layers, 3))
     if tile is None:
-        tile = int(min(max(1 << max(lanes // TILES, 1).bit_length() - 1, SMALLEST_TILE), LARGEST_TILE))
+        tile = min(max(power_of_two_below(lanes // TILES), SMALLEST_TILE), LARGEST_TILE)
     if tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (lanes integrated together).")
     dtype = models.exchange.dtype

@@ -22,7 +22,7 @@ from .equilibria import RESULTS, SteadyState, steady_state
 from .files import atomic, require_writable
 from .magnets import LayeredMagnet, ShapeDynamics
 from .phases import Phase
-from .tiling import run_tiles
+from .tiling import power_of_two_above, power_of_two_below, run_tiles
 from .validation import Numbers
 
 # Points per tile, powers of two, so that sweeps of like size share a program: a few MB of arrays on a CPU, enough lanes
@@ -72,7 +72,8 @@ def sweep(
     - `axes`: name -> 1-D array of strictly increasing or decreasing values. The order is the order of dimensions.
     - `observe`: maps the model to a `SteadyState` (default: `steady_state` with throw=False), a dictionary of arrays
       or one array.
-    - `tile`: points computed at a time; bounds the memory. Default 16384 on a CPU, 262144 on an accelerator.
+    - `tile`: points computed at a time; bounds the memory. Default: a power of two, at most 16384 on a CPU and
+      262144 on an accelerator, smaller for small grids.
     - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
     - `resume`: use what `store` already holds, if it was computed from the same input.
     - `progress`: a bar after two seconds, on a terminal.
@@ -90,11 +91,13 @@ def sweep(
     dtype = jnp.result_type(float)
     total = int(np.prod([len(values) for values in grid.values()]))
     settles = observe is steady_state and ShapeDynamics.applies_to(model)
+    default = tile is None
     if tile is None:
-        tile = _default_tile(total, SMALLEST_TILE if settles else 1)
+        tile = _default_tile(total)
     elif tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (points computed at a time).")
-    else:
+    if not (settles and default):
+        # Only a bilayer's points cost so little that a tile may be larger than the grid, to share a program.
         tile = min(tile, total)
 
     mesh = np.meshgrid(*(values.astype(dtype) for values in grid.values()), indexing="ij")
@@ -123,17 +126,12 @@ def sweep(
     return dataset
 
 
-def _default_tile(total: int, least: int) -> int:
+def _default_tile(total: int) -> int:
     """Points computed at a time; on a CPU several tiles for each core, so that all cores share the work."""
     if jax.default_backend() != "cpu":
-        return min(ACCELERATOR_TILE, _power_of_two(total))
-    share = _power_of_two(total // (2 * (os.cpu_count() or 1)) + 1) // 2
-    return min(CPU_TILE, max(share, least, min(256, _power_of_two(total))))
-
-
-def _power_of_two(number: int) -> int:
-    """The least power of two that is not below `number`."""
-    return 1 << (number - 1).bit_length()
+        return min(ACCELERATOR_TILE, power_of_two_above(total))
+    share = power_of_two_below(total // (2 * (os.cpu_count() or 1)))
+    return min(CPU_TILE, max(share, SMALLEST_TILE))
 
 
 @functools.lru_cache(maxsize=32)

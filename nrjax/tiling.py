@@ -12,6 +12,16 @@ from jaxtyping import PyTree
 from tqdm import tqdm
 
 
+def power_of_two_below(number: int) -> int:
+    """The greatest power of two that is not above `number`; 1 below 1."""
+    return 1 << max(number, 1).bit_length() - 1
+
+
+def power_of_two_above(number: int) -> int:
+    """The least power of two that is not below `number`."""
+    return 1 << (number - 1).bit_length()
+
+
 def run_tiles(
     function: Callable[[PyTree], PyTree],
     lanes: PyTree,

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from nrjax import LayeredMagnet, Phase, hanai2025_bilayer, steady_state, sweep
-from nrjax.sweeps import VARIABLES
+from nrjax.sweeps import VARIABLES, _steady_states
 from tests.refusal import assert_refused
 
 AXES = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.5, 12.0, 9)}
@@ -52,10 +52,21 @@ def test_a_sweep_compiles_once():
     assert len(traces) == first + 2
 
 
+def test_another_function_shares_the_program_of_the_steady_states():
+    axes = {"temperature": np.linspace(7.0, 11.0, 50)}
+    programs = []
+    for exchange in (6.0, 7.0):
+        sweep(lambda temperature, j=exchange: hanai2025_bilayer(0.05, j, temperature=temperature), axes, progress=False)
+        programs.append(_steady_states._cache_size())
+    sweep(hanai2025_bilayer, AXES, progress=False)
+    programs.append(_steady_states._cache_size())
+    assert programs[0] > 0 and programs == [programs[0]] * 3
+
+
 @pytest.mark.computes
 def test_tiling_and_executors_change_nothing():
     whole = sweep(hanai2025_bilayer, AXES, tile=117, progress=False)
-    for options in ({"tile": 20}, {"tile": 20, "executor": concurrent.futures.ThreadPoolExecutor(1)}):
+    for options in ({"tile": 10}, {"tile": 40, "executor": concurrent.futures.ThreadPoolExecutor(1)}):
         parts = sweep(hanai2025_bilayer, AXES, progress=False, **options)
         for name in VARIABLES:
             np.testing.assert_array_equal(parts[name], whole[name])
