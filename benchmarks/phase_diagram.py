@@ -2,12 +2,11 @@
 
     python benchmarks/phase_diagram.py            writes results/phase_diagram-<device>.json
 
-Reports points per second (also with XLA's wide vectors), the ratio to a jitted vmap of Diffrax on the full vector
-equation, memory of a 1001 x 1001 map, compile times, and what bad lanes cost a batch.
+Reports points per second, the ratio to a jitted vmap of Diffrax on the full vector equation, memory of a 1001 x 1001
+map, compile times, and what bad lanes cost a batch.
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -27,7 +26,6 @@ import record
 import nrjax
 
 POINTS = 401
-WIDE = "--xla_cpu_prefer_vector_width=512"
 PLAIN_LANES = 64
 # hbar/meV: long enough that the plain integration has the label of all but a few points.
 PLAIN_TIME = 4000.0
@@ -92,23 +90,15 @@ def bad_lanes() -> dict[str, float]:
     return {"ratio": bad_s["median_s"] / good_s["median_s"], "healthy_s": good_s["median_s"]}
 
 
-def child(mode: str, wide: bool) -> dict:
-    flags = (os.environ.get("XLA_FLAGS", "") + " " + WIDE).strip() if wide else os.environ.get("XLA_FLAGS", "")
-    run = subprocess.run(
-        [sys.executable, __file__, mode],
-        env=os.environ | {"XLA_FLAGS": flags},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def map_1001() -> dict[str, float]:
+    """Memory of a large map, in a process of its own."""
+    command = [sys.executable, __file__, "memory"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(run.stdout.splitlines()[-1])
 
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
-    if sys.argv[1:] == ["speed"]:
-        print(json.dumps(record.timed(lambda: sweep(POINTS)["phase"].values)))
-        return
     if sys.argv[1:] == ["memory"]:
         start = time.perf_counter()
         dataset = sweep(1001)
@@ -144,10 +134,7 @@ def main() -> None:
     }
     result["times_faster_than_plain_diffrax"] = per_point["plain"] / per_point["sweep"]
     result["bad_lanes"] = bad_lanes()
-    if jax.default_backend() == "cpu":
-        wide = child("speed", wide=True)
-        result["sweep_wide_vectors"] = {"xla_flags": WIDE, **wide, "points_per_s": POINTS**2 / wide["median_s"]}
-    result["map_1001"] = child("memory", wide=False)
+    result["map_1001"] = map_1001()
     record.write("phase_diagram", result)
 
 

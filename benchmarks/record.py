@@ -30,7 +30,7 @@ def _in_double_precision() -> None:
 
 
 # Seconds of repeats after which a slow call is timed no more.
-ENOUGH_S = 8.0
+ENOUGH_S = 5.0
 
 
 def timed(function: Callable[[], Any], repeats: int = 5, warm: bool = False) -> dict[str, float]:

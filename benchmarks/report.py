@@ -53,14 +53,13 @@ def ratio(value: float) -> str:
 def summary(r: dict[str, Any]) -> str:
     """The table of the README: job and figure, best known first."""
     diagram, paths, lindblad, inverse = (r[n] for n in ("phase_diagram", "trajectories", "lindblad", "inverse_design"))
-    wide, pair = diagram["sweep_wide_vectors"], r["macrospins"]
+    pair = r["macrospins"]
     compared, far = lindblad["comparison"], lindblad["trajectories"]
     restarts, gradients, trip = (inverse[n] for n in ("restarts", "gradients", "round_trip"))
     lines = [
         (
             "phase diagram of the bilayer, 401 x 401",
-            f"{rounded(diagram['sweep']['points_per_s'])} points per second; {rounded(wide['points_per_s'])} with "
-            f"`XLA_FLAGS={wide['xla_flags']}`",
+            f"{rounded(diagram['sweep']['points_per_s'])} points per second",
         ),
         (
             "against a plain vmap of Diffrax on the full vector equation, to the same labels",

@@ -30,11 +30,11 @@ import nrjax
 from nrjax import Laser, LocalMoment, OpticalTransition, units
 from nrjax.lindblad import AndersonModel, conduction_state, evolve, product_state
 
-LANES = (1, 10, 100, 1_000, 10_000)
+LANES = (1, 100, 1_000, 10_000)
 # The vmap of Diffrax up to this many.
 PEERS_LANES = 1_000
-SIDES = (16, 64, 256)
-LAYERS = (2, 4, 8, 16)
+SIDES = (16, 256)
+LAYERS = (2, 4, 16)
 LAYER_LANES = 64
 # hbar/meV
 LAYER_DURATION = 10.0

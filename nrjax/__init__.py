@@ -21,8 +21,10 @@ from .envelopes import (
 from .equilibria import (
     RESULTS as RESULTS,
     SteadyState as SteadyState,
+    continued as continued,
     default_start as default_start,
     steady_state as steady_state,
+    steady_states as steady_states,
 )
 from .exchange import (
     chemical_potential as chemical_potential,

@@ -200,10 +200,9 @@ def follow(magnet: LayeredMagnet, m0: Float[Array, "L 3"], max_steps: int) -> tu
 
     def go_on(carry: tuple[Array, Array, RigidState]) -> Array:
         _, number, state = carry
-        return (number < ROUNDS) & state.converged & (state.growth_rate > 0)
+        return (number == 0) | ((number < ROUNDS) & state.converged & (state.growth_rate > 0))
 
-    first = attempt((m0, jnp.asarray(0, jnp.int32), _blank(magnet, m0)))
-    end, _, state = jax.lax.while_loop(go_on, attempt, first)
+    end, _, state = jax.lax.while_loop(go_on, attempt, (m0, jnp.asarray(0, jnp.int32), _blank(magnet, m0)))
     return state, end
 
 

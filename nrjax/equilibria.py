@@ -150,6 +150,44 @@ def steady_state(
     return state
 
 
+@jax.jit
+def steady_states(models: LayeredMagnet, m0: Float[Array, "L 3"] | None = None) -> SteadyState:
+    """`steady_state` of many magnets, batched along the first axis of every array; one program for all that are alike.
+
+    **Arguments** `models`: whose arrays have a leading axis (lanes). `m0`: one start for all, shape (L, 3), or None.
+
+    **Returns** a `SteadyState` whose arrays have that axis; bad lanes are flagged.
+    """
+    return jax.vmap(lambda model: steady_state(model, m0, throw=False))(models)
+
+
+def continued(model: LayeredMagnet, state: SteadyState) -> SteadyState:
+    """The steady state of `model` next to a known one: dm_a/dt = Omega x m_a solved by Newton's method from `state.m`.
+
+    For derivatives at a known state and for small changes of it: nothing is followed through time again.
+
+    **Arguments** `model`: a `LayeredMagnet`. `state`: the `SteadyState` of this magnet, or of one that differs little.
+
+    **Returns** a `SteadyState` in the orientation of `state`, differentiable; `valid` only if it is an attractor near
+    the known one. A state that is not valid is returned as it is, with derivative zero.
+
+    **Source** docs/physics.md, "Shape dynamics".
+    """
+    model = model.plateau()
+    state = jax.lax.stop_gradient(state)
+    if ShapeDynamics.applies_to(model):
+        near = bilayer_state_from_gram(model, _gram(state.m), state.phase == Phase.PARAMAGNETIC, state.m)
+    else:
+        near = _general_state_near(model, state.m)
+    near = eqx.tree_at(lambda s: s.steps, near, state.steps)
+    return jax.tree.map(lambda new, old: jnp.where(state.valid, new, old), near, state)
+
+
+def _gram(m: Float[Array, "2 3"]) -> Gram:
+    """Scalar products of two moments."""
+    return Gram(jnp.sum(m[0] ** 2), jnp.sum(m[1] ** 2), jnp.sum(m[0] * m[1]))
+
+
 def _without_derivative(function: Any) -> Any:
     """`function` with derivative zero: for searches whose result Newton's method polishes afterwards."""
 
@@ -174,7 +212,7 @@ def _zero_tangent(x: Array) -> Any:
 
 @eqx.filter_jit
 def _bilayer_steady_state(model: LayeredMagnet, start: Float[Array, "2 3"], max_steps: int) -> SteadyState:
-    gram = Gram(jnp.sum(start[0] ** 2), jnp.sum(start[1] ** 2), jnp.sum(start[0] * start[1]))
+    gram = _gram(start)
     arrays, rest = eqx.partition((ShapeDynamics(model), _gyro_exchange(model)), eqx.is_array)
 
     def search(arrays: Any, gram: Gram) -> Any:
@@ -291,18 +329,43 @@ def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_
         return state.m, state.converged & ~moving, observed.phase, observed.lengths, observed.angle
 
     seed, settled, observed_phase, observed_lengths, observed_angle = _without_derivative(search)(arrays, start)
+    state = _general_state_near(model, seed)
+    valid = state.valid & settled
+    modulated = ~settled & (observed_phase == Phase.MODULATED)
+    phase = jnp.where(valid, state.phase, jnp.where(modulated, Phase.MODULATED, Phase.UNRESOLVED))
+    result = RESULTS.where(modulated, RESULTS.modulated, RESULTS.not_settled)
+    result = RESULTS.where(settled, state.result, result)
+    finite = (state.result != RESULTS.nonfinite) & jnp.all(jnp.isfinite(start))
+    result = RESULTS.where(finite, result, RESULTS.nonfinite)
+
+    def observe(observed: Array, rigid: Array) -> Array:
+        return jnp.where(modulated, observed, jnp.where(settled, rigid, jnp.nan))
+
+    return SteadyState(
+        phase=phase.astype(jnp.int32),
+        m=state.m,
+        lengths=observe(observed_lengths, state.lengths),
+        angle=observe(observed_angle, state.angle),
+        chase_frequency=jnp.where(settled, state.chase_frequency, jnp.nan),
+        rotation_frequency=jnp.where(settled, state.rotation_frequency, jnp.nan),
+        angular_velocity=state.angular_velocity,
+        growth_rate=jnp.where(settled, state.growth_rate, jnp.nan),
+        residual=jnp.where(settled, state.residual, jnp.inf),
+        result=result,
+        steps=jnp.asarray(0, jnp.int32),
+        valid=valid,
+    )
+
+
+def _general_state_near(model: LayeredMagnet, seed: Float[Array, "L 3"]) -> SteadyState:
+    """The rigid state of any magnet next to moments `seed`, polished and described; `valid` if it is an attractor."""
     projector = corotating.symmetry_projector(model)
     m, omega, converged = corotating.polish(model, projector, seed)
     state = corotating.describe(model, projector, m, omega, converged)
-
+    attractor = converged & (state.growth_rate < 0) & (state.residual < residual_tolerance(seed.dtype))
     finite = jnp.all(jnp.isfinite(m)) & jnp.all(jnp.isfinite(omega)) & jnp.isfinite(state.growth_rate)
-    attractor = settled & converged & (state.growth_rate < 0) & (state.residual < residual_tolerance(start.dtype))
-    valid = attractor & finite
-    modulated = ~settled & (observed_phase == Phase.MODULATED)
-    phase = jnp.where(valid, state.phase, jnp.where(modulated, Phase.MODULATED, Phase.UNRESOLVED))
     result = RESULTS.where(attractor, RESULTS.successful, RESULTS.not_an_attractor)
-    result = RESULTS.where(settled, result, RESULTS.where(modulated, RESULTS.modulated, RESULTS.not_settled))
-    result = RESULTS.where(finite & jnp.all(jnp.isfinite(start)), result, RESULTS.nonfinite)
+    result = RESULTS.where(finite, result, RESULTS.nonfinite)
 
     second = min(1, model.layers - 1)
     cross = jnp.cross(m[0], m[second])
@@ -313,21 +376,17 @@ def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_
     rate = jnp.where(chiral, safe_sqrt(jnp.sum(omega**2)), 0.0)
     ordered = state.phase != Phase.PARAMAGNETIC
     angle = jnp.arctan2(jnp.where(ordered, area, 0.0), jnp.where(ordered, jnp.dot(m[0], m[second]), 1.0))
-
-    def rigid(value: Array) -> Array:
-        return jnp.where(settled, value, jnp.nan)
-
     return SteadyState(
-        phase=phase.astype(jnp.int32),
+        phase=state.phase,
         m=m,
-        lengths=jnp.where(modulated, observed_lengths, rigid(safe_sqrt(jnp.sum(m**2, axis=1)))),
-        angle=jnp.where(modulated, observed_angle, rigid(angle)),
-        chase_frequency=rigid(chase / units.GHz),
-        rotation_frequency=rigid(rate / units.GHz),
+        lengths=safe_sqrt(jnp.sum(m**2, axis=1)),
+        angle=angle,
+        chase_frequency=chase / units.GHz,
+        rotation_frequency=rate / units.GHz,
         angular_velocity=jnp.where(chiral, omega, jnp.zeros_like(omega)),
-        growth_rate=rigid(state.growth_rate),
-        residual=jnp.where(settled, state.residual, jnp.inf),
+        growth_rate=state.growth_rate,
+        residual=state.residual,
         result=result,
         steps=jnp.asarray(0, jnp.int32),
-        valid=valid,
+        valid=attractor & finite,
     )

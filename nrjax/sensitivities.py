@@ -12,7 +12,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from .equilibria import SteadyState, steady_state
+from .equilibria import SteadyState, continued, steady_state
 from .exposure import exposure
 from .magnets import LayeredMagnet
 from .sweeps import AXIS_UNITS, VARIABLES
@@ -55,7 +55,7 @@ def sensitivity(model: LayeredMagnet, m0: Numbers | None = None) -> xr.Dataset:
 
     def observed(flat: Array) -> Array:
         magnet = rebuild(dict(zip(parameters, unravel(flat), strict=True)))
-        return jnp.stack(list(_observables(magnet, steady_state(magnet, m0, throw=False)).values()))
+        return jnp.stack(list(_observables(magnet, continued(magnet, state)).values()))
 
     found = _observables(model, state)
     seen, p = np.asarray(list(found.values())), np.asarray(flat)

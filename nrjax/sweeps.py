@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from .equilibria import RESULTS, SteadyState, steady_state
+from .equilibria import RESULTS, SteadyState, steady_state, steady_states
 from .files import atomic, require_writable
-from .magnets import LayeredMagnet, ShapeDynamics
+from .magnets import ShapeDynamics
 from .phases import Phase
 from .tiling import power_of_two_above, power_of_two_below, run_tiles
 from .validation import Numbers
@@ -138,17 +138,10 @@ def _default_tile(total: int) -> int:
 def _compiled(build: Callable[..., Any], observe: Callable[[Any], Any]) -> Callable[..., Any]:
     """The observables of a batch of points; kept, so that a second sweep of the same functions compiles nothing."""
     if observe is steady_state:
-        # Two programs: that of the steady states is the same for every `build`.
+        # Of these programs only the first depends on `build`.
         make = jax.jit(jax.vmap(lambda values: build(**values).plateau()))
-        return lambda values: _steady_states(make(values))
+        return lambda values: _variables(steady_states(make(values)))
     return jax.jit(jax.vmap(lambda values: _variables(observe(build(**values)))))
-
-
-@jax.jit
-@jax.vmap
-def _steady_states(model: LayeredMagnet) -> dict[str, Any]:
-    """The variables of a sweep's Dataset, for a batch of magnets."""
-    return _variables(steady_state(model, throw=False))
 
 
 def _checked_axes(axes: Mapping[str, Numbers]) -> dict[str, np.ndarray]:
@@ -197,6 +190,7 @@ def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> An
     return first
 
 
+@jax.jit
 def _variables(observed: Any) -> dict[str, Any]:
     """What a sweep's Dataset holds of an observation, by name."""
     if isinstance(observed, SteadyState):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +18,11 @@ def is_concrete(*values: ArrayLike | None) -> bool:
     return not any(isinstance(value, jax.core.Tracer) for value in values)
 
 
-def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None) -> Array:
+def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None, dtype: Any = None) -> Array:
     """`value` as a floating-point array, broadcast to `shape` when one is given.
+
+    Arrays of floating-point numbers keep their type. Python's numbers and lists get `dtype`, by default JAX's own
+    float; never a weak type, for which functions would compile anew.
 
     **Raises** `ValueError` if `value` is not numeric or does not broadcast.
     """
@@ -28,8 +32,10 @@ def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None)
             raise TypeError(f"of type {array.dtype}")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} = {value!r} is not real numbers. Pass a number or an array of numbers.") from error
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        array = array.astype(jnp.result_type(float))
+    if not hasattr(value, "dtype") and dtype is not None:
+        array = array.astype(dtype)
+    elif jax.typeof(array).weak_type or not jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(jnp.result_type(float) if dtype is None else dtype)
     if shape is None:
         return array
     try:

@@ -28,6 +28,7 @@ from nrjax import (
     turning_about,
     units,
 )
+from nrjax.equilibria import steady_states
 from nrjax.inverse import Box
 from tests.refusal import assert_refused
 from tests.systems.bilayer import Bilayer
@@ -57,21 +58,28 @@ def hand_made(intensity, photon_energy):
 
 @jax.jit
 @jax.vmap
-def _observe(intensity, photon_energy, interlayer_exchange):
+def _magnets(intensity, photon_energy, interlayer_exchange):
     magnet = illuminated_bilayer(intensity, photon_energy, interlayer_exchange)
-    state = steady_state(magnet, throw=False)
-    power = jnp.sum(exposure(magnet, state.m).absorbed_power)
-    return state.chase_frequency, state.valid, state.growth_rate, power, state.phase
+    return magnet, magnet.plateau()
 
 
-def observe(intensity, photon_energy, interlayer_exchange=6.0, width=1024):
+@jax.jit
+@jax.vmap
+def _power(magnet, state):
+    return jnp.sum(exposure(magnet, state.m).absorbed_power)
+
+
+def observe(intensity, photon_energy, interlayer_exchange=6.0, width=256):
     """Chase frequency, validity, growth rate, absorbed power and phase of many steady states; compiled once."""
     lanes = np.broadcast_arrays(intensity, photon_energy, interlayer_exchange)
     shape, lanes = lanes[0].shape, [np.asarray(x, float).ravel() for x in lanes]
     parts = []
     for begin in range(0, lanes[0].size, width):
         rows = np.minimum(np.arange(begin, begin + width), lanes[0].size - 1)
-        parts.append([np.asarray(x) for x in _observe(*(x[rows] for x in lanes))])
+        lit, plateaus = _magnets(*(x[rows] for x in lanes))
+        states = steady_states(plateaus)
+        seen = (states.chase_frequency, states.valid, states.growth_rate, _power(lit, states), states.phase)
+        parts.append([np.asarray(x) for x in seen])
     return [np.concatenate(x)[: lanes[0].size].reshape(shape) for x in zip(*parts, strict=True)]
 
 

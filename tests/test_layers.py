@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.spatial.transform import Rotation
 
-from nrjax import LayeredMagnet, UniaxialAnisotropy, hanai2025_bilayer
+from nrjax import LayeredMagnet, UniaxialAnisotropy, hanai2025_bilayer, illuminated_bilayer
 from tests.refusal import assert_refused
 from tests.systems.bilayer import Bilayer
 
@@ -130,7 +130,16 @@ def test_parameters_are_arrays_and_nothing_is_baked_into_a_trace():
 
     for gamma in (0.0, 0.03, 0.07):
         speed(hanai2025_bilayer(gamma, 5.0), jnp.asarray(M))
+    # However the numbers are given: as numbers, lists or arrays, or by the light.
+    for damping, g in ((0.1, -10), ([0.1, 0.002], [-10.0, -10.0]), (np.array([0.1, 0.002]), jnp.asarray(-10.0))):
+        speed(LayeredMagnet(np.diag([10, 5]), damping, g, 0.0, 1.0, 9.0), jnp.asarray(M))
+    speed(illuminated_bilayer().plateau(), jnp.asarray(M))
     assert len(traces) == 1
+
+
+def test_numbers_take_the_precision_of_the_exchange():
+    magnet = LayeredMagnet(jnp.eye(2, dtype=jnp.float32), 0.1, -10, [0.0, 0.05], 1.0, 9.0, field=[0.0, 0.0, 1.0])
+    assert {x.dtype for x in jax.tree.leaves(magnet)} == {jnp.dtype(jnp.float32)}
 
 
 GOOD = dict(

@@ -17,6 +17,7 @@ from nrjax import (
     steady_state,
     units,
 )
+from nrjax.equilibria import continued, steady_states
 from tests.systems import single_layer
 from tests.systems.bilayer import Bilayer
 
@@ -162,6 +163,30 @@ def test_length_of_a_collinear_state_has_the_right_derivative():
     assert float(jax.grad(f)(2.0)) == pytest.approx(float(f(2.0 + 1e-5) - f(2.0 - 1e-5)) / 2e-5, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "gamma, j_ab, field",
+    [(0.05, 6.0, None), (0.05, 2.0, None), (0.12, 6.0, None), (0.01, 5.0, None), (0.05, 6.0, [0.0, 0.0, 0.3])],
+)
+def test_continued_is_the_steady_state_nearby(gamma, j_ab, field):
+    known = steady_state(hanai2025_bilayer(gamma, j_ab, field=field))
+    near = hanai2025_bilayer(1.01 * gamma, 0.99 * j_ab, field=field)
+    found, followed = continued(near, known), steady_state(near, known.m)
+    assert bool(found.valid) and int(found.phase) == int(followed.phase)
+    # In a field the moments turn on while they are followed.
+    np.testing.assert_allclose(found.m @ found.m.T, followed.m @ followed.m.T, rtol=1e-8, atol=1e-12)
+    for name in ("lengths", "angle", "chase_frequency", "rotation_frequency", "angular_velocity", "growth_rate"):
+        np.testing.assert_allclose(getattr(found, name), getattr(followed, name), rtol=1e-8, atol=1e-9)
+
+
+def test_continued_leaves_a_state_that_is_not_valid_alone():
+    known = steady_state(hanai2025_bilayer(0.0915, 11.0), max_steps=5, throw=False)
+    for x, y in zip(*(jax.tree.leaves(s) for s in (continued(hanai2025_bilayer(), known), known)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    # Far from it no attractor is made up.
+    chase = steady_state(hanai2025_bilayer(0.05, 6.0))
+    assert not bool(continued(hanai2025_bilayer(0.0, 12.0), chase).valid)
+
+
 def test_transformations_compose():
     f = lambda g, j: steady_state(hanai2025_bilayer(g, j), throw=False).chase_frequency  # noqa: E731
     gammas, exchanges = jnp.asarray([0.01, 0.05, 0.12, 0.03]), jnp.asarray([5.0, 6.0, 6.0, 8.0])
@@ -300,8 +325,7 @@ def test_modulated_shape():
 def test_bad_lanes_spoil_no_other_and_cost_nothing():
     gammas = jnp.asarray(np.linspace(0.0, 0.12, 256))
     magnets = jax.vmap(lambda g: hanai2025_bilayer(g, 6.0))(gammas)
-    solve = jax.jit(jax.vmap(lambda m: steady_state(m, throw=False)))
-    good = solve(magnets)
+    good = steady_states(magnets)
     loss, damping = np.array(magnets.loss_rate), np.array(magnets.damping)
     temperature = np.array(magnets.temperature)
     temperature[3, 0] = np.nan
@@ -312,7 +336,7 @@ def test_bad_lanes_spoil_no_other_and_cost_nothing():
         magnets,
         tuple(map(jnp.asarray, (loss, damping, temperature))),
     )
-    mixed = solve(bad)
+    mixed = steady_states(bad)
     untouched = ~np.isin(np.arange(256), [3, 100, 200])
     for name in ("phase", "lengths", "chase_frequency", "growth_rate", "valid", "steps"):
         np.testing.assert_array_equal(
@@ -331,7 +355,7 @@ def test_single_precision_gives_the_same_labels():
     gammas, exchanges = rng.uniform(0, 0.12, 400), rng.uniform(0.1, 12, 400)
 
     def solve(g, j):
-        return jax.vmap(lambda g, j: steady_state(hanai2025_bilayer(g, j), throw=False))(g, j)
+        return steady_states(jax.vmap(hanai2025_bilayer)(g, j))
 
     double = solve(jnp.asarray(gammas), jnp.asarray(exchanges))
     away = np.ones(400, dtype=bool)

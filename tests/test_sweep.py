@@ -6,7 +6,8 @@ import pytest
 import xarray as xr
 
 from nrjax import LayeredMagnet, Phase, hanai2025_bilayer, steady_state, sweep
-from nrjax.sweeps import VARIABLES, _steady_states
+from nrjax.equilibria import steady_states
+from nrjax.sweeps import VARIABLES
 from tests.refusal import assert_refused
 
 AXES = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.5, 12.0, 9)}
@@ -57,9 +58,9 @@ def test_another_function_shares_the_program_of_the_steady_states():
     programs = []
     for exchange in (6.0, 7.0):
         sweep(lambda temperature, j=exchange: hanai2025_bilayer(0.05, j, temperature=temperature), axes, progress=False)
-        programs.append(_steady_states._cache_size())
+        programs.append(steady_states._cache_size())
     sweep(hanai2025_bilayer, AXES, progress=False)
-    programs.append(_steady_states._cache_size())
+    programs.append(steady_states._cache_size())
     assert programs[0] > 0 and programs == [programs[0]] * 3
 
 

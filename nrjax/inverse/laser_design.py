@@ -17,7 +17,7 @@ from ..equilibria import steady_state
 from ..validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
 from .box import Box
 from .problem import Problem, require_frequency
-from .result import DesignResult, describe
+from .result import DesignResult, describe, history
 from .search import FINISH, Lane, advance, relative_error, start_lanes
 
 # Steps between two looks at the progress of all restarts.
@@ -130,12 +130,13 @@ def design(  # pyright: ignore[reportInconsistentOverload]
     lanes, track = _run(problem, method, y, aims, (float(tolerance), steps, patience), progress)
     lanes = jax.tree.map(lambda x: x.reshape(len(goals), restarts, *x.shape[1:]), lanes)
     errors = np.asarray(relative_error(*jax.tree.map(jnp.asarray, (lanes.best, lanes.target))))
+    way = history(problem, track)
     results = tuple(
         describe(
             problem,
             jax.tree.map(lambda x, k=k: x[k], lanes),
             errors[k],
-            [column[:, k * restarts : (k + 1) * restarts] for column in track],
+            way.isel(restart=slice(k * restarts, (k + 1) * restarts)),
             np.asarray(first),
             tolerance,
         )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..equilibria import SteadyState, steady_state
+from ..equilibria import SteadyState, continued, steady_state
 from ..exposure import exposure
 from ..light import Laser
 from ..magnets import LayeredMagnet
@@ -125,11 +125,9 @@ def intensity_response(magnet: LayeredMagnet, state: SteadyState) -> Float[Array
 
     **Returns** a scalar, differentiable once more.
     """
-    # From the state itself, so that nothing needs to settle again.
-    start = jax.lax.stop_gradient(state.m)
 
     def chase(log_factor: Array) -> Array:
-        return steady_state(scaled_light(magnet, jnp.exp(log_factor)), start, throw=False).chase_frequency
+        return continued(scaled_light(magnet, jnp.exp(log_factor)), state).chase_frequency
 
     zero = jnp.zeros((), state.m.dtype)
     frequency, slope = jax.jvp(chase, (zero,), (jnp.ones_like(zero),))

@@ -49,6 +49,14 @@ class Look(NamedTuple):
     flat: Bool[Array, ""]
 
 
+def unseen(y: Float[Array, " n"], members: int) -> Look:
+    """What is known of coordinates before the first look: infinitely far from the target."""
+    zero, none = jnp.zeros((), y.dtype), jnp.asarray(False)
+    vector, each = jnp.zeros_like(y), jnp.zeros(members, y.dtype)
+    far = zero + jnp.inf
+    return Look(y, far, vector, far, vector, zero, each, vector, jnp.zeros(members, jnp.int32), each, none, none)
+
+
 class Problem(eqx.Module):
     """A design without its target: how parameters become an observable.
 
@@ -73,6 +81,11 @@ class Problem(eqx.Module):
     def has_objectives(self) -> bool:
         """Whether anything but the target matters."""
         return bool(self.objectives) or bool(self.ensemble)
+
+    @property
+    def members(self) -> int:
+        """M, the size of the ensemble; 1 without."""
+        return next((values.shape[0] for values in self.ensemble.values()), 1)
 
     def observe(self, state: SteadyState) -> Any:
         """The observable of a steady state."""

@@ -11,7 +11,7 @@ import optimistix as optx
 from jaxtyping import Array, Float
 
 from .. import units
-from ..equilibria import default_start, steady_state
+from ..equilibria import default_start, steady_state, steady_states
 from ..light import Laser
 from ..magnets import LayeredMagnet
 from ..validation import Numbers, float_array, moments_array, require, require_positive
@@ -21,7 +21,7 @@ from .problem import require_frequency
 # Looks at the frequency for each coefficient of the envelope.
 SAMPLES_PER_COEFFICIENT: Final = 4
 # Intensities whose steady states give the first guess.
-GUESSES: Final = 257
+GUESSES: Final = 256
 # Levels and lengths of the opening pulses among which a start-up begins.
 LEVELS: Final = 12
 LENGTHS: Final = 12
@@ -111,7 +111,7 @@ def design_pulse(
     times, step = _checked(duration, coefficients, slew_rate, lit, observable, tolerance)
     wanted = _course(target, times)
     shares = jnp.linspace(0.0, 1.0, GUESSES)
-    states = _steady_states(lit, shares)
+    states = steady_states(_dimmed(lit, shares))
     levels = np.nan_to_num(np.asarray(getattr(states, observable)), nan=-np.inf)
     guess = _nearest_levels(np.asarray(wanted), levels, np.asarray(shares))
     start = states.m[int(round(float(guess[0]) * (GUESSES - 1)))] if m0 is None else moments_array(m0, lit.layers)
@@ -209,12 +209,12 @@ def _losses(course: Course, starts: Float[Array, "starts n"]) -> Float[Array, " 
 
 
 @eqx.filter_jit
-def _steady_states(magnet: LayeredMagnet, shares: Float[Array, " shares"]) -> Any:
-    """Steady states at shares of the laser's intensity."""
+def _dimmed(magnet: LayeredMagnet, shares: Float[Array, " shares"]) -> LayeredMagnet:
+    """The magnet at shares of its laser's intensity, as a batch."""
     peak = magnet.illumination.laser
-    return jax.vmap(
-        lambda share: steady_state(magnet.with_laser(Laser(share * peak.intensity, peak.photon_energy)), throw=False)
-    )(shares)
+    return jax.vmap(lambda share: magnet.with_laser(Laser(share * peak.intensity, peak.photon_energy)).plateau())(
+        shares
+    )
 
 
 def _nearest_levels(wanted: np.ndarray, levels: np.ndarray, shares: np.ndarray) -> np.ndarray:

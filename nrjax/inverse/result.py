@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float
 
 from ..equilibria import SteadyState, steady_state
+from ..magnets import LayeredMagnet
 from ..phases import Phase
+from .box import Box
 from .problem import Look, Problem
 from .search import STRIKES, Lane, badness
 
@@ -56,12 +59,12 @@ class DesignResult(eqx.Module):
 
 
 def describe(
-    problem: Problem, lanes: Lane, errors: np.ndarray, track: list[np.ndarray], first: np.ndarray, tolerance: float
+    problem: Problem, lanes: Lane, errors: np.ndarray, history: xr.Dataset, first: np.ndarray, tolerance: float
 ) -> DesignResult:
     """Choose among the restarts of one target, and say what was found."""
     box, target = problem.box, float(lanes.target[0])
     reached = (errors <= tolerance) & np.asarray(lanes.best.valid)
-    shares = np.asarray(jax.vmap(box.shares)(jnp.asarray(lanes.best.y)))
+    shares = np.asarray(_shares(box, jnp.asarray(lanes.best.y)))
     if not reached.any():
         order = np.asarray(badness(lanes.best))
     elif problem.has_objectives:
@@ -74,14 +77,12 @@ def describe(
     # Where Newton's method has given way, and Optax went on to its end, there is nothing nearer around.
     converged = feasible or bool(lanes.strikes[k] >= STRIKES)
     active = box.active(shares[k])
-    values = {name: float(value) for name, value in box.values(jnp.asarray(look.y)).items()}
-    state = None
-    if not problem.ensemble:
-        state = steady_state(problem.build(**box.values(jnp.asarray(look.y))), problem.m0, throw=False)
+    values, magnet = _chosen(problem, jnp.asarray(look.y))
+    state = None if magnet is None else steady_state(magnet, problem.m0, throw=False)
     unit = "GHz" if isinstance(problem.observable, str) else ""
     what = problem.observable.replace("_", " ") if isinstance(problem.observable, str) else "observable"
     return DesignResult(
-        parameters=values,
+        parameters={name: float(value) for name, value in values.items()},
         target=target,
         achieved=float(look.achieved),
         error=float(errors[k]),
@@ -93,8 +94,25 @@ def describe(
         loss=float(look.loss),
         state=state,
         each=np.asarray(look.each),
-        history=_history(problem, track, lanes, reached, errors).assign_attrs(chosen=k),
+        history=history.assign(
+            reached=("restart", reached),
+            final_error=("restart", errors),
+            steps=("restart", np.asarray(lanes.steps)),
+        ).assign_attrs(chosen=k),
     )
+
+
+@eqx.filter_jit
+def _shares(box: Box, y: Float[Array, "restarts n"]) -> Float[Array, "restarts n"]:
+    """The shares of each range at coordinates y."""
+    return jax.vmap(box.shares)(y)
+
+
+@eqx.filter_jit
+def _chosen(problem: Problem, y: Float[Array, " n"]) -> tuple[dict[str, Array], LayeredMagnet | None]:
+    """The parameters at coordinates y, and their magnet; None for an ensemble."""
+    values = problem.box.values(y)
+    return values, None if problem.ensemble else problem.build(**values)
 
 
 def _message(
@@ -130,9 +148,8 @@ def _message(
     )
 
 
-def _history(
-    problem: Problem, track: list[np.ndarray], lanes: Lane, reached: np.ndarray, errors: np.ndarray
-) -> xr.Dataset:
+def history(problem: Problem, track: list[np.ndarray]) -> xr.Dataset:
+    """The way of all restarts: misses, observables and coordinates y, (step, restart, ...), as a Dataset."""
     miss, achieved, y = track
     values = np.asarray(jax.vmap(jax.vmap(problem.box.vector))(jnp.asarray(y)))
     both = ("step", "restart")
@@ -141,8 +158,5 @@ def _history(
             "miss": (both, np.abs(miss), {"long_name": "least distance to the target so far, dimensionless"}),
             "achieved": (both, achieved, {"long_name": "observable of the best parameters so far"}),
             **{name: (both, values[:, :, i]) for i, name in enumerate(problem.box.names)},
-            "reached": ("restart", reached),
-            "final_error": ("restart", errors),
-            "steps": ("restart", np.asarray(lanes.steps)),
         }
     )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from .problem import Look, Problem
+from .problem import Look, Problem, unseen
 
 # The longest step across, in coordinates of the box (whose width is 1), and the shortest.
 LONGEST: Final = 0.2
@@ -59,10 +59,8 @@ class Lane(NamedTuple):
 
 def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Array, " n"], target: Array) -> Lane:
     """A lane that has not looked yet."""
-    blank = jax.eval_shape(problem.look, y, target)
-    best = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
     infinite, zero = jnp.asarray(jnp.inf, y.dtype), jnp.zeros((), y.dtype)
-    best = best._replace(y=y, miss=infinite, loss=infinite)
+    best = unseen(y, problem.members)
     count = jnp.asarray(0, jnp.int32)
     return Lane(
         y=y,

@@ -1,5 +1,6 @@
 """The mean-field dynamics of a stack of magnetic layers under light."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -149,26 +150,29 @@ class LayeredMagnet(eqx.Module):
                 "on layer a from layer b. For one layer pass [[j]]."
             )
         layers = self.exchange.shape[0]
+        like_exchange = functools.partial(float_array, dtype=self.exchange.dtype)
 
         def per_layer(name: str, value: Numbers) -> Array:
-            return float_array(name, value, (layers,))
+            return like_exchange(name, value, (layers,))
 
         self.damping = per_layer("damping", damping)
         self.sd_coupling = per_layer("sd_coupling", sd_coupling)
         self.loss_rate = per_layer("loss_rate", loss_rate)
         self.filling = per_layer("filling", filling)
         self.temperature = per_layer("temperature", temperature)
-        self.gyro = float_array("gyro", gyro, ())
+        self.gyro = like_exchange("gyro", gyro, ())
         self.mediated_exchange = (
-            None if mediated_exchange is None else float_array("mediated_exchange", mediated_exchange, (layers, layers))
+            None
+            if mediated_exchange is None
+            else like_exchange("mediated_exchange", mediated_exchange, (layers, layers))
         )
-        self.field = None if field is None else float_array("field", field, (layers, 3))
+        self.field = None if field is None else like_exchange("field", field, (layers, 3))
         if anisotropy is None or isinstance(anisotropy, UniaxialAnisotropy):
             self.anisotropy = anisotropy
         else:
             self.anisotropy = UniaxialAnisotropy(anisotropy)
         if self.anisotropy is not None:
-            strength = float_array("anisotropy strength", self.anisotropy.strength, (layers,))
+            strength = like_exchange("anisotropy strength", self.anisotropy.strength, (layers,))
             self.anisotropy = UniaxialAnisotropy(strength, self.anisotropy.axis)
         self.bath = bath
         self.light = None
