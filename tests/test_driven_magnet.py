@@ -1,5 +1,7 @@
 """The whole road: laser, local moments, magnet, rotation."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -145,7 +147,11 @@ def test_batches_of_lasers():
         np.testing.assert_allclose(batch.ms[lane], alone.ms, atol=1e-9)
 
 
-CHI = layer_susceptibility(Lattice.layered(16, 8, 10.0, 10.0), 9.0, filling=0.1)
+@functools.cache
+def band():
+    return layer_susceptibility(Lattice.layered(16, 8, 10.0, 10.0), 9.0, filling=0.1)
+
+
 NAMES = ("intensity", "photon_energy", "dipole", "linewidth", "repulsion", "level", "hybridization")
 VALUES = (1.8e11, 1560.0, 1.0, 300.0, 4000.0, -2000.0, 200.0)
 
@@ -155,7 +161,7 @@ def band_magnet(intensity, photon_energy, dipole, linewidth, repulsion, level, h
     a = LocalMoment(-2000.0, 4000.0, 400.0)
     b = LocalMoment(level, repulsion, hybridization, OpticalTransition(1550.0, dipole, linewidth))
     laser = Laser(intensity, photon_energy)
-    mediated = layer_exchange(jnp.stack([a.sd_coupling(laser), b.sd_coupling(laser)]), CHI, (0,))
+    mediated = layer_exchange(jnp.stack([a.sd_coupling(laser), b.sd_coupling(laser)]), band(), (0,))
     exchange = mediated + jnp.asarray([[0.0, 6.0], [6.0, 0.0]])
     magnet = LayeredMagnet(exchange, [0.1, 0.0005], -10.0, 0.0, 0.1, 9.0, mediated_exchange=mediated)
     return magnet.with_light((a, b), laser)

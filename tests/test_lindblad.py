@@ -1,5 +1,7 @@
 """The Lindbladian against QuTiP, its own identities, and the theory that rests on it."""
 
+import functools
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -49,7 +51,7 @@ def test_anderson_against_qutip(case):
     model = AndersonModel(moments, hopping, **arguments)
     count = len(moments)
     rho = product_state(model, SPINS[:count], conduction_state(model, 0.5, electrons=electrons, field=(0.1, 0.0, 0.2)))
-    times = np.array([0.0, 0.31, 1.0])
+    times = np.array([0.0, 0.13, 0.4])
     names = (
         "impurity_spin site_spin site_density impurity_density doublon singlet light_current particles purity".split()
     )
@@ -392,8 +394,14 @@ def test_trajectories_under_a_pulse():
         assert (deviation < 4.5 * many.errors[name][1] + 1e-8).all()
 
 
-MODEL = SpinFermionModel([-1.0], [0.3], CHAIN)
-RHO = product_state(MODEL, [[0.0, 0.0, 1.0]], conduction_state(MODEL, 0.5, electrons=2))
+@functools.cache
+def spin():
+    return SpinFermionModel([-1.0], [0.3], CHAIN)
+
+
+@functools.cache
+def spin_up():
+    return product_state(spin(), [[0.0, 0.0, 1.0]], conduction_state(spin(), 0.5, electrons=2))
 
 
 @pytest.mark.parametrize(
@@ -405,25 +413,34 @@ RHO = product_state(MODEL, [[0.0, 0.0, 1.0]], conduction_state(MODEL, 0.5, elect
         (lambda: SpinFermionModel([-1.0], [-0.3], CHAIN), ["loss_rate", "-0.3"]),
         (lambda: Reservoir(-1.0, 1.0), ["rate", "-1"]),
         (lambda: Reservoir(1.0, 0.0), ["temperature", "greater than 0"]),
-        (lambda: conduction_state(MODEL, 0.5, electrons=5), ["electrons = 5", "4"]),
-        (lambda: product_state(MODEL, [[1.0, 1.0, 0.0]], conduction_state(MODEL, 0.5)), ["length of a spin", "1.41"]),
-        (lambda: evolve(MODEL, 2.0 * RHO, [0.0, 1.0]), ["trace 2"]),
-        (lambda: evolve(MODEL, np.eye(3) / 3, [0.0, 1.0]), ["(3, 3)", "(32, 32)"]),
-        (lambda: evolve(MODEL, RHO + 1j * np.triu(np.ones((32, 32)), 1), [0.0, 1.0]), ["not Hermitian"]),
-        (lambda: evolve(MODEL, RHO, [0.0, 1.0], ("colour",)), ["colour", "impurity_spin"]),
-        (lambda: evolve(MODEL, RHO, [0.0, 1.0], {"x": np.eye(3)}), ["'x'", "(3, 3)"]),
-        (lambda: evolve(MODEL, RHO, [0.0, 1.0], {"x": np.triu(np.ones((32, 32)))}), ["'x'", "not Hermitian"]),
-        (lambda: evolve(MODEL, RHO, [0.0, 1.0], ("doublon",)), ["doublon", "AndersonModel"]),
-        (lambda: evolve(MODEL, RHO, [1.0, 0.0]), ["ts must increase"]),
-        (lambda: evolve(MODEL, RHO, [0.0, 1.0], largest=10), ["GiB", "largest", "quantum_trajectories"]),
-        (lambda: product_state(SpinFermionModel([-1.0], [0.0], np.zeros((7, 7))), [[0, 0, 1]], RHO), ["16", "GiB"]),
-        (lambda: steady_state(MODEL), ["reservoir", "Reservoir"]),
+        (lambda: conduction_state(spin(), 0.5, electrons=5), ["electrons = 5", "4"]),
         (
-            lambda: quantum_trajectories(MODEL, np.ones(32), [0.0, 1.0], trajectories=4, key=jax.random.key(0)),
+            lambda: product_state(spin(), [[1.0, 1.0, 0.0]], conduction_state(spin(), 0.5)),
+            ["length of a spin", "1.41"],
+        ),
+        (lambda: evolve(spin(), 2.0 * spin_up(), [0.0, 1.0]), ["trace 2"]),
+        (lambda: evolve(spin(), np.eye(3) / 3, [0.0, 1.0]), ["(3, 3)", "(32, 32)"]),
+        (lambda: evolve(spin(), spin_up() + 1j * np.triu(np.ones((32, 32)), 1), [0.0, 1.0]), ["not Hermitian"]),
+        (lambda: evolve(spin(), spin_up(), [0.0, 1.0], ("colour",)), ["colour", "impurity_spin"]),
+        (lambda: evolve(spin(), spin_up(), [0.0, 1.0], {"x": np.eye(3)}), ["'x'", "(3, 3)"]),
+        (
+            lambda: evolve(spin(), spin_up(), [0.0, 1.0], {"x": np.triu(np.ones((32, 32)))}),
+            ["'x'", "not Hermitian"],
+        ),
+        (lambda: evolve(spin(), spin_up(), [0.0, 1.0], ("doublon",)), ["doublon", "AndersonModel"]),
+        (lambda: evolve(spin(), spin_up(), [1.0, 0.0]), ["ts must increase"]),
+        (lambda: evolve(spin(), spin_up(), [0.0, 1.0], largest=10), ["GiB", "largest", "quantum_trajectories"]),
+        (
+            lambda: product_state(SpinFermionModel([-1.0], [0.0], np.zeros((7, 7))), [[0, 0, 1]], spin_up()),
+            ["16", "GiB"],
+        ),
+        (lambda: steady_state(spin()), ["reservoir", "Reservoir"]),
+        (
+            lambda: quantum_trajectories(spin(), np.ones(32), [0.0, 1.0], trajectories=4, key=jax.random.key(0)),
             ["norm 5.65685"],
         ),
         (
-            lambda: quantum_trajectories(MODEL, np.eye(32)[0], [0.0, 1.0], trajectories=1, key=jax.random.key(0)),
+            lambda: quantum_trajectories(spin(), np.eye(32)[0], [0.0, 1.0], trajectories=1, key=jax.random.key(0)),
             ["trajectories = 1", "2"],
         ),
     ],
@@ -448,7 +465,7 @@ def test_another_laser_compiles_nothing(caplog):
 
 def test_given_matrices_and_texts():
     number = oracle.fermion(0, 4, 1).full()
-    solution = evolve(MODEL, RHO, [0.0, 1.0], {"first": number.conj().T @ number, "site_density": None})
+    solution = evolve(spin(), spin_up(), [0.0, 1.0], {"first": number.conj().T @ number, "site_density": None})
     assert solution["first"].shape == (2,) and "32 states" in str(solution)
-    up = 0.5 * float(solution["site_density"][0, 0])
-    assert float(solution["first"][0]) == pytest.approx(up, abs=1e-12)
+    upper = 0.5 * float(solution["site_density"][0, 0])
+    assert float(solution["first"][0]) == pytest.approx(upper, abs=1e-12)

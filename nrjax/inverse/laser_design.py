@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
-from scipy.stats import qmc
 from tqdm import tqdm
 
 from ..equilibria import steady_state
@@ -210,6 +209,9 @@ def gaussian_ensemble(
 
     **Raises** `ValueError` for different names or a deviation below 0.
     """
+    # Here, since it takes more than a second.
+    from scipy.stats import qmc
+
     if set(mean) != set(deviation):
         raise ValueError(f"mean names {sorted(mean)}, deviation {sorted(deviation)}. Give both for each parameter.")
     require_nonnegative("deviation", np.asarray(list(deviation.values()), float))
