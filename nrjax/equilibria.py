@@ -97,6 +97,25 @@ def residual_tolerance(dtype: Any) -> float:
     return 1e-9 if jnp.dtype(dtype) == jnp.float64 else 1e-4
 
 
+def unknown_state(layers: int, dtype: Any) -> SteadyState:
+    """A state of which nothing is known yet: UNRESOLVED, not valid."""
+    zero = jnp.zeros((), dtype)
+    return SteadyState(
+        phase=jnp.asarray(Phase.UNRESOLVED.value, jnp.int32),
+        m=jnp.zeros((layers, 3), dtype),
+        lengths=jnp.zeros(layers, dtype),
+        angle=zero,
+        chase_frequency=zero,
+        rotation_frequency=zero,
+        angular_velocity=jnp.zeros(3, dtype),
+        growth_rate=zero,
+        residual=zero + jnp.inf,
+        result=RESULTS.not_settled,
+        steps=jnp.asarray(0, jnp.int32),
+        valid=jnp.asarray(False),
+    )
+
+
 @eqx.filter_jit
 def default_start(model: LayeredMagnet) -> Float[Array, "L 3"]:
     """The state without light, m_a = B(h_a/T) along z, with a small generic deviation. Shape (L, 3)."""

@@ -22,15 +22,15 @@ from .equilibria import RESULTS, SteadyState, steady_state, steady_states
 from .files import atomic, require_writable
 from .magnets import ShapeDynamics
 from .phases import Phase
-from .tiling import power_of_two_above, power_of_two_below, run_tiles
+from .tiling import power_of_two_above, run_tiles
 from .validation import Numbers
 
-# Points per tile, powers of two, so that sweeps of like size share a program: a few MB of arrays on a CPU, enough lanes
-# to fill an accelerator.
+# Points per tile, of few sizes, so that sweeps share programs: a few MB of arrays on a CPU, enough lanes to fill an
+# accelerator.
 CPU_TILE: Final = 1 << 14
 ACCELERATOR_TILE: Final = 1 << 18
-# Points of a bilayer that cost hardly more than one: small sweeps share one program.
-SMALLEST_TILE: Final = 256
+# Points of a bilayer that cost hardly more than one.
+SMALL_CPU_TILE: Final = 1 << 11
 
 RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite")
 
@@ -72,8 +72,8 @@ def sweep(
     - `axes`: name -> 1-D array of strictly increasing or decreasing values. The order is the order of dimensions.
     - `observe`: maps the model to a `SteadyState` (default: `steady_state` with throw=False), a dictionary of arrays
       or one array.
-    - `tile`: points computed at a time; bounds the memory. Default: a power of two, at most 16384 on a CPU and
-      262144 on an accelerator, smaller for small grids.
+    - `tile`: points computed at a time; bounds the memory. Default: 2048 or 16384 on a CPU, on an accelerator a power
+      of two up to 262144.
     - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
     - `resume`: use what `store` already holds, if it was computed from the same input.
     - `progress`: a bar after two seconds, on a terminal.
@@ -127,11 +127,10 @@ def sweep(
 
 
 def _default_tile(total: int) -> int:
-    """Points computed at a time; on a CPU several tiles for each core, so that all cores share the work."""
+    """Points computed at a time; on a CPU the larger tile only where every core gets two."""
     if jax.default_backend() != "cpu":
         return min(ACCELERATOR_TILE, power_of_two_above(total))
-    share = power_of_two_below(total // (2 * (os.cpu_count() or 1)))
-    return min(CPU_TILE, max(share, SMALLEST_TILE))
+    return CPU_TILE if total >= 2 * CPU_TILE * (os.cpu_count() or 1) else SMALL_CPU_TILE
 
 
 @functools.lru_cache(maxsize=32)

@@ -63,7 +63,7 @@ def test_an_envelope_without_knots_can_be_simulated():
 
 @pytest.mark.parametrize("first, last", [(None, None), (0.0, 0.7), (None, 0.3)])
 def test_bounds_of_peak_and_slew_hold_for_any_coordinates(first, last):
-    ends = [None if x is None else jnp.asarray(x) for x in (first, last)]
+    ends = [jnp.asarray(jnp.nan if x is None else x) for x in (first, last)]
     times, slew = jnp.linspace(0.0, 100.0, 11), jnp.asarray(0.12)
     course = Course(magnet(), jnp.zeros((2, 3)), times, times + 1.0, *ends, slew, "chase_frequency")
     for key in jax.random.split(jax.random.key(0), 20):
@@ -117,9 +117,9 @@ def test_what_the_light_cannot_do_is_said():
 def test_derivatives_through_the_integration():
     times = jnp.linspace(0.0, 40.0, 9)
     start = steady_state(magnet()).m
-    slew = jnp.ones(())
+    slew, free = jnp.ones(()), jnp.asarray(jnp.nan)
     for observable in ("chase_frequency", "rotation_frequency"):
-        course = Course(magnet(5e10), start, times, jnp.full_like(times, 40.0), None, None, slew, observable)
+        course = Course(magnet(5e10), start, times, jnp.full_like(times, 40.0), free, free, slew, observable)
         y = jnp.full(8, 0.5)
         toward = jnp.cos(jnp.arange(8.0))
 

@@ -24,7 +24,7 @@ SEARCH_TOLERANCE: Final = 1e-6
 class Course(eqx.Module):
     """What a pulse is for: from moments `start`, follow `target` (GHz) at `times` (ps) under an envelope with bounds.
 
-    `magnet`: whose laser has the peak intensity. `first`, `last`: relative intensities at both ends; None where free.
+    `magnet`: whose laser has the peak intensity. `first`, `last`: relative intensities at both ends; NaN where free.
     `slew`: largest change from one coefficient to the next.
     """
 
@@ -32,8 +32,8 @@ class Course(eqx.Module):
     start: Float[Array, "L 3"]
     times: Float[Array, " times"]
     target: Float[Array, " times"]
-    first: Float[Array, ""] | None
-    last: Float[Array, ""] | None
+    first: Float[Array, ""]
+    last: Float[Array, ""]
     slew: Float[Array, ""]
     observable: str = eqx.field(static=True)
 
@@ -45,7 +45,7 @@ class Course(eqx.Module):
             here = low + (high - low) * share_at(entry[0])
             return here, here
 
-        first = share_at(y[0]) if self.first is None else self.first
+        first = self._first(y[0])
         _, rest = jax.lax.scan(walk, first, (y[1:], _left(y)))
         return jnp.concatenate([first[None], rest])
 
@@ -58,18 +58,22 @@ class Course(eqx.Module):
             return low + (high - low) * share_at(y), y
 
         y = coordinate_of(c[0])
-        first = share_at(y) if self.first is None else self.first
+        first = self._first(y)
         _, rest = jax.lax.scan(walk, first, (c[1:], _left(c)))
         return jnp.concatenate([y[None], rest])
+
+    def _first(self, y: Array) -> Array:
+        """The coefficient at the start, chosen by `y` where it is free."""
+        return jnp.where(jnp.isnan(self.first), share_at(y), self.first)
 
     def _reach(self, before: Array, left: Array) -> tuple[Array, Array]:
         """Where the next coefficient may lie, with `left` more to come after it."""
         low, high = jnp.maximum(before - self.slew, 0.0), jnp.minimum(before + self.slew, 1.0)
-        if self.last is not None:
-            # The last three together decide the value at the end.
-            room = self.slew * jnp.maximum(left - 2, 0).astype(before.dtype)
-            low, high = jnp.maximum(low, self.last - room), jnp.minimum(high, self.last + room)
-        return low, high
+        # The last three together decide the value at the end.
+        room = self.slew * jnp.maximum(left - 2, 0).astype(before.dtype)
+        free = jnp.isnan(self.last)
+        last, room = jnp.where(free, 0.0, self.last), jnp.where(free, jnp.inf, room)
+        return jnp.maximum(low, last - room), jnp.minimum(high, last + room)
 
     def under(self, coefficients: Float[Array, " n"]) -> LayeredMagnet:
         """The magnet under the pulse."""

@@ -6,9 +6,9 @@ from typing import Any, Final, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from ..equilibria import SteadyState, steady_state
+from ..equilibria import SteadyState, steady_state, unknown_state
 from .box import Box
 from .guidance import chase_distance
 
@@ -31,7 +31,7 @@ class Look(NamedTuple):
     - `loss`: of the objectives; `slope`: its gradient with respect to y.
     - `achieved`: the observable (GHz, or its own unit): mean or mid-range over members; `each`: shape (M,).
     - `gradient`: of `achieved` with respect to the parameters in their units, shape (n,).
-    - `phase`, `growth_rate` (meV): of each member, shape (M,).
+    - `states`: the steady state of each member, batched over (M,).
     - `valid`: whether every member has a valid state. `flat`: whether some member's observable has no slope.
     """
 
@@ -43,18 +43,9 @@ class Look(NamedTuple):
     achieved: Float[Array, ""]
     each: Float[Array, " M"]
     gradient: Float[Array, " n"]
-    phase: Int[Array, " M"]
-    growth_rate: Float[Array, " M"]
+    states: SteadyState
     valid: Bool[Array, ""]
     flat: Bool[Array, ""]
-
-
-def unseen(y: Float[Array, " n"], members: int) -> Look:
-    """What is known of coordinates before the first look: infinitely far from the target."""
-    zero, none = jnp.zeros((), y.dtype), jnp.asarray(False)
-    vector, each = jnp.zeros_like(y), jnp.zeros(members, y.dtype)
-    far = zero + jnp.inf
-    return Look(y, far, vector, far, vector, zero, each, vector, jnp.zeros(members, jnp.int32), each, none, none)
 
 
 class Problem(eqx.Module):
@@ -87,6 +78,15 @@ class Problem(eqx.Module):
         """M, the size of the ensemble; 1 without."""
         return next((values.shape[0] for values in self.ensemble.values()), 1)
 
+    def unseen(self, y: Float[Array, " n"]) -> Look:
+        """What is known of coordinates before the first look: infinitely far from the target."""
+        material = {name: values[0] for name, values in self.ensemble.items()}
+        layers = eqx.filter_eval_shape(lambda: self.build(**self.box.values(y), **material)).layers
+        states = jax.tree.map(lambda x: jnp.stack([x] * self.members), unknown_state(layers, y.dtype))
+        zero, none, vector = jnp.zeros((), y.dtype), jnp.asarray(False), jnp.zeros_like(y)
+        far, each = zero + jnp.inf, jnp.zeros(self.members, y.dtype)
+        return Look(y, far, vector, far, vector, zero, each, vector, states, none, none)
+
     def observe(self, state: SteadyState) -> Any:
         """The observable of a steady state."""
         return getattr(state, self.observable) if isinstance(self.observable, str) else self.observable(state)
@@ -107,7 +107,7 @@ class Problem(eqx.Module):
                 jnp.where(jnp.isfinite(distance), distance, 1.0),
                 jnp.where(ok & jnp.isfinite(loss), loss, 0.0),
             )
-            return figures, (ok, state.phase, state.growth_rate)
+            return figures, (ok, state)
 
         if self.ensemble:
             figures, seen = jax.vmap(member)(self.ensemble)
@@ -118,7 +118,7 @@ class Problem(eqx.Module):
     def look(self, y: Float[Array, " n"], target: Float[Array, ""]) -> Look:
         """The parameters at coordinates y, seen from `target`."""
         p, dp = jax.jvp(self.box.vector, (y,), (jnp.ones_like(y),))
-        slopes, (figures, (ok, phase, growth)) = jax.jacfwd(self._measure, has_aux=True)(p)
+        slopes, (figures, (ok, states)) = jax.jacfwd(self._measure, has_aux=True)(p)
         (value, distance, loss), (d_value, d_distance, d_loss) = figures, slopes
 
         scale = jnp.where(target == 0, 1.0, jnp.abs(target))
@@ -146,8 +146,7 @@ class Problem(eqx.Module):
             achieved,
             value,
             gradient,
-            phase,
-            growth,
+            states,
             jnp.all(ok),
             jnp.any(flat),
         )

@@ -21,7 +21,7 @@ from .problem import require_frequency
 # Looks at the frequency for each coefficient of the envelope.
 SAMPLES_PER_COEFFICIENT: Final = 4
 # Intensities whose steady states give the first guess.
-GUESSES: Final = 256
+GUESSES: Final = 2048
 # Levels and lengths of the opening pulses among which a start-up begins.
 LEVELS: Final = 12
 LENGTHS: Final = 12
@@ -116,7 +116,8 @@ def design_pulse(
     guess = _nearest_levels(np.asarray(wanted), levels, np.asarray(shares))
     start = states.m[int(round(float(guess[0]) * (GUESSES - 1)))] if m0 is None else moments_array(m0, lit.layers)
     growth = np.asarray(states.growth_rate)[np.round(guess * (GUESSES - 1)).astype(int)]
-    course = Course(lit, start, times, wanted, None, None, step, observable)
+    free = jnp.asarray(jnp.nan)
+    course = Course(lit, start, times, wanted, free, free, step, observable)
     nodes = (np.arange(coefficients) - 1.0) * duration / (coefficients - 3)
     y = course.coordinates(jnp.interp(jnp.asarray(nodes), times, jnp.asarray(guess)))
     found = _least_squares(course, y, steps)
@@ -171,7 +172,7 @@ def design_startup(
         raise ValueError(f"peak_intensity = {peak_intensity:g} is below the laser's {float(laser.intensity):g} W/cm^2.")
     dark = default_start(magnet.without_light())
     start = dark if m0 is None else moments_array(m0, lit.layers)
-    first = None if slew_rate is None else jnp.zeros(())
+    first = jnp.asarray(jnp.nan if slew_rate is None else 0.0)
     course = Course(lit, start, times, jnp.full_like(times, goal), first, level, step, observable)
 
     def opening(height: Array, length: Array) -> Array:

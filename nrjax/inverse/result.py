@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from ..equilibria import SteadyState, steady_state
-from ..magnets import LayeredMagnet
+from ..equilibria import SteadyState
 from ..phases import Phase
 from .box import Box
 from .problem import Look, Problem
@@ -77,8 +76,8 @@ def describe(
     # Where Newton's method has given way, and Optax went on to its end, there is nothing nearer around.
     converged = feasible or bool(lanes.strikes[k] >= STRIKES)
     active = box.active(shares[k])
-    values, magnet = _chosen(problem, jnp.asarray(look.y))
-    state = None if magnet is None else steady_state(magnet, problem.m0, throw=False)
+    values = _values(box, jnp.asarray(look.y))
+    state = None if problem.ensemble else jax.tree.map(lambda x: jnp.asarray(x[0]), look.states)
     unit = "GHz" if isinstance(problem.observable, str) else ""
     what = problem.observable.replace("_", " ") if isinstance(problem.observable, str) else "observable"
     return DesignResult(
@@ -109,10 +108,9 @@ def _shares(box: Box, y: Float[Array, "restarts n"]) -> Float[Array, "restarts n
 
 
 @eqx.filter_jit
-def _chosen(problem: Problem, y: Float[Array, " n"]) -> tuple[dict[str, Array], LayeredMagnet | None]:
-    """The parameters at coordinates y, and their magnet; None for an ensemble."""
-    values = problem.box.values(y)
-    return values, None if problem.ensemble else problem.build(**values)
+def _values(box: Box, y: Float[Array, " n"]) -> dict[str, Float[Array, ""]]:
+    """The parameters at coordinates y."""
+    return box.values(y)
 
 
 def _message(
@@ -129,7 +127,7 @@ def _message(
     if feasible:
         return f"reached {wanted} (relative error {error:.1e})"
     if look.flat or not look.valid:
-        where = ", ".join(Phase(int(p)).name.lower() for p in sorted(set(np.asarray(look.phase).tolist())))
+        where = ", ".join(Phase(int(p)).name.lower() for p in sorted(set(np.asarray(look.states.phase).tolist())))
         return (
             f"{wanted} not reached: no chiral state was found within the bounds (nearest: {where}). "
             "Widen the bounds, or raise `restarts`."
@@ -140,7 +138,7 @@ def _message(
             "Raise `steps`, `patience` or `restarts`."
         )
     limits = [f"the {side} bound of {name}" for name, side in active.items()]
-    if np.max(look.growth_rate) > -EDGE:
+    if np.max(look.states.growth_rate) > -EDGE:
         limits.append("the edge of the phase")
     limit = " and ".join(limits) or "an extremum inside the bounds"
     return f"{wanted} is out of reach: the nearest is {found}, at {limit}. " + (

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from .problem import Look, Problem, unseen
+from .problem import Look, Problem
 
 # The longest step across, in coordinates of the box (whose width is 1), and the shortest.
 LONGEST: Final = 0.2
@@ -60,7 +60,7 @@ class Lane(NamedTuple):
 def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Array, " n"], target: Array) -> Lane:
     """A lane that has not looked yet."""
     infinite, zero = jnp.asarray(jnp.inf, y.dtype), jnp.zeros((), y.dtype)
-    best = unseen(y, problem.members)
+    best = problem.unseen(y)
     count = jnp.asarray(0, jnp.int32)
     return Lane(
         y=y,
