@@ -1,32 +1,35 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
+# Python files are compiled when they are first imported, and kept: pip would compile all of every package beforehand.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-all lint types bench docs notebooks check-notebooks clean
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[plot]'
+	$(INSTALL) '.[plot]'
 	@touch $@
 
 .venv/.test: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(INSTALL) '.[test]'
 	@touch $@ .venv/.demo
 
 .venv/.bench: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[benchmarks]'
+	$(INSTALL) '.[benchmarks]'
 	@touch $@ .venv/.demo
 
 .venv/.docs: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(INSTALL) '.[docs]'
 	@touch $@ .venv/.demo
 
 .venv/.notebooks: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[notebooks]'
+	$(INSTALL) '.[notebooks]'
 	@touch $@ .venv/.demo
 
 demo: .venv/.demo  ## Draw the phase diagram of the light-driven bilayer.
