@@ -1,21 +1,25 @@
 import os
 
-os.environ.setdefault("MPLBACKEND", "Agg")
-
-import jax
 import pytest
-from jaxtyping import install_import_hook
 
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-
-with install_import_hook("nrjax", "beartype.beartype"):
-    import nrjax  # noqa: F401  (every annotation is checked at run time)
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--random-seed", type=int, default=0, help="seed of the random comparison of solvers")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # This process only hands out tests to those that run them.
+    import jax
+    from jaxtyping import install_import_hook
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    with install_import_hook("nrjax", "beartype.beartype"):
+        import nrjax  # noqa: F401  (every annotation is checked at run time)
 
 
 @pytest.fixture

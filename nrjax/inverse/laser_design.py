@@ -17,11 +17,11 @@ from ..validation import Numbers, float_array, require_finite, require_nonnegati
 from .box import Box
 from .problem import Problem, require_frequency
 from .result import DesignResult, describe, history
-from .search import FINISH, Lane, advance, relative_error, start_lanes
+from .search import Lane, advance, relative_error, replace_lanes, start_lanes
 
 # Steps between two looks at the progress of all restarts.
 STRIDE: Final = 10
-# Restarts worked on together: few enough that none waits long for the slowest.
+# Restarts worked on together.
 CPU_TILE: Final = 32
 ACCELERATOR_TILE: Final = 4096
 # Parameters that range over orders of magnitude.
@@ -152,35 +152,56 @@ def _run(
     limits: tuple[float, int, int],
     progress: bool,
 ) -> tuple[Lane, list[np.ndarray]]:
-    """All lanes to their ends, tile by tile; also what `advance` tells of the way, each (steps, lanes, ...).
+    """All lanes to their ends; also what `advance` tells of the way, each (steps, lanes, ...).
 
-    Every tile has the same width, the last one filled up: one program, whatever the number of restarts and targets.
+    A tile has as many places on every call, so that one program serves any number of restarts and targets. A lane that
+    is done leaves its place to the next, so that none waits for the slowest.
     """
     number, width = y.shape[0], CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
-    lanes, tracks = [], []
+    # The lane in each place; from `number` on there is none, and the place is filled up with a copy of the last.
+    rows, waiting = np.arange(width), width
+    filling = np.minimum(rows, number - 1)
+    tile = start_lanes(problem, optimizer, y[filling], targets[filling])
+    ends, order, seen = [], [], []
     bar = tqdm(total=number, desc="design", unit=" restarts", delay=2, disable=None if progress else True)
     try:
-        for begin in range(0, number, width):
-            rows = np.minimum(np.arange(begin, begin + width), number - 1)
-            tile = start_lanes(problem, optimizer, y[rows], targets[rows])
-            seen = []
-            for _ in range(0, limits[1] + FINISH, STRIDE):
-                tile, way = advance(problem, optimizer, tile, STRIDE, *limits)
-                seen.append(jax.tree.map(np.asarray, way))
-                miss, achieved = np.abs(seen[-1][0][-1]), seen[-1][1][-1]
-                best = int(np.argmin(miss))
-                bar.set_postfix_str(f"step {len(seen) * STRIDE}, miss {miss[best]:.1e}, best {achieved[best]:.6g}")
-                if bool(jnp.all(tile.done)):
-                    break
-            kept = min(width, number - begin)
-            lanes.append(jax.tree.map(lambda x, kept=kept: np.asarray(x)[:kept], tile._replace(memory=None)))
-            tracks.append([np.concatenate(column)[:, :kept] for column in zip(*seen, strict=True)])
-            bar.update(kept)
+        while (rows < number).any():
+            tile, way = advance(problem, optimizer, tile, STRIDE, *limits)
+            seen.append((rows, jax.tree.map(np.asarray, way)))
+            miss, achieved = np.abs(seen[-1][1][0][-1]), seen[-1][1][1][-1]
+            best = int(np.argmin(miss))
+            bar.set_postfix_str(f"miss {miss[best]:.1e}, best {achieved[best]:.6g}")
+            over = np.asarray(tile.done)
+            home = over & (rows < number)
+            ends.append(jax.tree.map(lambda x, home=home: np.asarray(x)[home], tile._replace(memory=None)))
+            order.append(rows[home])
+            rows = np.where(over, number, rows)
+            if waiting < number:
+                rows[over] = waiting + np.arange(over.sum())
+                waiting += int(over.sum())
+                filling = np.minimum(rows, number - 1)
+                tile = replace_lanes(tile, over, start_lanes(problem, optimizer, y[filling], targets[filling]))
+            bar.update(int(home.sum()))
     finally:
         bar.close()
-    longest = max(track[0].shape[0] for track in tracks)
-    ends = [[x[np.minimum(np.arange(longest), len(x) - 1)] for x in track] for track in tracks]
-    return jax.tree.map(lambda *x: np.concatenate(x), *lanes), [np.concatenate(x, 1) for x in zip(*ends, strict=True)]
+    back = np.argsort(np.concatenate(order))
+    return jax.tree.map(lambda *x: np.concatenate(x)[back], *ends), _tracks(seen, number)
+
+
+def _tracks(seen: list[tuple[np.ndarray, Any]], number: int) -> list[np.ndarray]:
+    """What was seen of all lanes, each (steps, lanes, ...); a lane that was done sooner repeats its last step."""
+    strides = np.bincount(np.concatenate([rows for rows, _ in seen]), minlength=number)[:number]
+    tracks = [np.empty((STRIDE * strides.max(), number, *x.shape[2:]), x.dtype) for x in seen[0][1]]
+    taken = np.zeros(number, int)
+    for rows, way in seen:
+        here = rows < number
+        lanes = rows[here]
+        steps = STRIDE * taken[lanes] + np.arange(STRIDE)[:, None]
+        for track, x in zip(tracks, way, strict=True):
+            track[steps, lanes] = x[:, here]
+        taken[lanes] += 1
+    last = np.minimum(np.arange(STRIDE * strides.max())[:, None], STRIDE * strides - 1)
+    return [track[last, np.arange(number)] for track in tracks]
 
 
 def starting_shares(first: Float[Array, " n"], restarts: int, seed: int) -> Float[Array, "restarts n"]:

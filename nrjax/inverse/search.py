@@ -188,6 +188,12 @@ def start_lanes(
     return jax.vmap(lambda y, target: begin(problem, optimizer, y, target))(y, targets)
 
 
+@jax.jit
+def replace_lanes(lanes: Lane, which: Bool[Array, " lanes"], others: Lane) -> Lane:
+    """The same lanes, but for `which`, which become the others."""
+    return jax.vmap(lambda w, new, old: jax.tree.map(lambda a, b: jnp.where(w, a, b), new, old))(which, others, lanes)
+
+
 @eqx.filter_jit
 def advance(
     problem: Problem,
