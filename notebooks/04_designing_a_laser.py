@@ -85,7 +85,7 @@ def sample(intensity, photon_energy, interlayer_exchange):
 
 for worst_case in (False, True):
     robust = nrjax.design(
-        sample, dark, 40.0, bounds=bounds, ensemble=ensemble, worst_case=worst_case, steps=100, progress=False
+        sample, dark, 40.0, bounds=bounds, ensemble=ensemble, worst_case=worst_case, steps=40, progress=False
     )
     each = robust.each
     print(
