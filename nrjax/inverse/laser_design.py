@@ -158,10 +158,14 @@ def _run(
     is done leaves its place to the next, so that none waits for the slowest.
     """
     number, width = y.shape[0], CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
+
+    def start(rows: np.ndarray) -> Lane:
+        filled = np.minimum(rows, number - 1)
+        return start_lanes(problem, optimizer, y[filled], targets[filled])
+
     # The lane in each place; from `number` on there is none, and the place is filled up with a copy of the last.
     rows, waiting = np.arange(width), width
-    filling = np.minimum(rows, number - 1)
-    tile = start_lanes(problem, optimizer, y[filling], targets[filling])
+    tile = start(rows)
     ends, order, seen = [], [], []
     bar = tqdm(total=number, desc="design", unit=" restarts", delay=2, disable=None if progress else True)
     try:
@@ -179,8 +183,7 @@ def _run(
             if waiting < number:
                 rows[over] = waiting + np.arange(over.sum())
                 waiting += int(over.sum())
-                filling = np.minimum(rows, number - 1)
-                tile = replace_lanes(tile, over, start_lanes(problem, optimizer, y[filling], targets[filling]))
+                tile = replace_lanes(tile, over, start(rows))
             bar.update(int(home.sum()))
     finally:
         bar.close()

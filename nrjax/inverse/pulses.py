@@ -20,7 +20,7 @@ from .problem import require_frequency
 
 # Looks at the frequency for each coefficient of the envelope.
 SAMPLES_PER_COEFFICIENT: Final = 4
-# Intensities whose steady states give the first guess.
+# Intensities whose steady states give the first guess: as many as the tile of a small sweep, whose program they share.
 GUESSES: Final = 2048
 # Levels and lengths of the opening pulses among which a start-up begins.
 LEVELS: Final = 12
