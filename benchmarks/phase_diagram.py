@@ -81,7 +81,7 @@ def bad_lanes() -> dict[str, float]:
     loss, damping, temperature = (np.array(getattr(magnets, n)) for n in ("loss_rate", "damping", "temperature"))
     temperature[3, 0], damping[100, 1], loss[100, 1], damping[200, 0] = np.nan, -0.5, -0.5, 1e9
     bad = eqx.tree_at(
-        lambda m: (m.loss_rate, m.damping, m.temperature),
+        lambda m: (m.light.loss_rate, m.damping, m.temperature),
         magnets,
         tuple(map(jnp.asarray, (loss, damping, temperature))),
     )

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from . import units
 from .magnets import LayeredMagnet
 from .phases import Phase, collinear_tolerance, label
+from .small_matrices import safe_sqrt
 from .solve import Solution, default_tolerance, simulate
 
 # Relative residual at which a trajectory counts as close to a rigid rotation.
@@ -69,6 +70,17 @@ def term_size(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Float[Array, ""]
     return jnp.max(jnp.abs(magnet.gyro) * length * h + 2.0 * magnet.damping * h + rates @ length)
 
 
+def rigid_residual(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> Float[Array, ""]:
+    """max_a |dm_a/dt - Omega x m_a| from the magnet's own `vector_field`, relative to the terms of dm/dt.
+
+    It knows nothing of how m and Omega (meV) were found.
+    """
+    rest = magnet.vector_field(0.0, m) - jnp.cross(omega[None, :], m)
+    scale = jnp.maximum(term_size(magnet, m), jnp.max(magnet.damping * magnet.bath.free_rate(magnet.temperature)))
+    scale = jnp.maximum(scale, jnp.finfo(m.dtype).tiny ** 0.5)
+    return safe_sqrt(jnp.max(jnp.sum(rest**2, axis=1))) / scale
+
+
 def fitted_rotation(
     magnet: LayeredMagnet, projector: Float[Array, "3 3"], m: Float[Array, "L 3"]
 ) -> tuple[Float[Array, "3"], Float[Array, ""]]:
@@ -94,7 +106,7 @@ def polish(magnet: LayeredMagnet, projector: Array, start: Float[Array, "L 3"]) 
     dtype = start.dtype
     start = jax.lax.stop_gradient(start)
     omega, _ = fitted_rotation(magnet, projector, start)
-    scale = jax.lax.stop_gradient(jnp.maximum(term_size(magnet, start), jnp.max(magnet.damping * magnet.temperature)))
+    scale = jax.lax.stop_gradient(jnp.maximum(term_size(magnet, start), jnp.max(magnet.free_relaxation())))
 
     def equations(y: tuple[Array, Array], magnet: LayeredMagnet) -> tuple[Array, Array]:
         m, omega = y
@@ -152,17 +164,15 @@ def describe(magnet: LayeredMagnet, projector: Array, m: Array, omega: Array, co
     both = present[:, None] & present[None, :]
     sine_squared = jnp.where(both, 1.0 - (m @ m.T) ** 2 / jnp.where(both, pair, 1.0), 0.0)
     collinear = jnp.max(sine_squared) < tolerance
-    rest = magnet.vector_field(0.0, m) - jnp.cross(omega[None, :], m)
-    scale = jnp.maximum(term_size(magnet, m), jnp.max(magnet.damping * magnet.temperature))
-    residual = jnp.sqrt(jnp.max(jnp.sum(rest**2, axis=1))) / scale
-    rotating = jnp.sqrt(jnp.sum(omega**2)) > 1e-9 * scale
+    residual = rigid_residual(magnet, m, omega)
+    rotating = jnp.sqrt(jnp.sum(omega**2)) > 1e-9 * term_size(magnet, m)
     phase = label(ordered=ordered, cosine=cosine, collinear=collinear, rotating=rotating)
     return RigidState(m, omega, phase, growth_rate(magnet, projector, m, omega), residual, converged)
 
 
 def patience(magnet: LayeredMagnet) -> Float[Array, ""]:
     """How long to follow a trajectory, in ps: PATIENCE relaxation times of the slowest free layer."""
-    slowest = jnp.min(2.0 * magnet.damping * magnet.temperature + magnet.loss_rate * magnet.filling)
+    slowest = jnp.min(magnet.free_relaxation())
     return PATIENCE / jnp.maximum(slowest, 1e-6) / units.ps
 
 
@@ -188,7 +198,14 @@ def follow(magnet: LayeredMagnet, m0: Float[Array, "L 3"], max_steps: int) -> tu
     def attempt(carry: tuple[Array, Array, RigidState]) -> tuple[Array, Array, RigidState]:
         start, number, _ = carry
         trajectory = simulate(
-            magnet, start, duration, rtol=tolerance, event=diffrax.Event(rigid), max_steps=max_steps, throw=False
+            magnet,
+            start,
+            duration,
+            rtol=tolerance,
+            event=diffrax.Event(rigid),
+            max_steps=max_steps,
+            throw=False,
+            watch_tilt=False,
         )
         end = jnp.where(jnp.isfinite(trajectory.ms[-1]), trajectory.ms[-1], start)
         close_enough = rigid(0.0, end, magnet)
@@ -213,7 +230,7 @@ def unsettled(magnet: LayeredMagnet, start: Float[Array, "L 3"], max_steps: int,
     """
     duration = jnp.where(needed, 0.5, 5e-4) * patience(magnet)
     times = jnp.linspace(0.0, duration, SAMPLES)
-    return simulate(magnet, start, duration, saveat=times, max_steps=max_steps, throw=False)
+    return simulate(magnet, start, duration, saveat=times, max_steps=max_steps, throw=False, watch_tilt=False)
 
 
 def _blank(magnet: LayeredMagnet, m0: Array) -> RigidState:

@@ -41,6 +41,10 @@ class RESULTS(eqx.Enumeration):  # pyright: ignore
         "Newton's method left the state that the dynamics reached for another or an unstable one: the parameters are "
         "very close to a phase boundary. Look at branches(model), or move the parameters."
     )
+    inconsistent = (
+        "The state that was found does not solve the magnet's own vector_field: its bath, light or field do not obey what "
+        "the solver takes for granted. Look at state.residual; use simulate(), and report it."
+    )
     nonfinite = "NaN or infinity in the parameters, in m0 or in the dynamics. Check the lane's parameters."
 
 
@@ -58,7 +62,7 @@ class SteadyState(eqx.Module):
     - `angular_velocity`: Omega, shape (3,), meV: dm_a/dt = Omega x m_a.
     - `growth_rate`: the largest real part of the linearization without the symmetry's zero modes, meV; negative for an
       attractor, close to zero near a boundary, NaN for a state that is not rigid.
-    - `residual`: |dm/dt - Omega x m| relative to the terms of dm/dt.
+    - `residual`: |dm/dt - Omega x m| relative to the terms of dm/dt, from the magnet's own `vector_field`.
     - `result`: why; see `RESULTS`.
     - `steps`: pseudo-time steps taken (0 for states found by time integration).
     - `valid`: finite, converged to a rigid state, stable. False for MODULATED, which is no rigid state.
@@ -300,13 +304,18 @@ def bilayer_state_from_gram(
     # Next to a boundary two roots merge and Newton's method creeps; a residual at rounding level is as good.
     solved = (converged & (state.residual < tolerance)) | (state.residual < 1e-3 * tolerance)
     attractor = solved & stayed & physical & (state.growth_rate < 0)
-    finite = jnp.isfinite(root.aa + root.bb + root.ab + state.growth_rate + state.chase_rate)
-    result = RESULTS.where(attractor, RESULTS.successful, RESULTS.not_an_attractor)
-    result = RESULTS.where(finite, result, RESULTS.nonfinite)
-
     m = bilayer.moments(state, like)
     to_a, to_b = _gyro_exchange(model)
     precession = to_a * m[0] + to_b * m[1]
+    omega = bilayer.angular_velocity(state, m, precession)
+    # What decides is the equation of motion itself, not the reduced one that was solved.
+    residual = corotating.rigid_residual(model, m, omega)
+    consistent = residual < tolerance
+    finite = jnp.isfinite(root.aa + root.bb + root.ab + state.growth_rate + state.chase_rate)
+    result = RESULTS.where(consistent, RESULTS.successful, RESULTS.inconsistent)
+    result = RESULTS.where(attractor, result, RESULTS.not_an_attractor)
+    result = RESULTS.where(finite, result, RESULTS.nonfinite)
+
     chiral = state.phase == Phase.CHIRAL
     rate = safe_sqrt(jnp.where(chiral, state.chase_rate**2 + jnp.sum(precession**2), 0.0))
     return SteadyState(
@@ -316,12 +325,12 @@ def bilayer_state_from_gram(
         angle=jnp.arctan2(state.sine, state.cosine),
         chase_frequency=state.chase_rate / units.GHz,
         rotation_frequency=rate / units.GHz,
-        angular_velocity=bilayer.angular_velocity(state, m, precession),
+        angular_velocity=omega,
         growth_rate=state.growth_rate,
-        residual=state.residual,
+        residual=residual,
         result=result,
         steps=jnp.asarray(0, jnp.int32),
-        valid=attractor & finite,
+        valid=attractor & consistent & finite,
     )
 
 

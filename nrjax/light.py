@@ -86,15 +86,15 @@ class OpticalTransition(eqx.Module):
 
     **Arguments** (scalars, or arrays over moments)
 
-    - `energy`: hnu_0 in meV, the photon energy on resonance: eps_f - (eps_d + U) in the paper. See docs/physics.md,
-      "What the elimination of the upper level asks for", on which energy that is for a virtual doublon.
+    - `energy`: hnu_0 in meV, the photon energy on resonance with the *virtual* doublon of an exchange: eps_f - eps_F, the
+      energy from the Fermi level to the upper level (`of_virtual_doublon`). The published condition, eps_f - (eps_d + U),
+      is that of a real doublon and lies Delta_2 below (`of_real_doublon`).
     - `dipole`: d in e*angstrom, 0 or greater; 0 is a moment without this transition.
     - `linewidth`: Gamma in meV, full width of the upper level, greater than 0.
 
     **Raises** `ValueError` for values outside these ranges.
 
-    **Source** second-order elimination of the upper level, derived in docs/physics.md, "From the laser to the loss of
-    doublons"; the resonance condition is the paper's.
+    **Source** elimination of doublon and upper level, derived in docs/physics.md, "The upper level, eliminated exactly".
     """
 
     energy: Float[Array, "..."]
@@ -110,6 +110,33 @@ class OpticalTransition(eqx.Module):
         require_positive("transition energy", self.energy, "It is the photon energy on resonance, in meV.")
         require_nonnegative("dipole", self.dipole, "It is in e*angstrom; 0 takes the transition away.")
         require_positive("linewidth", self.linewidth, "It is the full width of the upper level, in meV.")
+
+    @classmethod
+    def of_virtual_doublon(
+        cls, upper_level: Numbers, dipole: Numbers, linewidth: Numbers, fermi_energy: Numbers = 0.0
+    ) -> "OpticalTransition":
+        """hnu_0 = eps_f - eps_F: the light meets the doublon that an electron at the Fermi level makes for a moment.
+
+        **Arguments** `upper_level`: eps_f in meV. `fermi_energy`: eps_F in meV. The others as above.
+        """
+        energy = float_array("upper_level", upper_level) - float_array("fermi_energy", fermi_energy)
+        return cls(energy, dipole, linewidth)
+
+    @classmethod
+    def of_real_doublon(
+        cls, upper_level: Numbers, level: Numbers, repulsion: Numbers, dipole: Numbers, linewidth: Numbers
+    ) -> "OpticalTransition":
+        """hnu_0 = eps_f - (eps_d + U): the published condition, for a doublon that has its own energy.
+
+        Virtual doublons, which carry the exchange, do not: Delta_2 = U + eps_d - eps_F is missing. Take it for upper
+        levels that are broad against Delta_2, or to follow the paper's formula to the letter.
+
+        **Arguments** `upper_level`, `level`, `repulsion`: eps_f, eps_d and U in meV. The others as above.
+
+        **Source** Hanai, Ootsuki, Tazai 2025.
+        """
+        doublon = float_array("level", level) + float_array("repulsion", repulsion)
+        return cls(float_array("upper_level", upper_level) - doublon, dipole, linewidth)
 
     def detuning(self, laser: Laser) -> Float[Array, "..."]:
         """delta = hnu - hnu_0 in meV."""

@@ -16,17 +16,14 @@ from .validation import Numbers, float_array, is_concrete, require, require_fini
 NOT_SMALL: Final = 0.1
 
 REMEDIES: Final = {
-    "hybridization / doublon cost": "hops are not rare: lower the hybridization or raise U",
+    "hybridization / doublon cost": "hops are not rare: lower the hybridization, raise U, or detune the light the other way",
     "hybridization / hole cost": "hops are not rare: lower the hybridization or the level",
-    "pump rate / doublon cost": "doublons are damped away: lower the intensity",
-    "light shift / doublon cost": "the light moves the doublon: lower the intensity or the detuning",
-    "pump rate / linewidth": "the upper level is populated (saturation): lower the intensity or detune",
     "loss rate / linewidth": "the upper level remembers (not Markovian): lower the intensity",
 }
 
 
 class Validity(eqx.Module):
-    """The small parameters of the projection by name, a mapping: `validity["pump rate / linewidth"]`.
+    """The small parameters of the projection by name, a mapping: `validity["loss rate / linewidth"]`.
 
     `warnings` says in words which are not small (above 0.1), and what to do; `str()` prints all.
     """
@@ -69,8 +66,12 @@ class Validity(eqx.Module):
 class LocalMoment(eqx.Module):
     """A localized level with one electron, coupled to a conduction band, whose doublon the light empties:
 
-        Delta_2 = U + eps_d - eps_F  (cost of a doublon),   Delta_0 = eps_F - eps_d  (cost of a hole),
+        Delta_2 = U + eps_d - eps_F + 2 shift  (cost of a doublon),   Delta_0 = eps_F - eps_d  (cost of a hole),
         g = -|v|^2 [Delta_2/(Delta_2^2 + kappa^2) + 1/Delta_0],   gamma = kappa |v|^2 / (Delta_2^2 + kappa^2).
+
+    The doublon and the upper level of its transition are eliminated together: the forms hold to second order in v and
+    to all orders in the light, however large kappa is against the linewidth or Delta_2 (`validity` tells what is asked
+    for). Either electron of the doublon can make the transition, and each shifts its energy by `shift`.
 
     **Arguments** (meV; scalars, or arrays over several moments)
 
@@ -128,8 +129,12 @@ class LocalMoment(eqx.Module):
 
     @property
     def doublon_cost(self) -> Float[Array, "..."]:
-        """Delta_2 = U + eps_d - eps_F in meV."""
+        """U + eps_d - eps_F in meV: Delta_2 without light."""
         return self.repulsion + self.level - self.fermi_energy
+
+    def shifted_doublon_cost(self, laser: Laser | None) -> Float[Array, "..."]:
+        """Delta_2 = U + eps_d - eps_F + 2 shift in meV."""
+        return self.doublon_cost + 2.0 * self.light_shift(laser)
 
     @property
     def hole_cost(self) -> Float[Array, "..."]:
@@ -142,38 +147,48 @@ class LocalMoment(eqx.Module):
             return jnp.zeros_like(self.level)
         return self.transition.pump_rate(laser)
 
+    def light_shift(self, laser: Laser | None) -> Float[Array, "..."]:
+        """By how much the transition of one of its two electrons shifts a doublon, in meV; 0 without light."""
+        if laser is None or self.transition is None:
+            return jnp.zeros_like(self.level)
+        return self.transition.light_shift(laser)
+
+    def _doublon_admixture(self, laser: Laser | None) -> tuple[Array, Array]:
+        """Real and imaginary part of 1/(Delta_2 - i kappa), in 1/meV."""
+        cost, kappa = self.shifted_doublon_cost(laser), self.pump_rate(laser)
+        size = cost**2 + kappa**2
+        return cost / size, kappa / size
+
     def sd_coupling(self, laser: Laser | None = None) -> Float[Array, "..."]:
         """g in meV, negative: antiferromagnetic."""
-        damped = self.doublon_cost / (self.doublon_cost**2 + self.pump_rate(laser) ** 2)
+        damped, _ = self._doublon_admixture(laser)
         return -(self.hybridization**2) * (damped + 1.0 / self.hole_cost)
 
     def loss_rate(self, laser: Laser | None) -> Float[Array, "..."]:
         """gamma in meV: the rate of the light's jump operator, sqrt(gamma) (1/2 - S.sigma) c."""
-        kappa = self.pump_rate(laser)
-        return kappa * self.hybridization**2 / (self.doublon_cost**2 + kappa**2)
+        _, lost = self._doublon_admixture(laser)
+        return lost * self.hybridization**2
 
     def potential_scattering(self, laser: Laser | None = None) -> Float[Array, "..."]:
         """K = (|v|^2/2) [1/Delta_0 - Delta_2/(Delta_2^2 + kappa^2)] in meV: the part of the projection without spin."""
-        damped = self.doublon_cost / (self.doublon_cost**2 + self.pump_rate(laser) ** 2)
+        damped, _ = self._doublon_admixture(laser)
         return 0.5 * self.hybridization**2 * (1.0 / self.hole_cost - damped)
 
     def validity(self, laser: Laser | None = None) -> Validity:
-        """The small parameters in which doublons, holes and the upper level were eliminated."""
-        kappa = self.pump_rate(laser)
+        """The small parameters in which doublons, holes and the upper level were eliminated:
+
+            |v| / |Delta_2 - i kappa|,   |v| / Delta_0,   and under a laser   gamma / Gamma.
+
+        kappa need be small against neither Gamma nor Delta_2: real doublons do not occur.
+        """
         hop = jnp.abs(self.hybridization)
+        real, imaginary = self._doublon_admixture(laser)
         parameters = {
-            "hybridization / doublon cost": hop / self.doublon_cost,
+            "hybridization / doublon cost": hop * jnp.sqrt(real**2 + imaginary**2),
             "hybridization / hole cost": hop / self.hole_cost,
-            "pump rate / doublon cost": kappa / self.doublon_cost,
         }
         if laser is not None and self.transition is not None:
-            # Both electrons of the doublon can make the transition, and each shifts it.
-            shift = 2.0 * jnp.abs(self.transition.light_shift(laser))
-            parameters |= {
-                "light shift / doublon cost": shift / self.doublon_cost,
-                "pump rate / linewidth": self.transition.admixture(laser),
-                "loss rate / linewidth": self.loss_rate(laser) / self.transition.linewidth,
-            }
+            parameters["loss rate / linewidth"] = self.loss_rate(laser) / self.transition.linewidth
         return Validity(parameters)
 
 
@@ -191,7 +206,7 @@ def stack_moments(moments: LocalMoment | tuple[LocalMoment, ...], layers: int) -
         raise ValueError(
             f"{len(each)} moments for {layers} layers: pass one LocalMoment for each layer, or one for all."
         )
-    dark = OpticalTransition(1.0, 0.0, 1.0)
+    dark = OpticalTransition(1e3, 0.0, 1e2)
     dtype = jnp.result_type(*(moment.level for moment in each))
 
     def complete(moment: LocalMoment) -> LocalMoment:
@@ -200,18 +215,3 @@ def stack_moments(moments: LocalMoment | tuple[LocalMoment, ...], layers: int) -
         return jax.tree.map(lambda x: jnp.asarray(x, dtype).reshape(()), moment)
 
     return jax.tree.map(lambda *x: jnp.stack(x), *(complete(moment) for moment in each))
-
-
-class Illumination(eqx.Module):
-    """The moments of all layers under one laser: what gives a magnet its g and gamma at every instant.
-
-    `moments`: a `LocalMoment` of arrays over layers, shape (L,). `laser`: a `Laser`.
-    """
-
-    moments: LocalMoment
-    laser: Laser
-
-    def couplings(self, t: Array) -> tuple[Float[Array, " L"], Float[Array, " L"]]:
-        """(g, gamma) in meV at time `t` (ps), each of shape (L,)."""
-        laser = self.laser.at(t)
-        return self.moments.sd_coupling(laser), self.moments.loss_rate(laser)

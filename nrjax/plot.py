@@ -253,9 +253,9 @@ def switching(solution: Solution, magnet: LayeredMagnet, names: Sequence[str] = 
     **Raises** `ValueError` for a magnet without laser or fewer than two saved times.
     """
     ts, ms = np.asarray(solution.ts), np.asarray(solution.ms)
-    if magnet.light is None or len(ts) < 2:
+    if not magnet.has_laser or len(ts) < 2:
         raise ValueError("switching needs a magnet made by with_light and two saved times or more.")
-    light = magnet.light
+    light = magnet.illumination
     loss = np.asarray(jax.vmap(lambda t: light.couplings(t)[1])(solution.ts))
     frequency = instantaneous_frequency(solution)
     lengths = np.linalg.norm(ms, axis=2)

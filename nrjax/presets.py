@@ -12,7 +12,7 @@ from .validation import Numbers, float_array
 
 
 def hanai2025_bilayer(
-    loss_rate: ArrayLike = 0.0, interlayer_exchange: ArrayLike = 5.0, **overrides: Any
+    loss_rate: Numbers = 0.0, interlayer_exchange: ArrayLike = 5.0, **overrides: Any
 ) -> LayeredMagnet:
     """The bilayer of Hanai, Ootsuki and Tazai (2025), Fig. 1c: layer A orders by itself, layer B does not, and the
     light is resonant with B only.
@@ -21,7 +21,7 @@ def hanai2025_bilayer(
 
     **Arguments**
 
-    - `loss_rate`: gamma_B in meV, the light on layer B.
+    - `loss_rate`: gamma_B in meV, the light on layer B; or [gamma_A, gamma_B], the light on both.
     - `interlayer_exchange`: j_AB = j_BA in meV.
     - `overrides`: any argument of `LayeredMagnet`, replacing the value above.
 
@@ -29,7 +29,9 @@ def hanai2025_bilayer(
 
     **Raises** `TypeError` for an unknown name, `ValueError` for a value out of range.
     """
-    gamma = jnp.asarray(loss_rate, jnp.result_type(float))
+    gamma = float_array("loss_rate", loss_rate)
+    if gamma.shape not in ((), (2,)):
+        raise ValueError(f"loss_rate has shape {gamma.shape}: give gamma_B, or [gamma_A, gamma_B].")
     j_ab = jnp.asarray(interlayer_exchange, jnp.result_type(float))
     arguments: dict[str, Any] = {
         "exchange": jnp.stack(
@@ -37,7 +39,7 @@ def hanai2025_bilayer(
         ),
         "damping": (0.1, 2e-3),
         "sd_coupling": -10.0,
-        "loss_rate": jnp.stack([jnp.zeros_like(gamma), gamma]),
+        "loss_rate": gamma if gamma.ndim else jnp.stack([jnp.zeros_like(gamma), gamma]),
         "filling": 1.0,
         "temperature": 9.0,
     }

@@ -86,21 +86,19 @@ def _parameters(model: LayeredMagnet) -> tuple[dict[str, Array], Callable[[dict[
     places |= {name: name for name in ("mediated_exchange", "field") if getattr(model, name) is not None}
     if model.anisotropy is not None:
         places |= {f"anisotropy_{name}": f"anisotropy.{name}" for name in ("strength", "axis")}
-    if model.light is None:
-        places |= {name: name for name in ("sd_coupling", "loss_rate")}
+    if not model.has_laser:
+        places |= {name: f"light.{name}" for name in ("sd_coupling", "loss_rate")}
     else:
         places |= {name: f"light.laser.{name}" for name in ("intensity", "photon_energy")}
         moment = ("level", "repulsion", "hybridization", "fermi_energy")
         places |= {name: f"light.moments.{name}" for name in moment}
-        if model.light.moments.transition is not None:
+        if model.illumination.moments.transition is not None:
             line = {"resonance": "energy", "dipole": "dipole", "linewidth": "linewidth"}
             places |= {name: f"light.moments.transition.{place}" for name, place in line.items()}
     getters = [attrgetter(place) for place in places.values()]
 
     def rebuild(values: dict[str, Array]) -> LayeredMagnet:
-        magnet = eqx.tree_at(lambda m: [get(m) for get in getters], model, list(values.values()))
-        # g and gamma follow from the moments and their light.
-        return magnet if magnet.light is None else magnet.with_laser(magnet.light.laser.plateau())
+        return eqx.tree_at(lambda m: [get(m) for get in getters], model, list(values.values()))
 
     return {name: get(model) for name, get in zip(places, getters, strict=True)}, rebuild
 
@@ -110,7 +108,7 @@ def _observables(magnet: LayeredMagnet, state: SteadyState) -> dict[str, Array]:
     values = {f"length {LAYERS[a]}": state.lengths[a] for a in range(magnet.layers)}
     for name in ("angle", "chase_frequency", "rotation_frequency", "growth_rate"):
         values[name] = getattr(state, name)
-    if magnet.light is not None:
+    if magnet.has_laser:
         power = exposure(magnet, state.m).absorbed_power
         values |= {f"absorbed_power {LAYERS[a]}": power[a] for a in range(magnet.layers)}
     return values

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import warnings
 from typing import Any, Final, Protocol, runtime_checkable
 
 import diffrax
@@ -12,12 +13,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from . import units
+from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt
 from .envelopes import AbstractEnvelope
 from .light import Laser
 from .magnets import LayeredMagnet
 from .tiling import power_of_two_below, run_tiles
 from .unrolled import UnrolledTsit5
-from .validation import Numbers, float_array, is_concrete, require_finite, require_nonnegative
+from .validation import Numbers, float_array, is_concrete, require, require_finite, require_nonnegative
 
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
 UNROLLED_LAYERS: Final = 4
@@ -31,6 +33,13 @@ SHORTEST_STEP: Final = 1e-9
 # what remains before a knot may be short: the whole time is no round number of steps, and shorter ones are allowed.
 LOOKS_AT_LIGHT: Final = 618.0 * 5**0.5
 SHORTEST_STEP_TO_KNOT: Final = 1e-12
+
+# The tilt is looked at this often; where it is largest, more than this is a chase; the least that a tolerance resolves,
+# in units of it; and a tilt below what thermal motion leaves in 10^18 spins.
+LOOKS_AT_TILT: Final = 256
+CHASING: Final = 1e-3
+ROUNDING: Final = 100.0
+UNPHYSICAL: Final = 1e-9
 
 
 @runtime_checkable
@@ -49,6 +58,10 @@ class Solution(eqx.Module):
     - `stats`: step counts.
     - `valid`: finite and successful.
     - `velocities`: dm/dt in 1/ps, shape (times, L, 3), from the equation of motion; None for moments from elsewhere.
+    - `seed_tilt`: the least tilt, max |m_a x m_b| / max |m_a|^2, that grew tenfold or more: what a chase has grown from (the
+      tilt at the start if none grew).
+    - `seeded_by_rounding`: whether a chase grew from less than the tolerance resolves, so that the time at which it starts is an
+      accident. Never for an isotropic bilayer, whose tilt has an exact equation.
     """
 
     ts: Float[Array, " times"]
@@ -57,6 +70,8 @@ class Solution(eqx.Module):
     stats: dict[str, Any]
     valid: Bool[Array, ""]
     velocities: Float[Array, "times L 3"] | None = None
+    seed_tilt: Float[Array, ""] | None = None
+    seeded_by_rounding: Bool[Array, ""] | None = None
 
     def __str__(self) -> str:
         if self.ts.ndim > 1 or not is_concrete(self.ts):
@@ -66,6 +81,8 @@ class Solution(eqx.Module):
             f"Solution: {self.ts.shape[0]} times, {self.ts[0]:.4g} to {self.ts[-1]:.4g} ps, {self.ms.shape[1]} layers, "
             f"{steps} steps ({self.stats['num_rejected_steps']} rejected), {'valid' if self.valid else 'not valid'}, "
             f"{self.ms.dtype}"
+            + ("" if self.seed_tilt is None else f", grown from a tilt of {float(self.seed_tilt):.2g}")
+            + (", which is rounding: the start of the chase is an accident" if self.seeded_by_rounding else "")
         )
 
 
@@ -96,6 +113,8 @@ def simulate(
     *,
     t0: ArrayLike = 0.0,
     saveat: diffrax.SaveAt | Numbers | None = None,
+    spins: ArrayLike | None = None,
+    watch_tilt: bool = True,
     rtol: float | Array | None = None,
     atol: float | Array | None = None,
     solver: diffrax.AbstractSolver | None = None,
@@ -115,6 +134,11 @@ def simulate(
     - `t1`, `t0`: final and initial time in ps.
     - `saveat`: times in ps at which to save, as an array or as a `diffrax.SaveAt` whose `ts` are in ps.
       Default: the final time only.
+    - `spins`: the number N of spins in each layer, whose thermal motion at the layer's temperature keeps the moments
+      from ever being quite collinear: a tilt of order 1/sqrt(N), from which a chase starts (isotropic bilayers).
+      Default: no noise; the deviation of m0 may then decay to a tilt that no sample has (`seed_tilt`), with a warning.
+    - `watch_tilt`: look at the tilt at a few hundred times for what the chase grows from, and warn; without, only the saved
+      times are looked at (for use in batches).
     - `rtol`, `atol`: tolerances of the default step-size control (1e-8; 1e-5 in single precision).
     - `solver`: default `diffrax.Tsit5()`. `nrjax.unrolled.UnrolledTsit5()` takes the same steps with its stages written
       out: several times faster under vmap (`simulate_many` uses it), slow to compile and to run in reverse mode.
@@ -142,11 +166,13 @@ def simulate(
             f"m0 has {state.shape[0]} rows, but the magnet has {model.layers} layers. Pass a row for each."
         )
     require_finite("m0", state)
+    if isinstance(model, LayeredMagnet) and not model.changes_in_time:
+        model = model.plateau()
     for name, value in (("t0", t0), ("t1", t1)):
         require_finite(name, value)
     if is_concrete(t0, t1):
         require_nonnegative("t1 - t0", np.asarray(t1) - np.asarray(t0), "Times run forward; give t1 after t0 (ps).")
-    laser = model.light.laser if isinstance(model, LayeredMagnet) and model.light is not None else None
+    laser = model.illumination.laser if isinstance(model, LayeredMagnet) and model.has_laser else None
     if laser is not None:
         require_envelope(laser, t0, t1)
     dtype = jnp.result_type(state, *(x for x in jax.tree.leaves(model) if eqx.is_inexact_array(x)))
@@ -168,31 +194,96 @@ def simulate(
     unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5)
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
-    initial: Any = tuple((m[0], m[1], m[2]) for m in state) if unroll else state
+    chosen = _coordinates(model, state, spins, start, unroll)
+    looks = _looks(laser, start, stop) if watch_tilt else None
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(_scalar_field if unroll else _array_field),
+        diffrax.ODETerm(_rates),
         method,
         start,
         stop,
         None,
-        initial,
-        args=model,
-        saveat=_internal_saveat(saveat, dtype),
+        chosen.start(state),
+        args=chosen,
+        saveat=_internal_saveat(saveat, dtype, looks),
         stepsize_controller=control,
         adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
-        event=event,
+        event=None if event is None else _internal_event(event),
         max_steps=max_steps,
         throw=throw,
         progress_meter=progress_meter,
     )
-    if solution.ts is None or solution.ys is None:
+    (ts, watched), (ys, tilts) = (
+        (solution.ts, solution.ys) if looks is not None else ((solution.ts, None), (solution.ys, None))
+    )
+    if ts is None or ys is None:
         raise ValueError("saveat saves no moments. Pass times, SaveAt(t1=True) or SaveAt(ts=...).")
-    ms = jnp.stack([jnp.stack(m, axis=-1) for m in solution.ys], axis=-2) if unroll else solution.ys
     # Diffrax pads the times that it did not use with infinity.
-    finite = jnp.isfinite(ms) | ~jnp.isfinite(solution.ts)[:, None, None]
-    valid = diffrax.is_okay(solution.result) & jnp.all(finite)
-    velocities = jax.vmap(_array_field, (0, 0, None))(solution.ts, ms, model) * units.ps
-    return Solution(solution.ts / units.ps, ms, solution.result, solution.stats, valid, velocities)
+    used = jnp.isfinite(ts)[:, None, None]
+    ms = jnp.where(used, chosen.moments(ys), jnp.inf)
+    valid = diffrax.is_okay(solution.result) & jnp.all(jnp.isfinite(ms) | ~used)
+    velocities = jax.vmap(lambda t, m: model.vector_field(t, m, None))(ts, ms) * units.ps
+    if tilts is None:
+        watched, tilts = ts, jax.vmap(chosen.tilt)(ys)
+    resolved = default_tolerance(dtype) if rtol is None else rtol
+    floor = 0.0 if isinstance(chosen, ComponentsAndTilt) else ROUNDING * resolved
+    seed, grew, by_rounding = _seed(watched, tilts, floor)
+    done = Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding)
+    if watch_tilt:
+        _warn_of_seed(done, grew, spins)
+    return done
+
+
+def _coordinates(model: SpinModel, m0: Array, spins: ArrayLike | None, t0: Array, unroll: bool) -> AbstractCoordinates:
+    """What is integrated. With `spins` only what has an equation for its tilt will do."""
+    exact = ComponentsAndTilt.applies_to(model)
+    if spins is None:
+        return ComponentsAndTilt.of(model, m0, None, t0, unroll) if exact else Components(model, unroll)
+    if not exact:
+        raise ValueError(
+            f"spins = {spins}: the thermal tilt has an equation of its own only for two layers without field and "
+            "anisotropy. Leave spins out, and give m0 a deviation of the size that the noise would have."
+        )
+    require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
+    return ComponentsAndTilt.of(model, m0, jnp.asarray(spins, m0.dtype), t0, unroll)
+
+
+def _looks(laser: Laser | None, start: Array, stop: Array) -> Array:
+    """Times at which the tilt is looked at, hbar/meV: evenly spaced, and wherever the light changes."""
+    times = jnp.linspace(start, stop, LOOKS_AT_TILT)
+    if laser is not None and isinstance(laser.envelope, AbstractEnvelope):
+        knots = laser.envelope.knots().astype(times.dtype) * units.ps
+        times = jnp.sort(jnp.concatenate([times, jnp.clip(knots, start, stop)]))
+    return jax.lax.stop_gradient(times)
+
+
+def _seed(times: Array, tilts: Array, floor: float | Array) -> tuple[Array, Array, Array]:
+    """The least tilt that has grown, whether any has, and whether a chase has grown from one below `floor`."""
+    seen = jnp.isfinite(times) & jnp.isfinite(tilts)
+    tilts = jax.lax.stop_gradient(jnp.where(seen, tilts, jnp.inf))
+    least = jax.lax.cummin(tilts)
+    grown = seen & (tilts > 10.0 * least)
+    seed = jnp.min(jnp.where(grown, least, jnp.inf))
+    by_rounding = jnp.any(grown & (tilts > CHASING) & (least < floor))
+    return jnp.where(jnp.any(grown), seed, tilts[0]), jnp.any(grown), by_rounding
+
+
+def _warn_of_seed(solution: Solution, grew: Array, spins: ArrayLike | None) -> None:
+    """Warn of a chase whose start is an accident, or that no sample would wait for (known numbers only)."""
+    seed, by_rounding = solution.seed_tilt, solution.seeded_by_rounding
+    if not is_concrete(seed, by_rounding) or np.ndim(seed):
+        return
+    if by_rounding:
+        warnings.warn(
+            f"the moments tilted apart from a deviation of {seed:.1g}, less than the tolerance resolves: when they did so "
+            "is an accident of rounding. Lower rtol and compare, or start from m0 with the deviation that you mean.",
+            stacklevel=3,
+        )
+    elif spins is None and bool(grew) and 0.0 < float(seed) < UNPHYSICAL:
+        warnings.warn(
+            f"the tilt between the moments grew from {seed:.1g}, to which that of m0 had decayed: less than thermal motion "
+            "leaves in any sample, so that a real chase starts sooner. Pass spins=N, the number of spins in each layer.",
+            stacklevel=3,
+        )
 
 
 def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float | Array, atol: float | Array) -> Any:
@@ -302,22 +393,54 @@ def _batch_solver(static: LayeredMagnet, max_steps: int | None) -> Any:
         solver = UnrolledTsit5() if model.layers <= UNROLLED_LAYERS else None
         rtol, atol = tolerances
         return simulate(
-            model, start, t1, saveat=times, rtol=rtol, atol=atol, solver=solver, max_steps=max_steps, throw=False
+            model,
+            start,
+            t1,
+            saveat=times,
+            rtol=rtol,
+            atol=atol,
+            solver=solver,
+            max_steps=max_steps,
+            throw=False,
+            watch_tilt=False,
         )
 
     return jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)))
 
 
-def _scalar_field(t: Any, y: Any, magnet: Any) -> Any:
-    return tuple(magnet.at(t).layer_vector_fields(y))
+def _rates(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:
+    return coordinates.rates(t, y)
 
 
-def _array_field(t: Any, y: Any, magnet: Any) -> Any:
-    return magnet.vector_field(t, y, None)
+def _tilt(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:
+    return coordinates.tilt(y)
 
 
-def _internal_saveat(saveat: Any, dtype: Any) -> diffrax.SaveAt:
-    """The same `SaveAt` with its times in hbar/meV."""
+def _internal_event(event: diffrax.Event) -> diffrax.Event:
+    """The same event, which sees moments and the model where coordinates are integrated."""
+
+    def seeing_moments(condition: Any) -> Any:
+        return lambda t, y, args, **options: condition(t, args.moments(y), args.model, **options)
+
+    return eqx.tree_at(
+        lambda e: e.cond_fn, event, jax.tree.map(seeing_moments, event.cond_fn), is_leaf=lambda x: x is event.cond_fn
+    )
+
+
+def _internal_saveat(saveat: Any, dtype: Any, looks: Array | None) -> diffrax.SaveAt:
+    """The same `SaveAt` with its times in hbar/meV, and with the tilt at `looks` besides."""
+    asked = _saveat_in_internal_time(saveat, dtype)
+    if looks is None:
+        return asked
+    return eqx.tree_at(
+        lambda s: s.subs,
+        asked,
+        (asked.subs, diffrax.SubSaveAt(ts=looks, fn=_tilt)),
+        is_leaf=lambda x: x is asked.subs,
+    )
+
+
+def _saveat_in_internal_time(saveat: Any, dtype: Any) -> diffrax.SaveAt:
     if saveat is None:
         return diffrax.SaveAt(t1=True)
     if not isinstance(saveat, diffrax.SaveAt):

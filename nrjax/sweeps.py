@@ -32,7 +32,7 @@ ACCELERATOR_TILE: Final = 1 << 18
 # Points of a bilayer that cost hardly more than one.
 SMALL_CPU_TILE: Final = 1 << 11
 
-RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite")
+RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite", "inconsistent")
 
 VARIABLES: Final = {
     "phase": ("1", "phase"),

@@ -3,7 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nrjax import ClassicalBath, QuantumBath
+from nrjax import (
+    RESULTS,
+    AbstractBath,
+    ClassicalBath,
+    LayeredMagnet,
+    Phase,
+    QuantumBath,
+    hanai2025_bilayer,
+    steady_state,
+)
 
 
 def phi_quantum(h, temperature):
@@ -56,3 +65,46 @@ def test_equilibrium_length():
     np.testing.assert_allclose(QuantumBath().equilibrium_length(h, temperature), np.tanh(h / 4.0), rtol=1e-14)
     x = np.asarray(h) / 4.0
     np.testing.assert_allclose(ClassicalBath().equilibrium_length(h, temperature), 1 / np.tanh(x) - 1 / x, rtol=1e-12)
+
+
+class Stiff(AbstractBath):
+    """A bath with an energy scale of its own, E = 4 meV, which no f(|h|^2/T^2) describes."""
+
+    def reduced_rate(self, s):
+        return QuantumBath().reduced_rate(s)
+
+
+def test_the_scaling_of_a_bath_cannot_be_broken_unnoticed():
+    with pytest.raises(TypeError, match="reduced_rate"):
+
+        class Own(AbstractBath):
+            def reduced_rate(self, s):
+                return 1.0 + s
+
+            def relaxation_rate(self, field_squared, temperature):
+                return temperature + jnp.sqrt(field_squared + 16.0)
+
+    # Whoever gets round it is told: what decides is the magnet's own equation of motion.
+    Stiff.relaxation_rate = lambda self, field_squared, temperature: temperature + field_squared / (temperature + 4.0)
+    state = steady_state(hanai2025_bilayer(0.05, 6.0, bath=Stiff()), throw=False)
+    assert not bool(state.valid) and int(state.phase) == Phase.UNRESOLVED
+    assert state.result == RESULTS.inconsistent and float(state.residual) > 1e-3
+    good = steady_state(hanai2025_bilayer(0.05, 6.0))
+    assert bool(good.valid) and float(good.residual) < 1e-12
+
+
+class Saturating(AbstractBath):
+    """phi(h) = sqrt(T^2 + h^2)."""
+
+    def reduced_rate(self, s):
+        return jnp.sqrt(1.0 + s)
+
+
+@pytest.mark.parametrize("bath, factor", [(QuantumBath(), 1.0), (ClassicalBath(), 3.0), (Saturating(), 1.0)])
+def test_what_a_free_moment_forgets_is_the_bath_s_own(bath, factor):
+    """At m = 0 the equation of motion relaxes at 2 alpha phi(0) + gamma n: T for a quantum spin, 3 T for a classical one."""
+    magnet = LayeredMagnet([[0.0]], 0.1, -10.0, 0.03, 1.2, 7.0, bath=bath)
+    small = jnp.asarray([[0.0, 0.0, 1e-6]])
+    rate = -float(magnet.vector_field(0.0, small)[0, 2]) / 1e-6
+    assert float(magnet.free_relaxation()[0]) == pytest.approx(rate, rel=1e-9)
+    assert rate == pytest.approx(0.2 * factor * 7.0 + 0.036, rel=1e-9)

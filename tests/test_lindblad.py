@@ -276,7 +276,7 @@ def test_mean_field_light_term():
 
 
 def test_upper_level():
-    """A doublon that is there is lost as the eliminated model says; a virtual one only when light meets its energy."""
+    """A doublon that is there is lost at 2 kappa if the upper level is too broad to tell its energy from a virtual one's."""
     transition = OpticalTransition(1550.0, 1.0, 4000.0)
     moment = LocalMoment(-40.0, 80.0, 0.0, transition)
     laser = Laser(4e11, 1550.0)
@@ -288,20 +288,25 @@ def test_upper_level():
     left = evolve(kept, np.diag(doublon), [0.0, time], ("doublon",))["doublon"][-1, 0]
     assert float(left) == pytest.approx(np.exp(-1.0), rel=5 * kappa / 4000.0)
 
-    def lost(linewidth, photon_energy):
-        strength = 2.0 * linewidth / float(Laser(1.0, 1.0).field_squared)
-        lit = LocalMoment(-200.0, 400.0, 5.0, OpticalTransition(1550.0, 1.0, linewidth))
-        model = AndersonModel([lit], np.zeros((1, 1)), Laser(strength, photon_energy), keep_upper_level=True)
-        rho = product_state(model, [[0.0, 0.0, 1.0]], conduction_state(model, 0.05, electrons=1, field=(0, 0, -1.0)))
-        remaining = evolve(model, rho, [0.0, 15.0], ("particles",))["particles"][-1]
-        # Singlet and triplet share the state: half of it is lost at 4 gamma.
-        gamma = 2.0 * 25.0 / 200.0**2
-        return (2.0 - float(remaining)) / (0.5 * (1.0 - np.exp(-4.0 * gamma * 15.0 * units.ps)))
 
-    assert lost(6000.0, 1550.0) == pytest.approx(1.0, rel=0.05)
-    # What little remains are doublons that the sudden start has made real.
-    assert lost(20.0, 1550.0) < 0.05
-    assert lost(20.0, 1750.0) > 0.5
+@pytest.mark.parametrize("rabi, linewidth", [(np.sqrt(0.2) * 40.0, 40.0), (20.0, 5.0)], ids=["0.2", "16"])
+def test_upper_level_kept_is_the_closed_form(rabi, linewidth):
+    """The singlet decays at 4 gamma with the upper level kept, at kappa/Gamma = 0.2 and 16; the error falls as v^2."""
+    laser = Laser(rabi**2 / float(Laser(1.0, 1550.0).field_squared), 1550.0)
+    errors = []
+    for v in (2.0, 1.0):
+        moment = LocalMoment(-200.0, 400.0, v, OpticalTransition(1550.0, 1.0, linewidth))
+        model = AndersonModel([moment], np.zeros((1, 1)), laser, keep_upper_level=True)
+        psi = np.zeros(model.space.dimension)
+        psi[0b100001], psi[0b010010] = np.sqrt(0.5), -np.sqrt(0.5)
+        gamma = float(moment.loss_rate(laser))
+        # Late enough for the real doublons of the sudden start to be gone.
+        times = np.array([0.0, 0.1, 0.4]) / (4.0 * gamma * units.ps) + np.array([0.0, 12.0, 12.0]) / units.ps
+        left = np.asarray(evolve(model, np.outer(psi, psi), times, ("particles",))["particles"]) - 1.0
+        rate = np.log(left[1] / left[2]) / ((times[2] - times[1]) * units.ps)
+        errors.append(abs(rate / (4.0 * gamma) - 1.0))
+    assert errors[1] < 6e-3
+    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.05)
 
 
 def final_spin(x, adjoint=None, envelope=None):

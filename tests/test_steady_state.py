@@ -3,16 +3,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from nrjax import (
     RESULTS,
     ClassicalBath,
+    Constant,
     LayeredMagnet,
     Phase,
     UniaxialAnisotropy,
     classify_trajectory,
     default_start,
+    exposure,
     hanai2025_bilayer,
+    illuminated_bilayer,
     simulate,
     steady_state,
     units,
@@ -102,43 +106,57 @@ def test_boundary_points_through_steady_state():
         assert edge(build, high, low, Phase.CHIRAL) == pytest.approx(expected, rel=1e-6)
 
 
-PARAMETERS = [
-    "exchange", "damping", "sd_coupling", "loss_rate", "filling", "temperature", "gyro", "mediated_exchange"
-]  # fmt: skip
-
-
-def frequencies(arrays, static):
-    state = steady_state(eqx.combine(arrays, static))
+def frequencies(model):
+    state = steady_state(model)
     return jnp.stack([state.chase_frequency, state.rotation_frequency])
 
 
-@pytest.mark.parametrize("bath", [None, ClassicalBath()])
-def test_derivatives_with_respect_to_every_parameter(bath):
-    magnet = hanai2025_bilayer(0.05, 6.0, mediated_exchange=[[9.0, 5.0], [5.5, 4.0]])
-    if bath is not None:
-        magnet = hanai2025_bilayer(0.03, 6.0, temperature=3.0, bath=bath)
-    arrays, static = eqx.partition(magnet, eqx.is_array)
-    value = jax.jit(lambda a: frequencies(a, static))
-    here = np.asarray(value(arrays))
+MAGNETS = {
+    "rates": lambda: hanai2025_bilayer([0.003, 0.05], 6.0, mediated_exchange=[[9.0, 5.0], [5.5, 4.0]]),
+    "classical": lambda: hanai2025_bilayer(0.03, 6.0, temperature=3.0, bath=ClassicalBath()),
+    "laser": lambda: illuminated_bilayer(2.4e10, 1560.0, fermi_energy=(3.0, -2.0), dipole=(1.1, 1.0)),
+    "pulse": lambda: illuminated_bilayer(2.4e10, 1560.0, envelope=Constant()),
+}
+
+
+@pytest.mark.parametrize("name", MAGNETS)
+def test_derivatives_with_respect_to_every_leaf(name):
+    """The derivative by every number that a magnet holds is what a change of that number does: none is a copy."""
+    arrays, static = eqx.partition(MAGNETS[name](), eqx.is_array)
+    p, unravel = ravel_pytree(arrays)
+    value = jax.jit(lambda p: frequencies(eqx.combine(unravel(p), static)))
+    here = np.asarray(value(p))
     assert (here > 0).all()
-    reverse, forward = jax.jit(jax.jacrev(value))(arrays), jax.jit(jax.jacfwd(value))(arrays)
-    for name in PARAMETERS:
-        parameter = getattr(arrays, name)
-        if parameter is None:
-            continue
-        for index in np.ndindex(parameter.shape):
-            size = max(abs(float(parameter[index])), 1e-2)
+    reverse, forward = jax.jit(jax.jacrev(value))(p), jax.jit(jax.jacfwd(value))(p)
+    # Fourth-order central differences.
+    size = np.maximum(np.abs(np.asarray(p)), 1e-2)
+    offsets = 1e-4 * np.array([-2.0, -1.0, 1.0, 2.0])
+    points = np.asarray(p) + np.eye(p.size)[:, None, :] * (offsets[:, None] * size)[None]
+    moved = np.asarray(jax.jit(jax.vmap(jax.vmap(value)))(jnp.asarray(points)))
+    differences = np.einsum("k,pko->op", np.array([1.0, -8.0, 8.0, -1.0]) / 12e-4, moved) / size
+    for derivative in (reverse, forward):
+        np.testing.assert_allclose(np.asarray(derivative) * size, differences * size, rtol=1e-5, atol=1e-6 * here.min())
+    moving = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(arrays)[0]}
+    if name in ("laser", "pulse"):
+        slope = eqx.filter_grad(lambda m: steady_state(m).chase_frequency)(MAGNETS[name]())
+        assert float(slope.light.laser.intensity) * 2.4e10 > 0.1 * here[0]
+        assert any("laser.photon_energy" in place for place in moving)
 
-            def at(shift, name=name, parameter=parameter, index=index):
-                moved = parameter.at[index].add(shift)
-                return np.asarray(value(eqx.tree_at(lambda m: getattr(m, name), arrays, moved)))
 
-            # Fourth-order central difference.
-            h = 1e-4 * size
-            difference = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
-            for derivative in (reverse, forward):
-                actual = np.asarray(getattr(derivative, name))[(slice(None), *index)]
-                np.testing.assert_allclose(actual, difference, rtol=1e-5, atol=1e-6 * (here / size).min())
+@pytest.mark.parametrize("envelope", [None, Constant()])
+def test_a_changed_leaf_changes_every_result(envelope):
+    """`eqx.tree_at` on the laser of a lit magnet is the magnet under another laser, in all that is asked of it."""
+    lit = illuminated_bilayer(2.65e10, 1550.0, envelope=envelope)
+    changed = eqx.tree_at(lambda m: m.light.laser.intensity, lit, jnp.asarray(2.2e10))
+    other = illuminated_bilayer(2.2e10, 1550.0, envelope=envelope)
+    np.testing.assert_array_equal(changed.loss_rate, other.loss_rate)
+    found, expected = steady_state(changed), steady_state(other)
+    np.testing.assert_allclose(found.chase_frequency, expected.chase_frequency, rtol=1e-12)
+    assert abs(float(expected.chase_frequency) - float(steady_state(lit).chase_frequency)) > 1.0
+    for of in (lambda m: exposure(m, found.m), lambda m: simulate(m, found.m, 1.0).ms):
+        jax.tree.map(np.testing.assert_array_equal, of(changed), of(other))
+    m0 = default_start(changed)
+    np.testing.assert_array_equal(m0, default_start(other))
 
 
 def test_derivatives_are_finite_where_nothing_rotates():
@@ -330,7 +348,7 @@ def test_bad_lanes_spoil_no_other_and_cost_nothing():
     damping[100, 1], loss[100, 1] = -0.5, -0.5  # grows without bound
     damping[200, 0] = 1e9  # stiff
     bad = eqx.tree_at(
-        lambda m: (m.loss_rate, m.damping, m.temperature),
+        lambda m: (m.light.loss_rate, m.damping, m.temperature),
         magnets,
         tuple(map(jnp.asarray, (loss, damping, temperature))),
     )

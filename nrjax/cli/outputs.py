@@ -27,5 +27,5 @@ def save_picture(figure: Any, path: str) -> None:
 
 def print_exposure(magnet: LayeredMagnet, state: SteadyState) -> None:
     """What the light does to the sample, if there is a laser."""
-    if magnet.light is not None:
+    if magnet.has_laser:
         print(exposure(magnet, state.m))

@@ -93,6 +93,7 @@ class Course(eqx.Module):
             rtol=SEARCH_TOLERANCE if quick else None,
             adjoint=diffrax.ForwardMode() if quick else None,
             throw=False,
+            watch_tilt=False,
         )
         seen = instantaneous_frequency(solution)
         if self.observable == "chase_frequency":

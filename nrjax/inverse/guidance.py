@@ -26,7 +26,7 @@ def chase_distance(model: LayeredMagnet, state: SteadyState) -> Float[Array, ""]
 
     **Source** docs/physics.md, "Shape dynamics": chiral states need W_AB W_BA < 0 and tr W = 0.
     """
-    relaxation = jnp.sum(2.0 * model.damping * model.temperature + model.loss_rate * model.filling)
+    relaxation = jnp.sum(model.free_relaxation())
     if ShapeDynamics.applies_to(model):
         growth = jnp.trace(model.linear_rates(jnp.where(jnp.isfinite(state.m), state.m, 0.0)))
     else:

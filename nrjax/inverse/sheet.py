@@ -42,7 +42,7 @@ def design_sheet(result: DesignResult, build: Callable[..., Any], bounds: Mappin
     growth = abs(float(result.state.growth_rate))
     if growth > 0:
         lines.append(f"  deviations decay within {1.0 / (growth * units.ps):.3g} ps")
-    if magnet.light is not None:
+    if magnet.has_laser:
         lines += ["light", *(f"  {line}" for line in str(exposure(magnet, result.state.m)).splitlines())]
     if result.state.chase_frequency > 0:
         if ShapeDynamics.applies_to(magnet) and float(magnet.damping[0]) > 0:

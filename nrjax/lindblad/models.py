@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float
 
 from ..hermitian import from_spectrum, hermitian
+from ..illumination import AbstractLight, GivenRates, Illumination
 from ..lattices import Lattice
 from ..light import Laser
-from ..moment import Illumination, LocalMoment, stack_moments
+from ..moment import LocalMoment, stack_moments
 from ..small_matrices import safe_sqrt
-from ..validation import Numbers, float_array, require_finite, require_nonnegative
+from ..validation import Numbers, float_array, require_finite
 from .fermions import Space, Sparse, annihilator, fermion_spin, spin
 from .generator import Generator
 from .operators import anderson_generator, spin_fermion_generator, weighted_sum
@@ -135,12 +136,14 @@ class AbstractLindbladModel(eqx.Module):
 class AndersonModel(AbstractLindbladModel):
     """Anderson impurities on a conduction band, with doublons that light empties:
 
-        H = sum h_ij c+_is c_js + sum_a [eps_a n_a + U_a n_a,up n_a,dn + v_a (d+_as c_(R_a)s + h.c.)] - 2 B.(S + s),
+        H = sum h_ij c+_is c_js + sum_a [eps_a n_a + (U_a + 2 shift_a) n_a,up n_a,dn + v_a (d+_as c_(R_a)s + h.c.)]
+            - 2 B.(S + s),
         jump operators sqrt(kappa_a) d_as n_a,-s, and those of the reservoir.
 
-    With `keep_upper_level` each impurity has its higher level f_as as well, in the frame rotating with the light:
-    energy eps_a + U_a - delta_a, coupling (Omega_R/2) (f+_as d_as n_a,-s + h.c.), jump operators sqrt(Gamma_a) f_as.
-    Then kappa is not put in but comes out.
+    kappa and shift are those of the virtual doublons that carry the exchange (see `OpticalTransition`); the rare real
+    doublon, Delta_2 off resonance, is lost as fast here. With `keep_upper_level` each impurity has its higher level f_as
+    as well, in the frame rotating with the light: energy eps_F - delta_a, coupling (Omega_R/2) (f+_as d_as n_a,-s + h.c.),
+    jump operators sqrt(Gamma_a) f_as. Then kappa and shift are not put in but come out, for virtual and real doublons.
 
     **Arguments**
 
@@ -205,23 +208,25 @@ class AndersonModel(AbstractLindbladModel):
     def fixed_parameters(self) -> Float[Array, " parameters"]:
         """theta in meV, with 0 for those that the laser decides."""
         p, unlit = self.moments, jnp.zeros_like(self.moments.level)
-        h = [hopping_parameters(self.hopping), p.level, p.repulsion, p.hybridization]
+        repulsion = p.repulsion if self.keep_upper_level else unlit
+        h = [hopping_parameters(self.hopping), p.level, repulsion, p.hybridization]
         h += [unlit, unlit] if self.keep_upper_level else []
         return _collect(h, self.field, unlit, self.reservoir, self.hopping)
 
     def light_values(self, t: ArrayLike = 0.0) -> Float[Array, " lights"]:
-        """kappa; with the upper level its energy, half the Rabi energy and its width."""
+        """U + 2 shift and kappa; with the upper level its energy, half the Rabi energy and its width."""
         laser, p = None if self.laser is None else self.laser.at(t), self.moments
         if not self.keep_upper_level or laser is None or p.transition is None:
-            return p.pump_rate(laser)
-        upper = p.level + p.repulsion - p.transition.detuning(laser)
+            return jnp.concatenate([p.repulsion + 2.0 * p.light_shift(laser), p.pump_rate(laser)])
+        upper = p.fermi_energy - p.transition.detuning(laser)
         return jnp.concatenate([upper, 0.5 * p.transition.rabi_energy(laser), p.transition.linewidth])
 
     @property
     def light_indices(self) -> tuple[int, ...]:
-        """The pump rates; with the upper level all that is put in their place."""
+        """Repulsion and pump rates; with the upper level all that is put in their place."""
         if not self.keep_upper_level:
-            return self.loss_indices
+            first = _count(self.hopping) + self.impurities
+            return (*range(first, first + self.impurities), *self.loss_indices)
         first = _count(self.hopping) + 3 * self.impurities
         return (*range(first, first + 2 * self.impurities), *self.loss_indices)
 
@@ -250,13 +255,11 @@ class SpinFermionModel(AbstractLindbladModel):
     **Source** docs/physics.md, "Projection on the local moment".
     """
 
-    sd_coupling: Float[Array, " impurities"]
-    loss_rate: Float[Array, " impurities"]
-    potential: Float[Array, " impurities"]
+    given_potential: Float[Array, " impurities"] | None
     hopping: Array
     reservoir: Reservoir | None
     field: Float[Array, "3"] | None
-    light: Illumination | None
+    light: AbstractLight
     sites: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(
@@ -272,35 +275,59 @@ class SpinFermionModel(AbstractLindbladModel):
     ):
         g = float_array("sd_coupling", sd_coupling)
         count = len(sites) if sites is not None else g.size
-        self.sd_coupling = float_array("sd_coupling", sd_coupling, (count,))
-        self.loss_rate = float_array("loss_rate", loss_rate, (count,))
-        self.potential = float_array("potential", potential, (count,))
+        self.light = GivenRates.checked(
+            float_array("sd_coupling", sd_coupling, (count,)), float_array("loss_rate", loss_rate, (count,))
+        )
+        self.given_potential = float_array("potential", potential, (count,))
         self.hopping = _hopping(conduction)
         self.sites = _checked_sites(sites, count, self.hopping.shape[0])
         self.reservoir = reservoir
         self.field = None if field is None else float_array("field", field, (3,))
-        self.light = None
-        require_finite("sd_coupling", self.sd_coupling)
-        require_nonnegative("loss_rate", self.loss_rate, "It is the strength of the light: 0 switches it off.")
-        require_finite("potential", self.potential)
+        require_finite("potential", self.given_potential)
 
     @classmethod
     def project(cls, model: AndersonModel) -> "SpinFermionModel":
-        """The projection of an Anderson model on its local moments, to second order in the hybridization."""
+        """The projection of an Anderson model on its local moments, to second order in the hybridization; under its
+        laser, if it has one."""
         p, laser = model.moments, model.laser
-        plateau = None if laser is None else laser.plateau()
         projected = cls(
-            p.sd_coupling(plateau),
-            p.loss_rate(plateau),
+            p.sd_coupling(),
+            0.0,
             model.hopping,
             model.reservoir,
-            potential=p.potential_scattering(plateau),
+            potential=p.potential_scattering(),
             sites=model.sites,
             field=model.field,
         )
-        if laser is None or laser.is_constant:
+        if laser is None:
             return projected
-        return eqx.tree_at(lambda x: x.light, projected, Illumination(p, laser), is_leaf=lambda x: x is None)
+        return eqx.tree_at(
+            lambda x: (x.light, x.given_potential),
+            projected,
+            (Illumination(p, laser), None),
+            is_leaf=lambda x: isinstance(x, AbstractLight),
+        )
+
+    @property
+    def sd_coupling(self) -> Float[Array, " impurities"]:
+        """g in meV, at full intensity."""
+        return self.light.couplings()[0]
+
+    @property
+    def loss_rate(self) -> Float[Array, " impurities"]:
+        """gamma in meV, at full intensity."""
+        return self.light.couplings()[1]
+
+    @property
+    def potential(self) -> Float[Array, " impurities"]:
+        """K in meV, at full intensity."""
+        return self._potential(None)
+
+    def _potential(self, t: ArrayLike | None) -> Float[Array, " impurities"]:
+        """K in meV at time `t` (ps), from where g and gamma come from."""
+        if isinstance(self.light, Illumination):
+            return self.light.moments.potential_scattering(self.light.laser_at(t))
+        return jnp.zeros_like(self.sd_coupling) if self.given_potential is None else self.given_potential
 
     @property
     def impurity_modes(self) -> None:
@@ -320,18 +347,15 @@ class SpinFermionModel(AbstractLindbladModel):
 
     def fixed_parameters(self) -> Float[Array, " parameters"]:
         """theta in meV, with 0 for those that the laser decides."""
-        unlit = jnp.zeros_like(self.sd_coupling)
+        unlit = jnp.zeros(self.impurities, self.sd_coupling.dtype)
         return _collect(
             [hopping_parameters(self.hopping), unlit, unlit], self.field, unlit, self.reservoir, self.hopping
         )
 
     def light_values(self, t: ArrayLike = 0.0) -> Float[Array, " lights"]:
         """g, K and gamma."""
-        g, gamma, potential = self.sd_coupling, self.loss_rate, self.potential
-        if self.light is not None:
-            g, gamma = self.light.couplings(jnp.asarray(t))
-            potential = self.light.moments.potential_scattering(self.light.laser.at(t))
-        return jnp.concatenate([g, potential, gamma])
+        g, gamma = self.light.couplings(jnp.asarray(t))
+        return jnp.concatenate([g, self._potential(jnp.asarray(t)), gamma])
 
     @property
     def light_indices(self) -> tuple[int, ...]:
@@ -341,8 +365,8 @@ class SpinFermionModel(AbstractLindbladModel):
 
     @property
     def driving_laser(self) -> Laser | None:
-        """The laser, for couplings that follow an envelope."""
-        return None if self.light is None else self.light.laser
+        """The laser, if g and gamma come from one."""
+        return self.light.laser if isinstance(self.light, Illumination) else None
 
 
 def _root(matrix: Array) -> Array:

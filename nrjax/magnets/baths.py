@@ -8,6 +8,7 @@ where B is the response of one free moment: tanh for a quantum spin 1/2, Langevi
 follow from q(s) = (x coth x - 1) / x^2 with x^2 = s, which is smooth at zero field; all derivatives are finite.
 """
 
+import abc
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -64,7 +65,22 @@ def _reduced_coth_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Ar
 
 
 class AbstractBath(eqx.Module):
-    """phi(h) = |h| / B(|h|/T): what a layer's environment does to the length of its moment."""
+    """phi(h) = |h| / B(|h|/T) = T f(|h|^2/T^2): what a layer's environment does to the length of its moment.
+
+    A bath is its f (`reduced_rate`) and nothing else: temperature is the only scale of energy. That the shape of a bilayer
+    may be solved in units of the temperature rests on it, so `relaxation_rate` cannot be replaced.
+    """
+
+    @abc.abstractmethod
+    def reduced_rate(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
+        """f(s) = phi/T as a function of s = |h|^2/T^2, smooth at s = 0 and concave; dimensionless."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "relaxation_rate" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} replaces relaxation_rate. Write reduced_rate(s) instead: phi(h) = T f(s), s = |h|^2/T^2."
+            )
 
     def relaxation_rate(
         self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
@@ -80,7 +96,21 @@ class AbstractBath(eqx.Module):
 
         **Source** docs/physics.md, "Baths".
         """
-        raise NotImplementedError
+        return temperature * self.reduced_rate(field_squared / temperature**2)
+
+    def free_rate(self, temperature: Float[Array, "..."]) -> Float[Array, "..."]:
+        """phi(0) in meV: T for a quantum spin, 3 T for a classical vector."""
+        return self.relaxation_rate(jnp.zeros_like(temperature), temperature)
+
+    def transverse_variance(
+        self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """<S_x^2> = T/phi(h) of one moment of length 1, across a field h: what noise at the temperature makes of it.
+
+        **Arguments** and **Returns** as in `relaxation_rate`, but dimensionless. A layer of N moments fluctuates by 1/N
+        of it. The classical fluctuation-dissipation theorem, 2 alpha phi <S_x^2> = 2 alpha T.
+        """
+        return temperature / self.relaxation_rate(field_squared, temperature)
 
     def equilibrium_length(self, field: Float[Array, "..."], temperature: Float[Array, "..."]) -> Float[Array, "..."]:
         """B(|h|/T) = |h| / phi(h): the moment's length in equilibrium with a field of |h| meV (0 to 1)."""
@@ -95,13 +125,9 @@ class AbstractBath(eqx.Module):
         **Arguments** `rate` and `temperature` in meV. **Returns** |h|^2 in meV^2.
         """
         target = rate / temperature
-        one = jnp.ones_like(target)
-
-        def reduced(s: Array) -> Array:
-            return self.relaxation_rate(s, one)
 
         def newton(_: Any, s: Array) -> Array:
-            value, slope = jax.jvp(reduced, (jnp.maximum(s, 0.0),), (one,))
+            value, slope = jax.jvp(self.reduced_rate, (jnp.maximum(s, 0.0),), (jnp.ones_like(target),))
             return jnp.maximum(s, 0.0) + (target - value) / slope
 
         return jax.lax.fori_loop(0, 24, newton, jnp.zeros_like(target)) * temperature**2
@@ -110,11 +136,16 @@ class AbstractBath(eqx.Module):
 class QuantumBath(AbstractBath):
     """phi(h) = |h| coth(|h|/T): spin 1/2 moments, m = tanh(h/T), Curie point T_c = j."""
 
-    def relaxation_rate(
+    def reduced_rate(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
+        """x coth x with x^2 = s."""
+        return 1.0 + s * _reduced_coth(s)
+
+    def transverse_variance(
         self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
     ) -> Float[Array, "..."]:
-        s = field_squared / temperature**2
-        return temperature * (1.0 + s * _reduced_coth(s))
+        """1: the square of a Pauli matrix (the quantum theorem, with zero-point motion)."""
+        del temperature
+        return jnp.ones_like(field_squared)
 
 
 class ClassicalBath(AbstractBath):
@@ -123,7 +154,6 @@ class ClassicalBath(AbstractBath):
     **Source** the equilibrium law of the Landau-Lifshitz-Bloch equation (Garanin 1997).
     """
 
-    def relaxation_rate(
-        self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
-    ) -> Float[Array, "..."]:
-        return temperature / _reduced_coth(field_squared / temperature**2)
+    def reduced_rate(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
+        """x^2 / (x coth x - 1) with x^2 = s."""
+        return 1.0 / _reduced_coth(s)

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import units
+from ..illumination import AbstractLight, GivenRates, Illumination
 from ..light import Laser
-from ..moment import Illumination, LocalMoment, stack_moments
+from ..moment import LocalMoment, stack_moments
 from ..validation import (
     Numbers,
     float_array,
-    is_concrete,
-    require,
     require_finite,
     require_nonnegative,
     require_positive,
@@ -105,9 +105,10 @@ class LayeredMagnet(eqx.Module):
     - `anisotropy`: a `UniaxialAnisotropy`, or strengths K (scalar or (L,), meV) along z.
     - `bath`: `QuantumBath()` (m = tanh) or `ClassicalBath()` (m = Langevin).
 
-    `with_light` sets g and gamma from local moments and a laser. Under a laser with an envelope they follow it in
-    `vector_field` (and so in `simulate`); `sd_coupling` and `loss_rate`, and with them `steady_state`, are those of
-    the plateau, where the envelope is 1.
+    A magnet has one `light`: the rates given here, or local moments under a laser (`with_light`). g and gamma follow from
+    it wherever they are used. Under a laser with an envelope they follow it in `vector_field` (and so in `simulate`);
+    the properties `sd_coupling` and `loss_rate`, and with them `steady_state`, are those of the plateau, where the
+    envelope is 1.
 
     **Raises** `ValueError` naming the argument, its value and the remedy.
 
@@ -117,8 +118,6 @@ class LayeredMagnet(eqx.Module):
 
     exchange: Float[Array, "L L"]
     damping: Float[Array, " L"]
-    sd_coupling: Float[Array, " L"]
-    loss_rate: Float[Array, " L"]
     filling: Float[Array, " L"]
     temperature: Float[Array, " L"]
     gyro: Float[Array, ""]
@@ -126,7 +125,7 @@ class LayeredMagnet(eqx.Module):
     field: Float[Array, "L 3"] | None
     anisotropy: UniaxialAnisotropy | None
     bath: AbstractBath
-    light: Illumination | None
+    light: AbstractLight
 
     def __init__(
         self,
@@ -156,8 +155,6 @@ class LayeredMagnet(eqx.Module):
             return like_exchange(name, value, (layers,))
 
         self.damping = per_layer("damping", damping)
-        self.sd_coupling = per_layer("sd_coupling", sd_coupling)
-        self.loss_rate = per_layer("loss_rate", loss_rate)
         self.filling = per_layer("filling", filling)
         self.temperature = per_layer("temperature", temperature)
         self.gyro = like_exchange("gyro", gyro, ())
@@ -175,28 +172,17 @@ class LayeredMagnet(eqx.Module):
             strength = like_exchange("anisotropy strength", self.anisotropy.strength, (layers,))
             self.anisotropy = UniaxialAnisotropy(strength, self.anisotropy.axis)
         self.bath = bath
-        self.light = None
+        self.light = GivenRates.checked(per_layer("sd_coupling", sd_coupling), per_layer("loss_rate", loss_rate))
 
     def __check_init__(self) -> None:
         require_finite("exchange", self.exchange)
         require_nonnegative("damping", self.damping)
-        require_finite("sd_coupling", self.sd_coupling)
-        require_nonnegative("loss_rate", self.loss_rate, "It is the strength of the light: 0 switches it off.")
         require_nonnegative("filling", self.filling)
         require_positive("temperature", self.temperature, "It is k_B T in meV; 1 K is 0.0862 meV.")
         require_finite("gyro", self.gyro)
         for name in ("mediated_exchange", "field"):
             if getattr(self, name) is not None:
                 require_finite(name, getattr(self, name))
-        if is_concrete(self.loss_rate, self.sd_coupling):
-            lit_without_coupling = (self.loss_rate > 0) & (self.sd_coupling == 0)
-            require(
-                "sd_coupling",
-                jnp.where(lit_without_coupling, 0.0, 1.0),
-                lambda x: x != 0,
-                "nonzero where loss_rate is positive",
-                "Set the layer's g (for a local moment it is negative), or its loss_rate to 0.",
-            )
 
     @property
     def layers(self) -> int:
@@ -207,6 +193,16 @@ class LayeredMagnet(eqx.Module):
     def is_isotropic(self) -> bool:
         """Whether neither a field nor an anisotropy singles out a direction in space."""
         return self.field is None and self.anisotropy is None
+
+    @property
+    def sd_coupling(self) -> Float[Array, "*batch L"]:
+        """g in meV, shape (L,), at full intensity."""
+        return self.light.couplings()[0]
+
+    @property
+    def loss_rate(self) -> Float[Array, "*batch L"]:
+        """gamma in meV, shape (L,), at full intensity."""
+        return self.light.couplings()[1]
 
     def with_light(self, moments: LocalMoment | Sequence[LocalMoment], laser: Laser) -> "LayeredMagnet":
         """The same magnet with g and gamma of `moments` under `laser`; exchange and damping stay as they are.
@@ -226,19 +222,20 @@ class LayeredMagnet(eqx.Module):
                 "takes one laser. Use jax.vmap or sweep() over the values."
             )
         each = moments if isinstance(moments, LocalMoment) else tuple(moments)
-        stacked = stack_moments(each, self.layers)
-        plateau = laser.plateau()
-        return self._with_couplings(
-            stacked.sd_coupling(plateau), stacked.loss_rate(plateau), Illumination(stacked, laser)
-        )
+        return self._under(Illumination(stack_moments(each, self.layers), laser))
+
+    @property
+    def has_laser(self) -> bool:
+        """Whether the light comes from a laser, and not from rates set by hand."""
+        return isinstance(self.light, Illumination)
 
     @property
     def illumination(self) -> Illumination:
-        """`light`, for what cannot do without it.
+        """Moments and laser, for what cannot do without them.
 
         **Raises** `ValueError` for a magnet that has only rates.
         """
-        if self.light is None:
+        if not isinstance(self.light, Illumination):
             raise ValueError(
                 "this needs a laser, and the magnet has no laser, only rates. Make it with "
                 "magnet.with_light(moments, laser)."
@@ -254,31 +251,26 @@ class LayeredMagnet(eqx.Module):
 
     def without_light(self) -> "LayeredMagnet":
         """The same magnet with loss_rate = 0 in every layer, and the g of darkness where the moments are known."""
-        g = self.sd_coupling if self.light is None else self.light.moments.sd_coupling()
-        return self._with_couplings(g, jnp.zeros_like(self.loss_rate), None)
+        return self._under(self.light.dark())
 
     def plateau(self) -> "LayeredMagnet":
-        """The magnet under constant light, at the full intensity of its laser."""
-        return self._with_couplings(self.sd_coupling, self.loss_rate, None)
+        """The magnet with the rates of its light at full intensity: constant, and of one kind whatever made them."""
+        return self._under(GivenRates(*self.light.couplings()))
 
     def at(self, t: ArrayLike) -> "LayeredMagnet":
-        """The magnet under the light of time `t` (hbar/meV), held constant."""
-        if self.light is None or self.light.laser.is_constant:
-            return self
-        return self._with_couplings(*self.light.couplings(jnp.asarray(t) / units.ps), None)
+        """The magnet with the rates of time `t` (hbar/meV), held constant."""
+        return self._under(GivenRates(*self.light.couplings(jnp.asarray(t) / units.ps)))
 
-    def _with_couplings(self, g: Array, gamma: Array, light: Illumination | None) -> "LayeredMagnet":
-        return eqx.tree_at(
-            lambda magnet: (magnet.sd_coupling, magnet.loss_rate, magnet.light),
-            self,
-            (g.astype(self.sd_coupling.dtype), gamma.astype(self.loss_rate.dtype), light),
-            is_leaf=lambda x: x is None,
-        )
+    def _under(self, light: AbstractLight) -> "LayeredMagnet":
+        """The same magnet under another light, in the magnet's own precision."""
+        dtype = self.exchange.dtype
+        light = jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, light)
+        return eqx.tree_at(lambda magnet: magnet.light, self, light, is_leaf=lambda x: isinstance(x, AbstractLight))
 
     @property
     def changes_in_time(self) -> bool:
-        """Whether the laser has an envelope."""
-        return self.light is not None and not self.light.laser.is_constant
+        """Whether the light has an envelope."""
+        return not self.light.is_constant
 
     def light_exchange(self) -> Float[Array, "L L"]:
         """The exchange that enters the light term: `mediated_exchange`, or all of `exchange`."""
@@ -286,9 +278,7 @@ class LayeredMagnet(eqx.Module):
 
     def parameters(self) -> LayerParameters:
         """The per-layer parameters, each of shape (L,)."""
-        return LayerParameters(
-            self.damping, self.sd_coupling, self.loss_rate, self.filling, self.temperature, self.gyro
-        )
+        return LayerParameters(self.damping, *self.light.couplings(), self.filling, self.temperature, self.gyro)
 
     def effective_field(self, m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
         """h_a = sum_b j_ab m_b + B_a + K_a (m_a . e) e, in meV.
@@ -312,13 +302,25 @@ class LayeredMagnet(eqx.Module):
         """
         field_squared = jnp.sum(self.effective_field(m) ** 2, axis=-1)
         phi = self.bath.relaxation_rate(field_squared, self.temperature)
-        relaxation = 2.0 * self.damping * phi + self.loss_rate * self.filling
-        return self.exchange_rates() - jnp.diag(relaxation)
+        _, loss = self.light_torque()
+        return self.exchange_rates() - jnp.diag(2.0 * self.damping * phi + loss)
+
+    def free_relaxation(self) -> Float[Array, " L"]:
+        """2 alpha_a phi(0) + loss_a in meV, shape (L,): how fast a layer forgets its moment where no field holds it."""
+        return 2.0 * self.damping * self.bath.free_rate(self.temperature) + self.light_torque()[1]
+
+    def light_torque(self) -> tuple[Float[Array, "L L"], Float[Array, " L"]]:
+        """dm_a/dt|light = sum_b Lambda_ab m_b - loss_a m_a, with Lambda_ab = (2 gamma_a/g_a) jm_ab, loss_a = gamma_a n_a.
+
+        **Returns** Lambda of shape (L, L) and loss of shape (L,), both in meV, at full intensity.
+        """
+        g, gamma = self.light.couplings()
+        return light_torque_factor(gamma, g)[:, None] * self.light_exchange(), gamma * self.filling
 
     def exchange_rates(self) -> Float[Array, "L L"]:
         """w_ab = 2 alpha_a j_ab + (2 gamma_a/g_a) jm_ab in meV: W without its relaxation; independent of m."""
-        light = light_torque_factor(self.loss_rate, self.sd_coupling)
-        return 2.0 * self.damping[:, None] * self.exchange + light[:, None] * self.light_exchange()
+        torque, _ = self.light_torque()
+        return 2.0 * self.damping[:, None] * self.exchange + torque
 
     def vector_field(self, t: ArrayLike, m: Float[Array, "L 3"], args: Any = None) -> Float[Array, "L 3"]:
         """dm/dt of the class docstring.
@@ -334,7 +336,7 @@ class LayeredMagnet(eqx.Module):
         mx, my, mz = m.T
         hx, hy, hz = self.effective_field(m).T
         lx, ly, lz = (self.light_exchange() @ m).T
-        p = self.at(t).parameters()
+        p = (self.at(t) if self.changes_in_time else self).parameters()
         return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (lx, ly, lz), p, self.bath), axis=-1)
 
     def layer_vector_fields(self, moments: Sequence[Vector]) -> list[Vector]:
@@ -348,7 +350,7 @@ class LayeredMagnet(eqx.Module):
             x, y, z = (sum(matrix[layer, b] * moments[b][i] for b in range(self.layers)) for i in range(3))
             return x, y, z  # pyright: ignore[reportReturnType]
 
-        torques = []
+        parameters, torques = self.parameters(), []
         for layer, m in enumerate(moments):
             light = h = combine(self.exchange, layer)
             if self.mediated_exchange is not None:
@@ -360,7 +362,6 @@ class LayeredMagnet(eqx.Module):
                 axis, strength = self.anisotropy.axis, self.anisotropy.strength[layer]
                 along = strength * (m[0] * axis[0] + m[1] * axis[1] + m[2] * axis[2])
                 h = tuple(h[i] + along * axis[i] for i in range(3))
-            p = self.parameters()
-            p = LayerParameters(*(value if value.ndim == 0 else value[layer] for value in p))
+            p = LayerParameters(*(value if value.ndim == 0 else value[layer] for value in parameters))
             torques.append(torque(m, h, light, p, self.bath))  # pyright: ignore[reportArgumentType]
         return torques

@@ -59,7 +59,8 @@ class ShapeDynamics(eqx.Module):
             )
         w, j, temperature = magnet.exchange_rates(), magnet.exchange, magnet.temperature
         self.w_aa, self.w_ab, self.w_ba, self.w_bb = w[0, 0], w[0, 1], w[1, 0], w[1, 1]
-        self.light_a, self.light_b = (magnet.loss_rate[a] * magnet.filling[a] for a in range(2))
+        _, loss = magnet.light_torque()
+        self.light_a, self.light_b = loss[0], loss[1]
         # In units of the temperature the bath is one function: phi(h)/T of |h|^2/T^2.
         self.damping_a, self.damping_b = (2.0 * magnet.damping[a] * temperature[a] for a in range(2))
         self.field_a, self.field_b = (
@@ -80,14 +81,11 @@ class ShapeDynamics(eqx.Module):
         """Whether the magnet is an isotropic bilayer."""
         return magnet.layers == 2 and magnet.is_isotropic
 
-    def _reduced_rate(self, field_squared: Array) -> Array:
-        return self.bath.relaxation_rate(field_squared, jnp.ones_like(field_squared))
-
     def relaxation_rates(self, g: Gram) -> tuple[Array, Array]:
         """(r_A, r_B) = 2 alpha phi(h) + gamma n in meV, with |h_a|^2 = sum_bc j_ab j_ac G_bc."""
         return (
-            self.damping_a * self._reduced_rate(_field_squared(self.field_a, g)) + self.light_a,
-            self.damping_b * self._reduced_rate(_field_squared(self.field_b, g)) + self.light_b,
+            self.damping_a * self.bath.reduced_rate(_field_squared(self.field_a, g)) + self.light_a,
+            self.damping_b * self.bath.reduced_rate(_field_squared(self.field_b, g)) + self.light_b,
         )
 
     def _assemble(self, g: Gram, diagonal_a: Array, diagonal_b: Array) -> Gram:
@@ -117,7 +115,7 @@ class ShapeDynamics(eqx.Module):
 
         def with_slope(field: tuple[Array, ...], damping: Array, light: Array) -> tuple[Array, list[Array]]:
             s = _field_squared(field, g)
-            phi, slope = jax.jvp(self._reduced_rate, (s,), (jnp.ones_like(s),))
+            phi, slope = jax.jvp(self.bath.reduced_rate, (s,), (jnp.ones_like(s),))
             return damping * phi + light, [damping * slope * c for c in field]
 
         r_a, da = with_slope(self.field_a, self.damping_a, self.light_a)

@@ -31,6 +31,27 @@ def singlet(v: float, doublon_cost: float, hole_cost: float, kappa: float) -> co
     return slowest_eigenvalue(np.array([[0.0, a, a], [a, doublon_cost - 1j * kappa, 0.0], [a, 0.0, hole_cost]]))
 
 
+def singlet_with_upper_level(
+    v: float, doublon_cost: float, hole_cost: float, rabi: float, detuning: float, linewidth: float
+) -> complex:
+    """The same with the upper level kept, nothing eliminated: each electron of the doublon is coupled to it.
+
+    `detuning` counts from the energy that takes an electron from the Fermi level to the upper level.
+    """
+    a, r, upper = np.sqrt(2.0) * v, rabi / 2, -detuning - 0.5j * linewidth
+    return slowest_eigenvalue(
+        np.array(
+            [
+                [0.0, a, a, 0.0, 0.0],
+                [a, doublon_cost, 0.0, r, r],
+                [a, 0.0, hole_cost, 0.0, 0.0],
+                [0.0, r, 0.0, upper, 0.0],
+                [0.0, r, 0.0, 0.0, upper],
+            ]
+        )
+    )
+
+
 def spin_polarization(hopping: np.ndarray, temperature: float, mu: float, field: np.ndarray) -> np.ndarray:
     """<s_z(i)> of electrons with the energy -sum_i B_i s_z(i), by diagonalizing each spin."""
 

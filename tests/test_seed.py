@@ -1,0 +1,120 @@
+"""What a chase grows from: the tilt that is left when the light comes on."""
+
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from nrjax import (
+    ClassicalBath,
+    LayeredMagnet,
+    Square,
+    hanai2025_bilayer,
+    illuminated_bilayer,
+    instantaneous_frequency,
+    simulate,
+    steady_state,
+    units,
+)
+from tests.refusal import assert_refused
+
+
+def settled_at(solution, frequency):
+    """The time (ps) from which on the chase stays within one per cent of a frequency (GHz)."""
+    away = np.abs(np.asarray(instantaneous_frequency(solution).chase) / frequency - 1.0) > 0.01
+    return float(solution.ts[np.flatnonzero(away)[-1]])
+
+
+@pytest.mark.computes
+def test_the_start_of_the_chase_depends_on_no_tolerance():
+    """Light after 200 ps of darkness, in which the tilt decays far below every tolerance."""
+    pulsed = illuminated_bilayer(2.65e10, 1550.0, envelope=Square(200.0, 2000.0, 1.0))
+    dark = steady_state(pulsed.without_light()).m + jnp.asarray([[0.0, 0.0, 0.0], [1e-3, 0.0, 0.0]])
+    frequency, times = float(steady_state(pulsed).chase_frequency), np.linspace(0.0, 1000.0, 1001)
+    starts = {}
+    for spins in (1e6, 1e14):
+        for rtol in (1e-7, 1e-9):
+            solution = simulate(pulsed, dark, 1000.0, saveat=times, rtol=rtol, spins=spins)
+            assert not bool(solution.seeded_by_rounding)
+            starts[spins, rtol] = settled_at(solution, frequency)
+    assert starts[1e6, 1e-7] == starts[1e6, 1e-9] and starts[1e14, 1e-7] == starts[1e14, 1e-9]
+    # Fewer spins tilt more, and chase sooner.
+    assert 210.0 < starts[1e6, 1e-9] < starts[1e14, 1e-9] - 50.0 < 800.0
+
+
+def least_tilt(j, alpha, temperature, lit, dark, start, tilt, switch, stop):
+    """The least |m_A x m_B| / |m_A|^2 of collinear lengths (a, b), from d ln c/dt = trace W, by DOP853."""
+
+    def rates(light):
+        g, gamma = light
+
+        def of(t, y):
+            m, h = y[:2], j @ y[:2]
+            r = 2 * alpha * h / np.tanh(h / temperature) + gamma
+            w = (2 * alpha + 2 * gamma / g)[:, None] * j - np.diag(r)
+            return [*(w @ m), np.trace(w)]
+
+        return of
+
+    options = dict(method="DOP853", rtol=1e-12, atol=1e-14, dense_output=True)
+    off = solve_ivp(rates(dark), (0, switch), [*start, np.log(tilt)], **options)
+    on = solve_ivp(rates(lit), (switch, stop), off.y[:, -1], **options)
+    times = np.linspace(switch, stop, 20001)
+    a, _, log = on.sol(times)
+    return float(np.min(log - 2 * np.log(np.abs(a))))
+
+
+def test_the_tilt_decays_by_its_own_equation():
+    """A tilt falls through 45 decades of darkness, at a tolerance that resolves five."""
+    magnet = illuminated_bilayer(2.65e10, 1550.0, envelope=Square(60.0, 200.0, 1e-3))
+    rest = steady_state(magnet.without_light())
+    m0 = rest.m + jnp.asarray([[0.0, 0.0, 0.0], [0.0, 1e-4, 0.0]])
+    with pytest.warns(UserWarning, match="spins=N"):
+        solution = simulate(magnet, m0, 100.0, rtol=1e-5)
+    light = [(np.asarray(x.sd_coupling), np.asarray(x.loss_rate)) for x in (magnet, magnet.without_light())]
+    expected = least_tilt(
+        np.asarray(magnet.exchange), np.asarray(magnet.damping), 9.0, *light, np.asarray(rest.lengths),
+        float(jnp.linalg.norm(jnp.cross(*m0))), (60.0 + 5e-4) * units.ps, 100.0 * units.ps,
+    )  # fmt: skip
+    assert expected < -100.0
+    assert np.log(float(solution.seed_tilt)) == pytest.approx(expected, abs=0.01)
+    assert not bool(solution.seeded_by_rounding) and "grown from a tilt of" in str(solution)
+
+
+@pytest.mark.parametrize("alpha", [(0.1, 0.002), (0.01, 0.05)])
+def test_thermal_tilt_is_boltzmann_s(alpha):
+    """Two rigid layers of N classical spins: exp(-E/T) with E = N j m_A.m_B gives <|m_A x m_B|^2> = 2 T m_A m_B/(N j)."""
+    spins, temperature, j = 1e8, 2.0, 1.5
+    magnet = LayeredMagnet([[8.0, j], [j, 9.0]], alpha, -10.0, 0.0, 1.0, temperature, bath=ClassicalBath())
+    rest = steady_state(magnet)
+    time = 12.0 / -float(rest.growth_rate) / units.ps
+    for start in (rest.m, rest.m + jnp.asarray([[0.0, 0.0, 0.0], [3e-3, 0.0, 0.0]])):
+        end = simulate(magnet, start, time, rtol=1e-9, atol=1e-12, spins=spins).ms[-1]
+        squared = float(jnp.sum(jnp.cross(*end) ** 2))
+        a, b = (float(x) for x in rest.lengths)
+        assert squared == pytest.approx(2.0 * temperature * a * b / (spins * j), rel=1e-3)
+
+
+@pytest.mark.computes
+def test_rounding_that_seeds_a_chase_is_said():
+    """A magnet whose tilt has no equation of its own: darkness leaves less than the tolerance resolves."""
+    pulsed = illuminated_bilayer(2.65e10, 1550.0, envelope=Square(150.0, 900.0, 1.0), anisotropy=1e-7)
+    start = jnp.asarray([[0.01, 0.0, 0.9], [0.0, 0.01, 0.75]])
+    with pytest.warns(UserWarning, match="accident of rounding"):
+        solution = simulate(pulsed, start, 800.0)
+    assert bool(solution.seeded_by_rounding) and float(solution.seed_tilt) < 1e-6
+    assert "rounding" in str(solution)
+    lit = hanai2025_bilayer(0.05, 6.0, anisotropy=1e-7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick = simulate(lit, start, 100.0)
+    assert not bool(quick.seeded_by_rounding)
+
+
+def test_spins_need_an_equation_for_the_tilt():
+    start = jnp.asarray([[0.01, 0.0, 0.9], [0.0, 0.01, 0.75]])
+    field = hanai2025_bilayer(0.05, 6.0, field=[0.0, 0.0, 0.1])
+    assert_refused(lambda: simulate(field, start, 1.0, spins=1e6), ["spins", "two layers", "deviation"])
+    assert_refused(lambda: simulate(hanai2025_bilayer(0.05), start, 1.0, spins=0.5), ["spins = 0.5", "1 or greater"])
