@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 from . import units
 from .envelopes import AbstractEnvelope
 from .small_matrices import safe_sqrt
-from .validation import Numbers, float_array, require_nonnegative, require_positive
+from .validation import Numbers, float_array, require_nonnegative, require_positive, warn_if_implausible
 
 Envelope = AbstractEnvelope | Callable[[Any], Any]
 
@@ -48,6 +48,8 @@ class Laser(eqx.Module):
     def __check_init__(self) -> None:
         require_nonnegative("intensity", self.intensity, "It is in W/cm^2; 0 is darkness.")
         require_positive("photon_energy", self.photon_energy, "It is in meV; visible light has 1600 to 3300.")
+        for name in ("intensity", "photon_energy"):
+            warn_if_implausible(name, getattr(self, name))
 
     @property
     def is_constant(self) -> bool:
@@ -110,6 +112,8 @@ class OpticalTransition(eqx.Module):
         require_positive("transition energy", self.energy, "It is the photon energy on resonance, in meV.")
         require_nonnegative("dipole", self.dipole, "It is in e*angstrom; 0 takes the transition away.")
         require_positive("linewidth", self.linewidth, "It is the full width of the upper level, in meV.")
+        for name, value in (("transition energy", self.energy), ("dipole", self.dipole), ("linewidth", self.linewidth)):
+            warn_if_implausible(name, value)
 
     @classmethod
     def of_virtual_doublon(

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .light import Laser, OpticalTransition
-from .validation import Numbers, float_array, is_concrete, require, require_finite
+from .validation import Numbers, float_array, is_concrete, require, require_finite, warn_if_implausible
 
 # Expansion parameters above this are reported: first corrections are then of order 10 % or more.
 NOT_SMALL: Final = 0.1
@@ -110,6 +110,7 @@ class LocalMoment(eqx.Module):
     def __check_init__(self) -> None:
         for name in ("level", "repulsion", "hybridization", "fermi_energy"):
             require_finite(name, getattr(self, name))
+        warn_if_implausible("repulsion", self.repulsion)
         if not is_concrete(self.level, self.repulsion, self.fermi_energy):
             return
         require(

@@ -19,7 +19,7 @@ from .light import Laser
 from .magnets import LayeredMagnet
 from .tiling import power_of_two_below, run_tiles
 from .unrolled import UnrolledTsit5
-from .validation import Numbers, float_array, is_concrete, require, require_finite, require_nonnegative
+from .validation import Numbers, float_array, is_concrete, require, require_finite, require_memory, require_nonnegative
 
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
 UNROLLED_LAYERS: Final = 4
@@ -175,6 +175,10 @@ def simulate(
     laser = model.illumination.laser if isinstance(model, LayeredMagnet) and model.has_laser else None
     if laser is not None:
         require_envelope(laser, t0, t1)
+    if saveat is not None and not isinstance(saveat, diffrax.SaveAt):
+        # Moments, velocities, and copies of both on the way.
+        needed = 6.0 * np.size(saveat) * state.nbytes
+        require_memory(f"saving {np.size(saveat):.3g} times", needed, "Save fewer times: give a shorter saveat.")
     dtype = jnp.result_type(state, *(x for x in jax.tree.leaves(model) if eqx.is_inexact_array(x)))
     state = state.astype(dtype)
     start = jnp.asarray(t0, dtype) * units.ps

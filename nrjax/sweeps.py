@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +19,11 @@ import xarray as xr
 
 from .equilibria import RESULTS, SteadyState, steady_state, steady_states
 from .files import atomic, require_writable
-from .magnets import ShapeDynamics
+from .magnets import LayeredMagnet, ShapeDynamics
 from .phases import Phase
+from .provenance import computation_digest, parameters, versions
 from .tiling import power_of_two_above, run_tiles
-from .validation import Numbers
+from .validation import Numbers, require_memory
 
 # Points per tile, of few sizes, so that sweeps share programs: a few MB of arrays on a CPU, enough lanes to fill an
 # accelerator.
@@ -79,7 +79,8 @@ def sweep(
     - `progress`: a bar after two seconds, on a terminal.
     - `executor`: where tiles run; default one thread per core.
 
-    **Returns** a Dataset with the axes as coordinates; for steady states the variables `phase` (int8, CF flags),
+    **Returns** a Dataset with the axes as coordinates and, in its attributes, all parameters of the models that are the same
+    on the whole grid (JSON) and the names of the others; for steady states the variables `phase` (int8, CF flags),
     `lengths`, `angle` (rad), `chase_frequency` and `rotation_frequency` (GHz), `growth_rate` (meV), `residual`,
     `valid`, `result`. One bad point is flagged and spoils no other.
 
@@ -87,9 +88,13 @@ def sweep(
     cannot be written or that holds other input.
     """
     grid = _checked_axes(axes)
-    model = _checked_build(build, grid)
+    total = int(np.prod([len(values) for values in grid.values()], dtype=float))
+    # Coordinates and observables, and once more while tiles are put together.
+    needed = 16.0 * total * (len(grid) + len(VARIABLES))
+    require_memory(f"a grid of {total:.3g} points", needed, "Take fewer points, or several sweeps.")
+    corners = _checked_build(build, grid)
+    model = corners[0]
     dtype = jnp.result_type(float)
-    total = int(np.prod([len(values) for values in grid.values()]))
     settles = observe is steady_state and ShapeDynamics.applies_to(model)
     default = tile is None
     if tile is None:
@@ -103,7 +108,8 @@ def sweep(
     mesh = np.meshgrid(*(values.astype(dtype) for values in grid.values()), indexing="ij")
     lanes = {name: values.reshape(-1) for name, values in zip(grid, mesh, strict=True)}
 
-    fingerprint = _fingerprint(grid, tile, build, observe, model)
+    part = {name: jax.ShapeDtypeStruct((tile,), dtype) for name in lanes}
+    fingerprint = None if store is None else _fingerprint(grid, tile, build, observe, part)
     shelf = _Shelf(store, fingerprint, resume)
     finished = shelf.finished()
     if finished is not None:
@@ -111,7 +117,7 @@ def sweep(
     # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road is
     # free of them.
     values = run_tiles(
-        _compiled(build, observe),
+        _compiled(build, observe, fingerprint or computation_digest(_batched(build), part)),
         lanes,
         tile,
         executor=executor,
@@ -121,7 +127,8 @@ def sweep(
         load=shelf.load,
         save=shelf.save,
     )
-    dataset = _dataset(grid, values, fingerprint, dtype)
+    dataset = _dataset(grid, values, dtype)
+    dataset.attrs |= _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
     shelf.finish(dataset)
     return dataset
 
@@ -133,14 +140,46 @@ def _default_tile(total: int) -> int:
     return CPU_TILE if total >= 2 * CPU_TILE * (os.cpu_count() or 1) else SMALL_CPU_TILE
 
 
+def _batched(build: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
+    """`build` of many points; of magnets their rates at full intensity, so that all are of one kind."""
+
+    def plain(values: dict[str, Any]) -> Any:
+        model = build(**values)
+        return model.plateau() if isinstance(model, LayeredMagnet) else model
+
+    return jax.vmap(lambda values: eqx.filter(plain(values), eqx.is_array))
+
+
 @functools.lru_cache(maxsize=32)
-def _compiled(build: Callable[..., Any], observe: Callable[[Any], Any]) -> Callable[..., Any]:
-    """The observables of a batch of points; kept, so that a second sweep of the same functions compiles nothing."""
+def _compiled(build: Callable[..., Any], observe: Callable[[Any], Any], digest: str) -> Callable[..., Any]:
+    """The observables of a batch of points; kept, so that a second sweep of the same functions compiles nothing.
+
+    `digest`: of what they compute, so that a function whose surroundings have changed is compiled anew.
+    """
+    del digest
     if observe is steady_state:
         # Of these programs only the first depends on `build`.
         make = jax.jit(jax.vmap(lambda values: build(**values).plateau()))
         return lambda values: _variables(steady_states(make(values)))
     return jax.jit(jax.vmap(lambda values: _variables(observe(build(**values)))))
+
+
+def _fingerprint(
+    grid: dict[str, np.ndarray], tile: int, build: Callable[..., Any], observe: Callable[[Any], Any], part: Any
+) -> str:
+    """What a sweep is computed from: its axes, its tile, and every operation and constant of the computation."""
+    computation = computation_digest(_compiled.__wrapped__(build, observe, ""), part)
+    digest = hashlib.sha256(f"{tile} {computation}".encode())
+    for name, values in grid.items():
+        digest.update(name.encode() + values.tobytes())
+    return digest.hexdigest()
+
+
+def _origin(corners: list[Any]) -> dict[str, Any]:
+    """The parameters of the models at the corners of a grid, as attributes of a Dataset."""
+    values, differing = parameters(corners)
+    fixed = {name: value for name, value in values.items() if name not in differing}
+    return {"parameters": json.dumps(fixed), "parameters_that_vary": ", ".join(differing)}
 
 
 def _checked_axes(axes: Mapping[str, Numbers]) -> dict[str, np.ndarray]:
@@ -170,23 +209,23 @@ def _checked_axes(axes: Mapping[str, Numbers]) -> dict[str, np.ndarray]:
     return checked
 
 
-def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> Any:
-    """Build the model at the corners of the grid, where bad values show with a clear error; returns the first."""
-    first = None
-    for corner in itertools.product(*((0, -1) if len(values) > 1 else (0,) for values in grid.values())):
+def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> list[Any]:
+    """Build the model at the corners and in the middle of the grid, where bad values show with a clear error."""
+    models = []
+    middle = tuple(len(values) // 2 for values in grid.values())
+    for corner in (*itertools.product(*((0, -1) if len(values) > 1 else (0,) for values in grid.values())), middle):
         point = {
             name: jnp.asarray(values[i], jnp.result_type(float))
             for (name, values), i in zip(grid.items(), corner, strict=True)
         }
         try:
-            model = build(**point)
+            models.append(build(**point))
         except TypeError as error:
             raise ValueError(
                 f"the axes {', '.join(map(repr, grid))} do not fit the model: {error}. "
                 "Name arguments that build() takes."
             ) from error
-        first = model if first is None else first
-    return first
+    return models
 
 
 @jax.jit
@@ -210,7 +249,7 @@ def _code(result: Any) -> Any:
     ).astype(jnp.int8)
 
 
-def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], fingerprint: str, dtype: Any) -> xr.Dataset:
+def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], dtype: Any) -> xr.Dataset:
     shape = tuple(len(axis) for axis in grid.values())
     variables = {}
     for name, array in values.items():
@@ -228,8 +267,7 @@ def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], fingerp
         "title": "nrjax sweep",
         "dtype": jnp.dtype(dtype).name,
         "device": jax.devices()[0].device_kind,
-        "fingerprint": fingerprint,
-        **{f"{package}_version": version(package) for package in ("nrjax", "jax", "diffrax", "optimistix", "equinox")},
+        **versions(),
     }
     dataset = xr.Dataset(variables, coords=dict(grid), attrs=attributes)
     for name in dataset.coords:
@@ -238,25 +276,11 @@ def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], fingerp
     return dataset
 
 
-def _fingerprint(grid: dict[str, np.ndarray], tile: int, build: Any, observe: Any, model: Any) -> str:
-    """What a sweep was computed from: axes, tile, functions by name, the constants of its first model, precision."""
-    digest = hashlib.sha256()
-    names = [f"{getattr(f, '__module__', '')}.{getattr(f, '__qualname__', repr(type(f)))}" for f in (build, observe)]
-    digest.update(json.dumps([tile, names, version("nrjax"), jnp.dtype(jnp.result_type(float)).name]).encode())
-    for name, values in grid.items():
-        digest.update(name.encode() + values.tobytes())
-    leaves, structure = jax.tree.flatten(model)
-    digest.update(str(structure).encode())
-    for leaf in leaves:
-        digest.update(np.asarray(leaf).tobytes() if eqx.is_array_like(leaf) else repr(leaf).encode())
-    return digest.hexdigest()
-
-
 class _Shelf:
     """Finished tiles beside the file they will become; does nothing without a file."""
 
-    def __init__(self, store: str | os.PathLike[str] | None, fingerprint: str, resume: bool):
-        self.fingerprint = fingerprint
+    def __init__(self, store: str | os.PathLike[str] | None, fingerprint: str | None, resume: bool):
+        self.fingerprint = fingerprint or ""
         self.resume = resume
         self.target = None if store is None else require_writable(store)
         if self.target is not None:
@@ -296,6 +320,10 @@ class _Shelf:
 
 
 def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a Dataset as NetCDF, whole or not at all."""
-    with atomic(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+    """Write a Dataset as NetCDF, whole or not at all.
+
+    **Raises** `OSError` if the disk is full. (It is put together in memory: HDF5 itself does not survive a full disk.)
+    """
+    content = dataset.to_netcdf(engine="h5netcdf")
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        stream.write(content)

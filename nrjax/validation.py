@@ -1,7 +1,9 @@
 """Checks of input values: every failure names the argument, its value, the allowed range and the remedy."""
 
+import os
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.core
@@ -11,6 +13,18 @@ from jaxtyping import Array, ArrayLike
 
 Numbers = ArrayLike | Sequence[Any]
 """What users may pass for an array: a number, an array, nested lists."""
+
+
+PLAUSIBLE: Final = {
+    "photon_energy": (20.0, 2e4, "it is in meV; 1.55 eV is 1550 meV."),
+    "transition energy": (20.0, 2e4, "it is in meV; 1.55 eV is 1550 meV."),
+    "repulsion": (20.0, 2e4, "it is in meV; 4 eV is 4000 meV."),
+    "linewidth": (0.3, 1e4, "it is in meV; 0.1 eV is 100 meV."),
+    "temperature": (1e-3, 100.0, "it is k_B T in meV; 300 K is 25.9 meV (300 * nrjax.units.kelvin)."),
+    "dipole": (1e-3, 30.0, "it is in e*angstrom; 1 debye is 0.208 e*angstrom."),
+    "intensity": (0.0, 1e15, "it is in W/cm^2; 1 W/m^2 is 1e-4 W/cm^2."),
+}
+"""Name -> the range (of absolute values) in which numbers are usual, and the likely mistake outside it."""
 
 
 def is_concrete(*values: ArrayLike | None) -> bool:
@@ -80,6 +94,30 @@ def require(
 def require_finite(name: str, value: ArrayLike) -> None:
     """Raise `ValueError` if any entry is NaN or infinite."""
     require(name, value, lambda x: np.full_like(x, True, dtype=bool), "a finite number")
+
+
+def warn_if_implausible(name: str, value: ArrayLike) -> None:
+    """Warn of a known number (not 0) that lies where another unit would put it, with the likely mistake."""
+    if not is_concrete(value):
+        return
+    low, high, hint = PLAUSIBLE[name]
+    array = np.abs(np.asarray(value))
+    odd = (array > 0) & ((array < low) | (array > high))
+    if odd.any():
+        found = np.asarray(value)[odd].flat[0] if array.ndim else float(np.asarray(value))
+        warnings.warn(f"{name} = {found:g} is unusual: {hint}", stacklevel=4)
+
+
+def require_memory(what: str, needed: float, remedy: str) -> None:
+    """Raise `ValueError` if something that needs so many bytes does not fit this machine's memory."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return
+    if needed > memory:
+        raise ValueError(
+            f"{what} would need about {needed / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g} GiB. {remedy}"
+        )
 
 
 def require_positive(name: str, value: ArrayLike, remedy: str = "") -> None:

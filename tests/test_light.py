@@ -146,7 +146,7 @@ def test_envelopes():
     assert float(chirped.at(50.0).intensity) == pytest.approx(0.5e10)
     own = Laser(1e10, 1550.0, lambda t: jnp.cos(t) ** 2)
     assert float(own.at(1.0).intensity) == pytest.approx(1e10 * np.cos(1.0) ** 2)
-    assert Laser(1.0, 1.0).at(3.0).is_constant and not own.is_constant and own.plateau().is_constant
+    assert Laser(1.0, 1550.0).at(3.0).is_constant and not own.is_constant and own.plateau().is_constant
 
 
 @pytest.mark.parametrize(
@@ -170,11 +170,11 @@ def test_envelopes():
         (lambda: Tabulated([0.0, 1.0], [1.0, -1.0]), ["values", "-1"]),
         (lambda: Tabulated([0.0], [1.0]), ["times", "(1,)"]),
         (
-            lambda: hanai2025_bilayer().with_light([LocalMoment(-2000.0, 4000.0, 100.0)] * 3, Laser(1.0, 1.0)),
+            lambda: hanai2025_bilayer().with_light([LocalMoment(-2000.0, 4000.0, 100.0)] * 3, Laser(1.0, 1550.0)),
             ["3 moments", "2 layers"],
         ),
         (
-            lambda: hanai2025_bilayer().with_light(LocalMoment(-2000.0, 4000.0, 100.0), Laser([1.0, 2.0], 1.0)),
+            lambda: hanai2025_bilayer().with_light(LocalMoment(-2000.0, 4000.0, 100.0), Laser([1.0, 2.0], 1550.0)),
             ["one laser", "vmap"],
         ),
     ],

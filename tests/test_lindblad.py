@@ -177,7 +177,7 @@ def scaled_model(repulsion, moments=2):
     v = np.sqrt(0.5 * repulsion)
     kappa = 0.3 * (0.55 * repulsion) ** 2 / v**2
     transition = OpticalTransition(1550.0, 1.0, 50.0 * kappa)
-    intensity = kappa * 50.0 * kappa / float(Laser(1.0, 1.0).field_squared)
+    intensity = kappa * 50.0 * kappa / float(Laser(1.0, 1550.0).field_squared)
     lit = LocalMoment(-0.45 * repulsion, repulsion, v, transition)
     dark = LocalMoment(-0.45 * repulsion, repulsion, v)
     return AndersonModel([dark, lit][-moments:], CHAIN, Laser(intensity, 1550.0))

@@ -2,8 +2,11 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import jax
 
@@ -16,16 +19,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     jax.config.update("jax_enable_x64", options.precision == "double")
     try:
-        return options.run(options)
-    except (ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", UserWarning)
+            warnings.showwarning = partial(_show_warning, options.command)
+            return options.run(options)
+    except ValueError as error:
         print(f"nrjax {options.command}: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(
+            f"nrjax {options.command}: cannot write: {error}. Free some space, or choose another place; nothing "
+            "half-written is left.",
+            file=sys.stderr,
+        )
+        return 1
     except (RuntimeError, MemoryError) as error:
         print(f"nrjax {options.command}: the computation failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"nrjax {options.command}: interrupted; nothing half-written is left", file=sys.stderr)
         return 130
+
+
+def _show_warning(command: str, message: Warning | str, *place: Any, **options: Any) -> None:
+    """One line on standard error, without the line of code that it comes from."""
+    del place, options
+    print(f"nrjax {command}: warning: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

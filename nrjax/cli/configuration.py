@@ -24,6 +24,7 @@ MOMENT_KEYS: Final = "level repulsion hybridization resonance dipole linewidth f
 TABLES: Final = {"magnet": MAGNET_KEYS, "laser": LASER_KEYS, "moments": MOMENT_KEYS}
 PARAMETERS: Final = [*MAGNET_KEYS, *LASER_KEYS, *MOMENT_KEYS]
 SCALARS: Final = [name for name in PARAMETERS if name not in ("bath", "envelope", "exchange", "anisotropy")]
+FLAGS: Final = ("loss_rate", "interlayer_exchange", "intensity", "photon_energy")
 BATHS: Final = {"quantum": QuantumBath, "classical": ClassicalBath}
 ENVELOPES: Final = {
     "gaussian": Gaussian,
@@ -51,7 +52,12 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The flags of every command that works on a magnet."""
     tables = ", ".join(f"[{name}]" for name in (*TABLES, "run"))
     parser.add_argument("config", nargs="?", type=Path, help=f"a TOML file with the tables {tables}")
-    parser.add_argument("--loss-rate", type=float, metavar="MEV", help="gamma_B, the light on layer B set by hand, meV")
+    parser.add_argument(
+        "--loss-rate",
+        type=_rates,
+        metavar="MEV[,MEV]",
+        help="the light set by hand, meV: gamma_B, or gamma_A,gamma_B for both layers",
+    )
     parser.add_argument("--intensity", type=float, metavar="W/CM2", help="of a laser on both layers, W/cm^2")
     parser.add_argument("--photon-energy", type=float, metavar="MEV", help="of the laser; layer B's resonance is 1550")
     parser.add_argument("--interlayer-exchange", type=float, metavar="MEV", help="j_AB in meV")
@@ -62,6 +68,12 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help=f"any parameter, energies in meV; value as JSON. Names: {', '.join(PARAMETERS)}",
     )
+
+
+def _rates(text: str) -> float | list[float]:
+    """One number, or several with commas between them."""
+    values = [float(part) for part in text.split(",")]
+    return values if len(values) > 1 else values[0]
 
 
 def add_outputs(parser: argparse.ArgumentParser, picture: str, data: str) -> None:
@@ -109,9 +121,19 @@ def parameters(options: argparse.Namespace, run_keys: Iterable[str]) -> tuple[di
             fixed[name] = json.loads(text)
         except json.JSONDecodeError:
             fixed[name] = text
-    put_flags(options, fixed, ("loss_rate", "interlayer_exchange", "intensity", "photon_energy"))
+    put_flags(options, fixed, FLAGS)
     _objects(fixed)
     return fixed, run
+
+
+def require_unswept(options: argparse.Namespace, grid: Iterable[str]) -> None:
+    """Raise `ValueError` if a parameter is given a value on the command line and swept by an axis as well."""
+    flags = [name for name in FLAGS if getattr(options, name) is not None]
+    for name in grid:
+        if name in flags or any(item.partition("=")[0] == name for item in options.set):
+            raise ValueError(
+                f"{name} has a value and an axis. Leave out the value, or choose another axis with --axis."
+            )
 
 
 def put_flags(options: argparse.Namespace, settings: dict[str, Any], names: Iterable[str]) -> None:

@@ -72,6 +72,10 @@ def _sweep(options: argparse.Namespace, default: dict[str, Any], draw: Callable[
     """Sweep over as many axes as the default has, draw, tell and save."""
     fixed, run = configuration.read(options, ("axes", "output", "data"))
     grid = configuration.axes(options, run, len(default), default)
+    configuration.require_unswept(options, grid)
+    for name in fixed:
+        if name in grid:
+            print(f"{name} of {options.config} is not used: an axis sweeps it")
     build = partial(configuration.build, {name: value for name, value in fixed.items() if name not in grid})
     dataset = sweep(build, grid, progress=not options.quiet)
     figure = draw(dataset, build)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import diffrax
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,11 @@ from .sparse import DrivenMatrix
 # Density matrices with more real numbers than this are refused unless asked for.
 LARGEST: Final = 30_000_000
 """30 million doubles: 0.24 GB for a state, some twenty times that for its Lindbladian."""
+
+REVERSE: Final = (
+    "evolve() was called for derivatives in forward mode (jvp, jacfwd). For jax.grad or jacrev pass "
+    "adjoint=diffrax.RecursiveCheckpointAdjoint()."
+)
 
 
 class LindbladSolution(eqx.Module):
@@ -148,7 +154,14 @@ def evolve(
         require_envelope(laser, times[0], times[-1])
     reverse = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
     options = (rtol, atol, solver, adjoint, max_steps, throw)
-    values, state, stats, valid = _solve(plan, model, rho, times, purity, reverse, options)
+    try:
+        values, state, stats, valid = _solve(plan, model, rho, times, purity, reverse, options)
+    except ValueError as error:
+        if "Linearization failed" not in str(error):
+            raise
+        raise ValueError(REVERSE) from error
+    if not reverse:
+        values, state = eqxi.nondifferentiable_backward((values, state), msg=REVERSE)
     return LindbladSolution(times, values, state, stats | {"size": reached.size}, valid, reached)
 
 

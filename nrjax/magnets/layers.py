@@ -19,6 +19,7 @@ from ..validation import (
     require_finite,
     require_nonnegative,
     require_positive,
+    warn_if_implausible,
 )
 from .baths import AbstractBath, QuantumBath
 
@@ -179,6 +180,7 @@ class LayeredMagnet(eqx.Module):
         require_nonnegative("damping", self.damping)
         require_nonnegative("filling", self.filling)
         require_positive("temperature", self.temperature, "It is k_B T in meV; 1 K is 0.0862 meV.")
+        warn_if_implausible("temperature", self.temperature)
         require_finite("gyro", self.gyro)
         for name in ("mediated_exchange", "field"):
             if getattr(self, name) is not None:
