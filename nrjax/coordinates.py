@@ -76,8 +76,8 @@ class ComponentsAndTilt(AbstractCoordinates):
 
     Where the moments are nearly collinear the components know c only to the tolerance of the integration; its own
     equation follows it through any number of decades, and m_A and m_B are held to it: a restoring rate acts on the
-    difference, which is rounding alone. When and how fast a chase grows then depends on no tolerance. (The plane in which
-    a tilt that was unresolved grows again is free by symmetry, and left to rounding.)
+    difference, which is rounding alone. When and how fast a chase grows then depends on no tolerance. (The plane in
+    which a tilt that was unresolved grows again is free by symmetry, and left to rounding.)
 
     D is the thermal source of N spins in each layer: 0 without `spins`, else c is the root mean square of their tilt,
 
@@ -105,14 +105,15 @@ class ComponentsAndTilt(AbstractCoordinates):
     def of(
         cls, magnet: LayeredMagnet, m0: Float[Array, "2 3"], spins: Float[Array, ""] | None, t0: Array, unrolled: bool
     ) -> "ComponentsAndTilt":
-        """For a motion that starts from m0 at t0 (hbar/meV); with `spins` not closer to collinear than they are by
+        """For a motion that starts from m0 at t0 (hbar/meV); with `spins` at least as far from collinear as they are by
         chance."""
         squared = jnp.sum(jnp.cross(m0[0], m0[1]) ** 2)
         coordinates = cls(magnet, safe_sqrt(squared), spins, unrolled)
         if spins is None:
             return coordinates
         (a, b), _, (v_a, v_b) = coordinates._spread(magnet.at(t0), tuple(m0[0]), tuple(m0[1]))
-        return eqx.tree_at(lambda x: x.seed, coordinates, safe_sqrt(squared + 2.0 * (a * v_b + b * v_a) / spins))
+        chance = 2.0 * (a * v_b + b * v_a) / spins
+        return eqx.tree_at(lambda x: x.seed, coordinates, safe_sqrt(jnp.maximum(squared, chance)))
 
     def start(self, m0: Float[Array, "2 3"]) -> Any:
         """m0, tilted to `seed`, and the tilt in units of that, as a logarithm."""

@@ -21,9 +21,16 @@ from .solve import Solution, default_tolerance, simulate
 
 # Relative residual at which a trajectory counts as close to a rigid rotation.
 CLOSE: Final = 1e-6
+# The same for one that creeps towards a stable state, and how far off, relatively, that may be.
+NEARLY_RIGID: Final = 1e-3
+AHEAD: Final = 0.03
 # How long to wait for it, in units of the slowest relaxation time of a free layer.
 PATIENCE: Final = 300.0
-# Kicks away from a saddle before giving up.
+# |h|^2/T^2 and |m|^2 below which moments that die out linearly have done so: what is nonlinear only damps further.
+LINEAR_FIELD: Final = 1e-3
+# Decay of deviations within the patience, as an exponent, below which they cannot be told from a lasting oscillation.
+SLOW: Final = 10.0
+# How often to go on, beside a saddle or towards a stable state, before giving up.
 ROUNDS: Final = 3
 # Samples of the last stretch from which an unsettled trajectory is classified.
 SAMPLES: Final = 256
@@ -170,33 +177,45 @@ def describe(magnet: LayeredMagnet, projector: Array, m: Array, omega: Array, co
     return RigidState(m, omega, phase, growth_rate(magnet, projector, m, omega), residual, converged)
 
 
+def paramagnet_is_stable(magnet: LayeredMagnet) -> Array:
+    """Whether m = 0 is a state, and small moments die out. Larger ones then do so faster: phi grows with the field."""
+    still = jnp.zeros((magnet.layers, 3), magnet.exchange.dtype)
+    decays = growth_rate(magnet, jnp.zeros((3, 3), still.dtype), still, still[0]) < 0
+    return decays & jnp.all(magnet.effective_field(still) == 0)
+
+
 def patience(magnet: LayeredMagnet) -> Float[Array, ""]:
     """How long to follow a trajectory, in ps: PATIENCE relaxation times of the slowest free layer."""
     slowest = jnp.min(magnet.free_relaxation())
     return PATIENCE / jnp.maximum(slowest, 1e-6) / units.ps
 
 
-def follow(magnet: LayeredMagnet, m0: Float[Array, "L 3"], max_steps: int) -> tuple[RigidState, Array]:
+def follow(magnet: LayeredMagnet, m0: Float[Array, "L 3"], max_steps: int) -> tuple[RigidState, Array, Array]:
     """Integrate from m0 until the motion is a rigid rotation, polish it, and leave saddles behind.
 
-    **Returns** the state (not differentiable; polish it again for derivatives) and the moments at the end of the
-    integration.
+    **Returns** the state (not differentiable; polish it again for derivatives), the moments at the end of the
+    integration, and whether the motion may still be on its way to a stable state nearby, so slowly that it looks
+    periodic.
     """
     projector = symmetry_projector(magnet)
     tolerance = default_tolerance(m0.dtype)
     close = CLOSE if m0.dtype == jnp.float64 else 1e-3
 
+    dies_out = paramagnet_is_stable(magnet)
+
+    def vanishing(y: Array, args: LayeredMagnet) -> Array:
+        fields = jnp.sum(args.effective_field(y) ** 2, axis=1) / args.temperature**2
+        small = (jnp.max(fields) < LINEAR_FIELD) & (jnp.max(jnp.sum(y**2, axis=1)) < LINEAR_FIELD)
+        return small & dies_out
+
     def rigid(t: Any, y: Array, args: Any, **unused: Any) -> Array:
         _, rest = fitted_rotation(args, projector, y)
-        vanishing = (jnp.max(jnp.sum(y**2, axis=1)) < collinear_tolerance(y.dtype)) & (
-            jnp.sum(y * args.vector_field(t, y)) < 0
-        )
-        return (rest < close) | vanishing
+        return (rest < close) | vanishing(y, args)
 
     duration = patience(magnet)
 
-    def attempt(carry: tuple[Array, Array, RigidState]) -> tuple[Array, Array, RigidState]:
-        start, number, _ = carry
+    def attempt(carry: Any) -> Any:
+        start, number, *_ = carry
         trajectory = simulate(
             magnet,
             start,
@@ -209,18 +228,29 @@ def follow(magnet: LayeredMagnet, m0: Float[Array, "L 3"], max_steps: int) -> tu
         )
         end = jnp.where(jnp.isfinite(trajectory.ms[-1]), trajectory.ms[-1], start)
         close_enough = rigid(0.0, end, magnet)
-        polished, omega, converged = polish(magnet, projector, end)
-        state = describe(magnet, projector, polished, omega, converged & close_enough)
-        # Where it stopped on a saddle, go on from beside it.
-        kick = generic_directions(magnet.layers, m0.dtype) * 1e-2
-        return end + kick, number + 1, state
+        seed = jnp.where(vanishing(end, magnet), 0.0, end)
+        polished, omega, converged = polish(magnet, projector, seed)
+        state = describe(magnet, projector, polished, omega, converged)
+        # Critically slow next to a boundary: a stable state just ahead of a nearly rigid motion will be reached.
+        _, rest = fitted_rotation(magnet, projector, end)
+        ahead = jnp.max(jnp.abs(polished - end)) < AHEAD * jnp.max(jnp.abs(end))
+        creeping = (rest < NEARLY_RIGID) & ahead & (state.growth_rate < 0)
+        there = close_enough | creeping
+        # Where there is a stable state, but the motion is still on its way to something, wait for longer. Where it
+        # stopped on a saddle, go on from beside it.
+        saddle, waiting = there & converged & (state.growth_rate > 0), ~there & converged & (state.growth_rate < 0)
+        kick = generic_directions(magnet.layers, m0.dtype) * jnp.where(saddle, 1e-2, 0.0)
+        slow = waiting & (-state.growth_rate * duration * units.ps < SLOW)
+        return end + kick, number + 1, state._replace(converged=converged & there), saddle | waiting, slow
 
-    def go_on(carry: tuple[Array, Array, RigidState]) -> Array:
-        _, number, state = carry
-        return (number == 0) | ((number < ROUNDS) & state.converged & (state.growth_rate > 0))
+    def go_on(carry: Any) -> Array:
+        _, number, _, again, _ = carry
+        return (number < ROUNDS) & again
 
-    end, _, state = jax.lax.while_loop(go_on, attempt, (m0, jnp.asarray(0, jnp.int32), _blank(magnet, m0)))
-    return state, end
+    no = jnp.asarray(False)
+    begin = (m0, jnp.asarray(0, jnp.int32), _blank(magnet, m0), ~no, no)
+    end, _, state, _, slow = jax.lax.while_loop(go_on, attempt, begin)
+    return state, end, slow
 
 
 def unsettled(magnet: LayeredMagnet, start: Float[Array, "L 3"], max_steps: int, needed: Array) -> Solution:

@@ -25,6 +25,10 @@ START_ITERATIONS: Final = 60
 WATCH_FACTOR: Final = 4
 
 
+# What a detector makes of the two frequencies of a rigid rotation.
+PROBE: Final = " (the line that a probe sees)"
+
+
 class RESULTS(eqx.Enumeration):  # pyright: ignore
     """Why a steady state is, or is not, valid; the text says what to do."""
 
@@ -42,8 +46,8 @@ class RESULTS(eqx.Enumeration):  # pyright: ignore
         "very close to a phase boundary. Look at branches(model), or move the parameters."
     )
     inconsistent = (
-        "The state that was found does not solve the magnet's own vector_field: its bath, light or field do not obey what "
-        "the solver takes for granted. Look at state.residual; use simulate(), and report it."
+        "The state that was found does not solve the magnet's own vector_field: its bath, light or field do not obey "
+        "what the solver takes for granted. Look at state.residual; use simulate(), and report it."
     )
     nonfinite = "NaN or infinity in the parameters, in m0 or in the dynamics. Check the lane's parameters."
 
@@ -57,8 +61,10 @@ class SteadyState(eqx.Module):
     - `lengths`: |m_a|, shape (L,), in units of the saturated moment.
     - `angle`: between layers 0 and 1, rad.
     - `chase_frequency`: omega_c / 2 pi hbar in GHz, the rate at which the layers chase each other about the normal of
-      their plane; zero outside the chiral phase.
-    - `rotation_frequency`: |Omega| / 2 pi hbar in GHz, what a probe in the laboratory sees.
+      their plane; zero outside the chiral phase. The order parameter of the transition, and no line of any spectrum
+      (unless gyro = 0).
+    - `rotation_frequency`: |Omega| / 2 pi hbar in GHz: the whole magnet turns rigidly about Omega, so that a probe sees
+      lines at 0 and at this frequency, and no other.
     - `angular_velocity`: Omega, shape (3,), meV: dm_a/dt = Omega x m_a.
     - `growth_rate`: the largest real part of the linearization without the symmetry's zero modes, meV; negative for an
       attractor, close to zero near a boundary, NaN for a state that is not rigid.
@@ -90,7 +96,8 @@ class SteadyState(eqx.Module):
         lengths = ", ".join(f"{x:.6g}" for x in np.asarray(self.lengths))
         return (
             f"{Phase(int(self.phase)).name}: lengths {lengths}, angle {float(self.angle):.6g} rad, "
-            f"chase {float(self.chase_frequency):.6g} GHz, rotation {float(self.rotation_frequency):.6g} GHz, "
+            f"chase {float(self.chase_frequency):.6g} GHz, rotation {float(self.rotation_frequency):.6g} GHz"
+            f"{PROBE if self.phase == Phase.CHIRAL else ''}, "
             f"growth rate {float(self.growth_rate):.3g} meV, residual {float(self.residual):.1e}"
             + ("" if self.valid else f" [not valid: {RESULTS[self.result]}]")
         )
@@ -350,11 +357,12 @@ def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_
 
     def search(arrays: Any, start: Array) -> Any:
         frozen = eqx.combine(arrays, rest)
-        state, end = corotating.follow(frozen, start, steps)
+        state, end, slow = corotating.follow(frozen, start, steps)
         moving = ~(state.converged & (state.growth_rate < 0))
         last = corotating.unsettled(frozen, end, steps, moving)
         observed = classify_trajectory(last)
-        return state.m, state.converged & ~moving, observed.phase, observed.lengths, observed.angle
+        label = jnp.where(slow & (observed.phase == Phase.MODULATED), Phase.UNRESOLVED, observed.phase)
+        return state.m, state.converged & ~moving, label, observed.lengths, observed.angle
 
     seed, settled, observed_phase, observed_lengths, observed_angle = _without_derivative(search)(arrays, start)
     state = _general_state_near(model, seed)

@@ -88,15 +88,16 @@ class OpticalTransition(eqx.Module):
 
     **Arguments** (scalars, or arrays over moments)
 
-    - `energy`: hnu_0 in meV, the photon energy on resonance with the *virtual* doublon of an exchange: eps_f - eps_F, the
-      energy from the Fermi level to the upper level (`of_virtual_doublon`). The published condition, eps_f - (eps_d + U),
-      is that of a real doublon and lies Delta_2 below (`of_real_doublon`).
+    - `energy`: hnu_0 in meV, the photon energy on resonance with the *virtual* doublon of an exchange: eps_f - eps_F,
+      the energy from the Fermi level to the upper level (`of_virtual_doublon`). The published condition, eps_f -
+      (eps_d + U), is that of a real doublon and lies Delta_2 below (`of_real_doublon`).
     - `dipole`: d in e*angstrom, 0 or greater; 0 is a moment without this transition.
     - `linewidth`: Gamma in meV, full width of the upper level, greater than 0.
 
     **Raises** `ValueError` for values outside these ranges.
 
-    **Source** elimination of doublon and upper level, derived in docs/physics.md, "The upper level, eliminated exactly".
+    **Source** elimination of doublon and upper level, derived in docs/physics.md,
+    "The upper level, eliminated exactly".
     """
 
     energy: Float[Array, "..."]

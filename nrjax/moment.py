@@ -16,7 +16,7 @@ from .validation import Numbers, float_array, is_concrete, require, require_fini
 NOT_SMALL: Final = 0.1
 
 REMEDIES: Final = {
-    "hybridization / doublon cost": "hops are not rare: lower the hybridization, raise U, or detune the light the other way",
+    "hybridization / doublon cost": "hops are not rare: lower the hybridization, raise U, or detune the other way",
     "hybridization / hole cost": "hops are not rare: lower the hybridization or the level",
     "loss rate / linewidth": "the upper level remembers (not Markovian): lower the intensity",
 }

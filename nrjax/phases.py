@@ -81,7 +81,7 @@ def classify_trajectory(solution: Solution) -> TrajectoryPhase:
 
     The scalar products G_ab = m_a . m_b do not see a rigid rotation. If they stand still over the last quarter the
     state is rigid and gets the label of its last moments; if they oscillate with the same amplitude in the third
-    quarter it is MODULATED; if they drift, UNRESOLVED: integrate for longer.
+    quarter, and with a tilt that does not grow, it is MODULATED; if they drift, UNRESOLVED: integrate for longer.
 
     **Arguments** `solution`: a `simulate` result saved at 16 or more evenly spaced times.
 
@@ -102,7 +102,11 @@ def classify_trajectory(solution: Solution) -> TrajectoryPhase:
 
     now, before = peak_to_peak(fourth), peak_to_peak(third)
     steady = now < SETTLED_SPREAD
-    recurrent = ~steady & (jnp.abs(now - before) < 0.02 * now)
+    # A tilt that still grows on top of a repeating motion ends that motion sooner or later, however small it is.
+    tilt_now, tilt_before = _largest_tilt(fourth) / size**2, _largest_tilt(third) / size**2
+    growing = (tilt_now > 1.05 * tilt_before) & (tilt_now > 1e-12)
+    shrinking = (tilt_now < 0.95 * tilt_before) & (tilt_now > SETTLED_SPREAD)
+    recurrent = ~steady & (jnp.abs(now - before) < 0.02 * now) & ~growing & ~shrinking
 
     lengths = jnp.sqrt(jnp.einsum("taa->ta", gram))
     end = gram[-1]
@@ -124,3 +128,9 @@ def classify_trajectory(solution: Solution) -> TrajectoryPhase:
         jnp.mean(jnp.arccos(jnp.clip(cosines, -1.0, 1.0))),
         now,
     )
+
+
+def _largest_tilt(gram: Float[Array, "times L L"]) -> Float[Array, ""]:
+    """max |m_a x m_b|^2 over times and pairs."""
+    squares = jnp.einsum("taa->ta", gram)
+    return jnp.max(squares[:, :, None] * squares[:, None, :] - gram**2)

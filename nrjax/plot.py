@@ -80,7 +80,7 @@ def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | Non
     frequency_axes.set_facecolor("#f4f4f4")
     if np.isfinite(chase).any():
         mesh = frequency_axes.pcolormesh(x, y, chase, cmap="viridis", shading="nearest", rasterized=True)
-        figure.colorbar(mesh, ax=frequency_axes, label=r"chase frequency $\omega_c/2\pi\hbar$ (GHz)")
+        figure.colorbar(mesh, ax=frequency_axes, label=r"chase frequency $\omega_c/2\pi\hbar$ (GHz), no spectral line")
     else:
         frequency_axes.text(0.5, 0.5, "no chiral phase here", ha="center", transform=frequency_axes.transAxes)
 
@@ -173,7 +173,7 @@ def characteristic(dataset: xr.Dataset) -> Figure:
     for axes, name, label in zip(
         panels,
         ("chase_frequency", "rotation_frequency"),
-        (r"chase $\omega_c/2\pi\hbar$ (GHz)", r"rotation $|\Omega|/2\pi\hbar$ (GHz)"),
+        (r"chase $\omega_c/2\pi\hbar$ (GHz)", r"rotation $|\Omega|/2\pi\hbar$ (GHz)" "\n" "(the line a probe sees)"),
         strict=True,
     ):
         for start, stop in zip(starts, [*starts[1:], len(x)], strict=True):
@@ -269,7 +269,9 @@ def switching(solution: Solution, magnet: LayeredMagnet, names: Sequence[str] = 
         panels[1].plot(ts, _cosine(ms), color="0.45", linewidth=0.9, linestyle="--", label=r"$\cos\theta$")
     panels[2].plot(ts, frequency.chase, color="black")
     panels[3].plot(ts, frequency.rotation, color="black")
-    for axes, label in zip(panels, ("loss rate (meV)", "shape", "chase (GHz)", "rotation (GHz)"), strict=True):
+    for axes, label in zip(
+        panels, ("loss rate (meV)", "shape", "chase (GHz)", "rotation, seen\nby a probe (GHz)"), strict=True
+    ):
         axes.set_ylabel(label)
         axes.margins(x=0)
     for axes in panels[:2]:

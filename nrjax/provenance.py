@@ -11,6 +11,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 from jaxtyping import PyTree
@@ -26,8 +27,8 @@ def versions() -> dict[str, str]:
 def computation_digest(function: Callable[..., Any], *arguments: PyTree) -> str:
     """A digest of what `function` computes of arrays like `arguments`: its operations and every constant in them.
 
-    Two functions of one name, or one whose surroundings have changed, differ; the same one is the same in another process.
-    The source of nrjax and the versions of its libraries count as well.
+    Two functions of one name, or one whose surroundings have changed, differ; the same one is the same in another
+    process. The source of nrjax and the versions of its libraries count as well.
     """
     digest = hashlib.sha256(_source_digest() + json.dumps(versions(), sort_keys=True).encode())
     _feed(digest, jax.make_jaxpr(function)(*arguments))
@@ -49,8 +50,10 @@ def _feed(digest: Any, value: Any) -> None:
         _feed(digest, value.jaxpr)
     elif isinstance(value, core.Jaxpr):
         _feed_jaxpr(digest, value)
+    elif isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        _feed(digest, jax.random.key_data(value))
     elif isinstance(value, jax.Array | np.ndarray | np.generic):
-        array = np.asarray(jax.random.key_data(value) if _is_key(value) else value)
+        array = np.asarray(value)
         digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
     elif isinstance(value, Mapping):
         for key in sorted(value, key=str):
@@ -65,10 +68,6 @@ def _feed(digest: Any, value: Any) -> None:
         digest.update(getattr(value, "__qualname__", type(value).__qualname__).encode())
     else:
         digest.update(re.sub(r"0x[0-9a-f]+", "", repr(value)).encode())
-
-
-def _is_key(value: Any) -> bool:
-    return isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def _feed_jaxpr(digest: Any, jaxpr: Any) -> None:

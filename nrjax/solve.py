@@ -58,10 +58,10 @@ class Solution(eqx.Module):
     - `stats`: step counts.
     - `valid`: finite and successful.
     - `velocities`: dm/dt in 1/ps, shape (times, L, 3), from the equation of motion; None for moments from elsewhere.
-    - `seed_tilt`: the least tilt, max |m_a x m_b| / max |m_a|^2, that grew tenfold or more: what a chase has grown from (the
-      tilt at the start if none grew).
-    - `seeded_by_rounding`: whether a chase grew from less than the tolerance resolves, so that the time at which it starts is an
-      accident. Never for an isotropic bilayer, whose tilt has an exact equation.
+    - `seed_tilt`: the least tilt, max |m_a x m_b| / max |m_a|^2, that grew tenfold or more: what a chase has grown
+      from (the tilt at the start if none grew).
+    - `seeded_by_rounding`: whether a chase grew from less than the tolerance resolves, so that the time at which it
+      starts is an accident. Never for an isotropic bilayer, whose tilt has an exact equation.
     """
 
     ts: Float[Array, " times"]
@@ -137,8 +137,8 @@ def simulate(
     - `spins`: the number N of spins in each layer, whose thermal motion at the layer's temperature keeps the moments
       from ever being quite collinear: a tilt of order 1/sqrt(N), from which a chase starts (isotropic bilayers).
       Default: no noise; the deviation of m0 may then decay to a tilt that no sample has (`seed_tilt`), with a warning.
-    - `watch_tilt`: look at the tilt at a few hundred times for what the chase grows from, and warn; without, only the saved
-      times are looked at (for use in batches).
+    - `watch_tilt`: look at the tilt at a few hundred times for what the chase grows from, and warn; without, only the
+      saved times are looked at (for use in batches).
     - `rtol`, `atol`: tolerances of the default step-size control (1e-8; 1e-5 in single precision).
     - `solver`: default `diffrax.Tsit5()`. `nrjax.unrolled.UnrolledTsit5()` takes the same steps with its stages written
       out: several times faster under vmap (`simulate_many` uses it), slow to compile and to run in reverse mode.
@@ -216,9 +216,9 @@ def simulate(
         throw=throw,
         progress_meter=progress_meter,
     )
-    (ts, watched), (ys, tilts) = (
-        (solution.ts, solution.ys) if looks is not None else ((solution.ts, None), (solution.ys, None))
-    )
+    ts, ys, watched, tilts = solution.ts, solution.ys, None, None
+    if looks is not None and ts is not None and ys is not None:
+        (ts, watched), (ys, tilts) = ts, ys
     if ts is None or ys is None:
         raise ValueError("saveat saves no moments. Pass times, SaveAt(t1=True) or SaveAt(ts=...).")
     # Diffrax pads the times that it did not use with infinity.
@@ -226,7 +226,7 @@ def simulate(
     ms = jnp.where(used, chosen.moments(ys), jnp.inf)
     valid = diffrax.is_okay(solution.result) & jnp.all(jnp.isfinite(ms) | ~used)
     velocities = jax.vmap(lambda t, m: model.vector_field(t, m, None))(ts, ms) * units.ps
-    if tilts is None:
+    if watched is None or tilts is None:
         watched, tilts = ts, jax.vmap(chosen.tilt)(ys)
     resolved = default_tolerance(dtype) if rtol is None else rtol
     floor = 0.0 if isinstance(chosen, ComponentsAndTilt) else ROUNDING * resolved
@@ -237,7 +237,7 @@ def simulate(
     return done
 
 
-def _coordinates(model: SpinModel, m0: Array, spins: ArrayLike | None, t0: Array, unroll: bool) -> AbstractCoordinates:
+def _coordinates(model: Any, m0: Array, spins: ArrayLike | None, t0: Array, unroll: bool) -> AbstractCoordinates:
     """What is integrated. With `spins` only what has an equation for its tilt will do."""
     exact = ComponentsAndTilt.applies_to(model)
     if spins is None:
@@ -274,18 +274,20 @@ def _seed(times: Array, tilts: Array, floor: float | Array) -> tuple[Array, Arra
 def _warn_of_seed(solution: Solution, grew: Array, spins: ArrayLike | None) -> None:
     """Warn of a chase whose start is an accident, or that no sample would wait for (known numbers only)."""
     seed, by_rounding = solution.seed_tilt, solution.seeded_by_rounding
-    if not is_concrete(seed, by_rounding) or np.ndim(seed):
+    if seed is None or not is_concrete(seed, by_rounding) or np.ndim(seed):
         return
     if by_rounding:
         warnings.warn(
-            f"the moments tilted apart from a deviation of {seed:.1g}, less than the tolerance resolves: when they did so "
-            "is an accident of rounding. Lower rtol and compare, or start from m0 with the deviation that you mean.",
+            f"the moments tilted apart from a deviation of {seed:.1g}, less than the tolerance resolves: when they "
+            "did so is an accident of rounding. Lower rtol and compare, or start from m0 with the deviation that "
+            "you mean.",
             stacklevel=3,
         )
     elif spins is None and bool(grew) and 0.0 < float(seed) < UNPHYSICAL:
         warnings.warn(
-            f"the tilt between the moments grew from {seed:.1g}, to which that of m0 had decayed: less than thermal motion "
-            "leaves in any sample, so that a real chase starts sooner. Pass spins=N, the number of spins in each layer.",
+            f"the tilt between the moments grew from {seed:.1g}, to which that of m0 had decayed: less than thermal "
+            "motion leaves in any sample, so that a real chase starts sooner. Pass spins=N, the number of spins in "
+            "each layer.",
             stacklevel=3,
         )
 

@@ -79,9 +79,9 @@ def sweep(
     - `progress`: a bar after two seconds, on a terminal.
     - `executor`: where tiles run; default one thread per core.
 
-    **Returns** a Dataset with the axes as coordinates and, in its attributes, all parameters of the models that are the same
-    on the whole grid (JSON) and the names of the others; for steady states the variables `phase` (int8, CF flags),
-    `lengths`, `angle` (rad), `chase_frequency` and `rotation_frequency` (GHz), `growth_rate` (meV), `residual`,
+    **Returns** a Dataset with the axes as coordinates and, in its attributes, all parameters of the models that are
+    the same on the whole grid (JSON) and the names of the others; for steady states the variables `phase` (int8, CF
+    flags), `lengths`, `angle` (rad), `chase_frequency` and `rotation_frequency` (GHz), `growth_rate` (meV), `residual`,
     `valid`, `result`. One bad point is flagged and spoils no other.
 
     **Raises** `ValueError` for empty, non-monotonic or unknown axes, values that the model refuses, a store that

@@ -102,7 +102,7 @@ class Saturating(AbstractBath):
 
 @pytest.mark.parametrize("bath, factor", [(QuantumBath(), 1.0), (ClassicalBath(), 3.0), (Saturating(), 1.0)])
 def test_what_a_free_moment_forgets_is_the_bath_s_own(bath, factor):
-    """At m = 0 the equation of motion relaxes at 2 alpha phi(0) + gamma n: T for a quantum spin, 3 T for a classical one."""
+    """At m = 0 the equation of motion relaxes at 2 alpha phi(0) + gamma n; phi(0) is T, or 3 T for vectors."""
     magnet = LayeredMagnet([[0.0]], 0.1, -10.0, 0.03, 1.2, 7.0, bath=bath)
     small = jnp.asarray([[0.0, 0.0, 1e-6]])
     rate = -float(magnet.vector_field(0.0, small)[0, 2]) / 1e-6

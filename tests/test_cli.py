@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from nrjax import Phase
+from nrjax import LocalMoment, Phase, hanai2025_bilayer, steady_state
 from nrjax.cli import main
 
+LINE = ["--axis", "loss_rate", "0", "0.1", "200"]
 SMALL = ["--axis", "loss_rate", "0", "0.12", "25", "--axis", "interlayer_exchange", "0.5", "12", "21"]
 
 
@@ -55,7 +57,7 @@ def test_which_light_and_how_strong(tmp_path, capsys):
     axes = ["--axis", "photon_energy", "1400", "1700", "13", "--axis", "intensity", "0", "5e10", "11"]
     assert main(["phase-diagram", *axes]) == 0
     printed = capsys.readouterr().out
-    assert "MV/cm" in printed and "nW" in printed and "warning: pump rate / linewidth" in printed
+    assert "MV/cm" in printed and "nW" in printed
     with xr.open_dataset("phase_diagram.nc", engine="h5netcdf") as dataset:
         assert dataset["intensity"].attrs["units"] == "W/cm^2"
         assert int(dataset["phase"].sel(photon_energy=1550, intensity=2.5e10)) == Phase.CHIRAL
@@ -151,6 +153,24 @@ BAD_FILES = {
         (["simulate", "--loss-rate", "nan"], ["loss_rate", "nan"]),
         (["simulate", "--time", "-3"], ["time", "-3"]),
         (["simulate", "--samples", "1"], ["samples", "1"]),
+        (["simulate", "--time", "1e9", "--samples", "1000000000"], ["saving 1e+09 times", "GiB", "--samples"]),
+        (["simulate", "--spins", "-3"], ["spins", "-3"]),
+        (
+            [
+                "phase-diagram",
+                "--axis",
+                "loss_rate",
+                "0",
+                "1",
+                "99999",
+                "--axis",
+                "interlayer_exchange",
+                "0",
+                "9",
+                "99999",
+            ],
+            ["1e+10 points", "GiB", "fewer"],
+        ),
         (["simulate", "--m0", "1", "2"], ["m0", "2 numbers", "6"]),
         (["simulate", "--output", "nowhere/x.png"], ["nowhere", "does not exist"]),
         (["simulate", "--output", "x.exe"], ["x.exe", ".png"]),
@@ -180,3 +200,46 @@ def test_unknown_flag_and_exit_code_of_the_installed_command():
         [sys.executable, "-m", "nrjax.cli", "simulate", "--colour"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 2 and "--colour" in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("command", [["simulate", "--time", "20", "--samples", "4000"], ["curve", *LINE]])
+def test_a_full_disk_leaves_nothing_half_written(command, tmp_path):
+    """A limit of 16 kB on files stands for the full disk: the process ends by itself, with 1, and says why."""
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384));"
+        "from nrjax.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr and "Free some space" in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_beside_its_axis_is_refused(tmp_path, capsys):
+    (tmp_path / "run.toml").write_text("[magnet]\nloss_rate = 0.03\n")
+    for given in (["--set", "loss_rate=[0.025,0.05]"], ["--loss-rate", "0.02"]):
+        assert main(["curve", "--axis", "loss_rate", "0", "0.1", "3", *given]) == 2
+        assert "loss_rate has a value and an axis" in capsys.readouterr().err
+    assert main(["curve", "run.toml", "--axis", "loss_rate", "0", "0.1", "3"]) == 0
+    assert "loss_rate of run.toml is not used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_light_on_each_layer(from_file, tmp_path, capsys):
+    (tmp_path / "run.toml").write_text("[magnet]\nloss_rate = [0.01, 0.05]\n")
+    given = ["run.toml"] if from_file else ["--loss-rate", "0.01,0.05"]
+    assert main(["simulate", *given, "--time", "1", "--samples", "10"]) == 0
+    expected = steady_state(hanai2025_bilayer([0.01, 0.05], 6.0))
+    assert f"chase {float(expected.chase_frequency):.6g} GHz" in capsys.readouterr().out
+    with xr.open_dataset("simulation.nc", engine="h5netcdf") as dataset:
+        assert json.loads(dataset.attrs["parameters"])["light.loss_rate"] == [0.01, 0.05]
+
+
+def test_units_out_of_range_are_warned_of(capsys):
+    assert main(["curve", "--photon-energy", "1.55", "--axis", "intensity", "0", "1e10", "2"]) == 0
+    error = capsys.readouterr().err
+    assert error.count("warning: photon_energy = 1.55 is unusual") == 1 and "1550 meV" in error
+    with pytest.warns(UserWarning, match="temperature = 300 is unusual.*25.9 meV"):
+        hanai2025_bilayer(0.05, temperature=300.0)
+    with pytest.warns(UserWarning, match="repulsion = 4 is unusual"):
+        LocalMoment(-2.0, 4.0, 0.1)

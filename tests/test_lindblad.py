@@ -276,7 +276,7 @@ def test_mean_field_light_term():
 
 
 def test_upper_level():
-    """A doublon that is there is lost at 2 kappa if the upper level is too broad to tell its energy from a virtual one's."""
+    """A doublon that is there is lost at 2 kappa if the upper level is too broad to tell it from a virtual one."""
     transition = OpticalTransition(1550.0, 1.0, 4000.0)
     moment = LocalMoment(-40.0, 80.0, 0.0, transition)
     laser = Laser(4e11, 1550.0)

@@ -85,7 +85,7 @@ def test_the_tilt_decays_by_its_own_equation():
 
 @pytest.mark.parametrize("alpha", [(0.1, 0.002), (0.01, 0.05)])
 def test_thermal_tilt_is_boltzmann_s(alpha):
-    """Two rigid layers of N classical spins: exp(-E/T) with E = N j m_A.m_B gives <|m_A x m_B|^2> = 2 T m_A m_B/(N j)."""
+    """Two rigid layers of N classical spins, exp(-E/T), E = -N j m_A.m_B: <|m_A x m_B|^2> = 2 T m_A m_B/(N j)."""
     spins, temperature, j = 1e8, 2.0, 1.5
     magnet = LayeredMagnet([[8.0, j], [j, 9.0]], alpha, -10.0, 0.0, 1.0, temperature, bath=ClassicalBath())
     rest = steady_state(magnet)

@@ -32,8 +32,18 @@ def add(commands: Any) -> None:
         "Exit code 1 if the frequency is out of reach: the sheet then tells the nearest.",
     )
     configuration.add_parameters(parser)
-    parser.add_argument("--target-chase-ghz", type=float, metavar="GHZ", help="the wanted chase frequency")
-    parser.add_argument("--target-rotation-ghz", type=float, metavar="GHZ", help="the wanted rotation frequency")
+    parser.add_argument(
+        "--target-chase-ghz",
+        type=float,
+        metavar="GHZ",
+        help="the wanted chase frequency: how fast one layer chases the other; no line of a spectrum",
+    )
+    parser.add_argument(
+        "--target-rotation-ghz",
+        type=float,
+        metavar="GHZ",
+        help="the wanted rotation frequency: the line that a probe sees",
+    )
     parser.add_argument(
         "--vary",
         action="append",

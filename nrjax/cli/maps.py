@@ -36,6 +36,7 @@ def add(commands: Any) -> None:
         "curve",
         help="draw the rotation frequency against the light",
         description="Chase and rotation frequency along one parameter: the characteristic of the frequency modulator. "
+        "The rotation is the line that a probe sees, the chase none. "
         "Default: the laser's intensity, 0 to 6e10 W/cm^2.",
     )
     configuration.add_parameters(curve)
@@ -97,7 +98,10 @@ def _summarize(build: Any, dataset: xr.Dataset) -> None:
         magnet = build(**fastest)
         state = steady_state(magnet, throw=False)
         where = ", ".join(f"{name} {value:.5g}" for name, value in fastest.items())
-        print(f"highest chase frequency {float(state.chase_frequency):.4g} GHz at {where}")
+        print(
+            f"highest chase frequency {float(state.chase_frequency):.4g} GHz at {where}; a probe sees "
+            f"{float(state.rotation_frequency):.4g} GHz there"
+        )
         print_exposure(magnet, state)
 
 

@@ -1,8 +1,8 @@
 """`nrjax simulate`: moments in time."""
 
 import argparse
+import json
 import sys
-from importlib.metadata import version
 from typing import Any
 
 import diffrax
@@ -12,10 +12,16 @@ import xarray as xr
 
 from ..equilibria import default_start, steady_state
 from ..frequencies import instantaneous_frequency
+from ..magnets import LayeredMagnet, ShapeDynamics
 from ..phases import Phase
+from ..provenance import parameters, versions
 from ..solve import simulate
+from ..validation import require_memory
 from . import configuration
 from .outputs import print_exposure, save
+
+# A grain of some tens of nanometres: tilts below a thousandth are not seen in it.
+DEFAULT_SPINS = 1e6
 
 
 def add(commands: Any) -> None:
@@ -25,7 +31,8 @@ def add(commands: Any) -> None:
         help="integrate the moments in time",
         description="Integrate the moments of the light-driven bilayer and draw their tips in space and their "
         "components against time; under a pulse, lengths, angle and frequencies. Default: the chiral phase, loss rate "
-        "0.05 meV, interlayer exchange 6 meV.",
+        "0.05 meV, interlayer exchange 6 meV. Of the two frequencies printed, the chase is the rate at which the "
+        "layers chase each other; the rotation is that of the whole magnet, and the line that a probe sees.",
     )
     configuration.add_parameters(motion)
     configuration.add_outputs(motion, "simulation.png", "simulation.nc")
@@ -45,14 +52,21 @@ def add(commands: Any) -> None:
         metavar=("START", "STOP", "RISE"),
         help="the laser is on from START to STOP and takes RISE to switch, in ps",
     )
+    motion.add_argument(
+        "--spins",
+        type=float,
+        metavar="N",
+        help="spins in each layer, whose thermal tilt is what a chase grows from (default 1e6; 0 for none; isotropic "
+        "bilayers)",
+    )
     motion.set_defaults(run=_simulate)
 
 
 def _simulate(options: argparse.Namespace) -> int:
     from .. import plot
 
-    fixed, run = configuration.read(options, ("time", "samples", "m0", "pulse", "output", "data"))
-    configuration.put_flags(options, run, ("time", "samples", "m0", "pulse"))
+    fixed, run = configuration.read(options, ("time", "samples", "m0", "pulse", "spins", "output", "data"))
+    configuration.put_flags(options, run, ("time", "samples", "m0", "pulse", "spins"))
     duration, samples = run.get("time", 400.0), run.get("samples", 16000)
     if not (isinstance(duration, int | float) and np.isfinite(duration) and duration > 0):
         raise ValueError(f"time = {duration!r}: give a time in ps greater than 0.")
@@ -71,13 +85,20 @@ def _simulate(options: argparse.Namespace) -> int:
     bar: Any = diffrax.NoProgressMeter()
     if not options.quiet and sys.stderr.isatty():
         bar = diffrax.TqdmProgressMeter()
+    require_memory(f"saving {samples:.3g} times", 48.0 * start.size * samples, "Save fewer times: lower --samples.")
     times = np.linspace(0.0, duration, samples)
-    solution = simulate(model, start, duration, saveat=times, max_steps=None, progress_meter=bar)
+    spins = _spins(run.get("spins"), model)
+    solution = simulate(model, start, duration, saveat=times, spins=spins, max_steps=None, progress_meter=bar)
     state = steady_state(model, start, throw=False)
     frequency = instantaneous_frequency(solution)
     print(solution)
     print(f"attractor{' under full light' if model.changes_in_time else ''}: {state}")
+    print(
+        f"turns in {duration:g} ps: {_turns(frequency.times, frequency.chase):.4g} of the chase, "
+        f"{_turns(frequency.times, frequency.rotation):.4g} of the whole magnet (those a probe counts)"
+    )
     print_exposure(model, state)
+    values, _ = parameters([model])
     dataset = xr.Dataset(
         {
             "moment": (("time", "layer", "component"), np.asarray(solution.ms), {"units": "saturated moment"}),
@@ -88,7 +109,11 @@ def _simulate(options: argparse.Namespace) -> int:
         attrs={
             "title": "nrjax simulate",
             "dtype": str(solution.ms.dtype),
-            "nrjax_version": version("nrjax"),
+            **versions(),
+            "parameters": json.dumps(values),
+            "spins": 0.0 if spins is None else spins,
+            "seed_tilt": float(np.asarray(solution.seed_tilt)),
+            "seeded_by_rounding": int(np.asarray(solution.seeded_by_rounding)),
             "steps": int(solution.stats["num_steps"]),
             "phase": Phase(int(state.phase)).name,
             "chase_frequency_ghz": float(state.chase_frequency),
@@ -99,7 +124,21 @@ def _simulate(options: argparse.Namespace) -> int:
         figure = plot.switching(solution, model)
     else:
         chase, rotation = float(state.chase_frequency), float(state.rotation_frequency)
-        title = f"{Phase(int(state.phase)).name.lower()}: chase {chase:.4g} GHz, rotation {rotation:.4g} GHz"
+        title = f"{Phase(int(state.phase)).name.lower()}: chase {chase:.4g} GHz, a probe sees {rotation:.4g} GHz"
         figure = plot.trajectory(solution, title=title)
     save(figure, dataset, run)
     return 0
+
+
+def _spins(asked: Any, model: LayeredMagnet) -> float | None:
+    """How many spins seed the chase: the default only where their tilt has an equation."""
+    if asked is None:
+        return DEFAULT_SPINS if ShapeDynamics.applies_to(model) else None
+    if not (isinstance(asked, int | float) and asked >= 0):
+        raise ValueError(f"spins = {asked!r}: give the number of spins in each layer, or 0 for none.")
+    return float(asked) if asked > 0 else None
+
+
+def _turns(times: Any, frequency: Any) -> float:
+    """Turns of a motion at `frequency` (GHz) over `times` (ps)."""
+    return float(np.trapezoid(np.asarray(frequency), np.asarray(times)) * 1e-3)

@@ -39,6 +39,10 @@ def design_sheet(result: DesignResult, build: Callable[..., Any], bounds: Mappin
 
     magnet = build(**result.parameters)
     lines.append(f"state\n  {result.state}")
+    if result.state.rotation_frequency > 0:
+        lines.append(
+            f"  a detector sees lines at 0 and {float(result.state.rotation_frequency):.6g} GHz, none at the chase"
+        )
     growth = abs(float(result.state.growth_rate))
     if growth > 0:
         lines.append(f"  deviations decay within {1.0 / (growth * units.ps):.3g} ps")

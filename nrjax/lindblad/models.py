@@ -141,9 +141,10 @@ class AndersonModel(AbstractLindbladModel):
         jump operators sqrt(kappa_a) d_as n_a,-s, and those of the reservoir.
 
     kappa and shift are those of the virtual doublons that carry the exchange (see `OpticalTransition`); the rare real
-    doublon, Delta_2 off resonance, is lost as fast here. With `keep_upper_level` each impurity has its higher level f_as
-    as well, in the frame rotating with the light: energy eps_F - delta_a, coupling (Omega_R/2) (f+_as d_as n_a,-s + h.c.),
-    jump operators sqrt(Gamma_a) f_as. Then kappa and shift are not put in but come out, for virtual and real doublons.
+    doublon, Delta_2 off resonance, is lost as fast here. With `keep_upper_level` each impurity has its higher level
+    f_as as well, in the frame rotating with the light: energy eps_F - delta_a, coupling (Omega_R/2) (f+_as d_as n_a,-s
+    + h.c.), jump operators sqrt(Gamma_a) f_as. Then kappa and shift are not put in but come out, for virtual and real
+    doublons.
 
     **Arguments**
 

@@ -67,8 +67,8 @@ def _reduced_coth_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Ar
 class AbstractBath(eqx.Module):
     """phi(h) = |h| / B(|h|/T) = T f(|h|^2/T^2): what a layer's environment does to the length of its moment.
 
-    A bath is its f (`reduced_rate`) and nothing else: temperature is the only scale of energy. That the shape of a bilayer
-    may be solved in units of the temperature rests on it, so `relaxation_rate` cannot be replaced.
+    A bath is its f (`reduced_rate`) and nothing else: temperature is the only scale of energy. That the shape of a
+    bilayer may be solved in units of the temperature rests on it, so `relaxation_rate` cannot be replaced.
     """
 
     @abc.abstractmethod
@@ -79,7 +79,7 @@ class AbstractBath(eqx.Module):
         super().__init_subclass__(**options)
         if "relaxation_rate" in vars(cls):
             raise TypeError(
-                f"{cls.__name__} replaces relaxation_rate. Write reduced_rate(s) instead: phi(h) = T f(s), s = |h|^2/T^2."
+                f"{cls.__name__} replaces relaxation_rate. Write reduced_rate(s) instead: phi = T f(s), s = |h|^2/T^2."
             )
 
     def relaxation_rate(

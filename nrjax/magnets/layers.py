@@ -106,10 +106,10 @@ class LayeredMagnet(eqx.Module):
     - `anisotropy`: a `UniaxialAnisotropy`, or strengths K (scalar or (L,), meV) along z.
     - `bath`: `QuantumBath()` (m = tanh) or `ClassicalBath()` (m = Langevin).
 
-    A magnet has one `light`: the rates given here, or local moments under a laser (`with_light`). g and gamma follow from
-    it wherever they are used. Under a laser with an envelope they follow it in `vector_field` (and so in `simulate`);
-    the properties `sd_coupling` and `loss_rate`, and with them `steady_state`, are those of the plateau, where the
-    envelope is 1.
+    A magnet has one `light`: the rates given here, or local moments under a laser (`with_light`). g and gamma follow
+    from it wherever they are used. Under a laser with an envelope they follow it in `vector_field` (and so in
+    `simulate`); the properties `sd_coupling` and `loss_rate`, and with them `steady_state`, are those of the plateau,
+    where the envelope is 1.
 
     **Raises** `ValueError` naming the argument, its value and the remedy.
 
@@ -312,7 +312,8 @@ class LayeredMagnet(eqx.Module):
         return 2.0 * self.damping * self.bath.free_rate(self.temperature) + self.light_torque()[1]
 
     def light_torque(self) -> tuple[Float[Array, "L L"], Float[Array, " L"]]:
-        """dm_a/dt|light = sum_b Lambda_ab m_b - loss_a m_a, with Lambda_ab = (2 gamma_a/g_a) jm_ab, loss_a = gamma_a n_a.
+        """dm_a/dt|light = sum_b Lambda_ab m_b - loss_a m_a, with Lambda_ab = (2 gamma_a/g_a) jm_ab, loss_a = gamma_a
+        n_a.
 
         **Returns** Lambda of shape (L, L) and loss of shape (L,), both in meV, at full intensity.
         """

@@ -1,0 +1,114 @@
+"""A store holds what was computed, and says of what."""
+
+import functools
+import json
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from nrjax import AbstractBath, hanai2025_bilayer, illuminated_bilayer, steady_state, sweep
+from nrjax.provenance import computation_digest
+
+AXES = {"x": np.linspace(0.0, 0.05, 3)}
+SCALE = 0.0
+
+
+def scaled(x):
+    """At x = 0, the first point of the grid, all scales give the same magnet."""
+    return hanai2025_bilayer([SCALE * x, x], 6.0)
+
+
+def run(build, store, **options):
+    return sweep(build, AXES, store=store, progress=False, **options)
+
+
+def test_a_store_of_another_constant_is_not_read(tmp_path, monkeypatch):
+    store = tmp_path / "map.nc"
+    first = run(scaled, store)
+    xr.testing.assert_identical(run(scaled, store), first)
+    monkeypatch.setattr("tests.test_provenance.SCALE", 0.5)
+    with pytest.raises(ValueError, match="other input"):
+        run(scaled, store)
+    second = run(scaled, store, resume=False)
+    assert not np.allclose(first["lengths"], second["lengths"])
+    # Not the program that the same function had before, either.
+    expected = steady_state(hanai2025_bilayer([0.025, 0.05], 6.0)).lengths
+    np.testing.assert_allclose(second["lengths"][-1], expected, rtol=1e-9)
+
+
+def test_unfinished_tiles_of_another_constant_are_not_read(tmp_path, monkeypatch):
+    store = tmp_path / "map.nc"
+    monkeypatch.setattr("nrjax.sweeps.save_dataset", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError):
+        run(scaled, store)
+    monkeypatch.undo()
+    monkeypatch.setattr("tests.test_provenance.SCALE", 0.3)
+    found = run(scaled, store)
+    np.testing.assert_allclose(
+        found["lengths"][-1], steady_state(hanai2025_bilayer([0.015, 0.05], 6.0)).lengths, rtol=1e-9
+    )
+
+
+def test_a_store_of_another_observable_is_not_read(tmp_path):
+    store = tmp_path / "map.nc"
+
+    def observed(power):
+        def observe(magnet):
+            return {"size": jnp.sum(magnet.loss_rate) ** power}
+
+        return observe
+
+    run(scaled, store, observe=observed(1))
+    run(scaled, store, observe=observed(1))
+    with pytest.raises(ValueError, match="other input"):
+        run(scaled, store, observe=observed(2))
+
+
+def test_what_a_digest_sees():
+    x = jnp.ones(3)
+    table = np.arange(1000.0)
+
+    def of(constant):
+        return computation_digest(lambda x: jnp.sum(x * constant) + jnp.asarray(table)[0], x)
+
+    assert of(2.0) == of(2.0) != of(2.0 + 1e-15)
+    before = computation_digest(lambda x: jnp.take(jnp.asarray(table), 3) + x, x)
+    table[700] += 1e-9
+    assert computation_digest(lambda x: jnp.take(jnp.asarray(table), 3) + x, x) != before
+    assert computation_digest(jnp.sin, x) != computation_digest(jnp.cos, x)
+    # Inside of loops and of functions with derivatives of their own, too.
+    bath = lambda f: eqx.tree_at(lambda m: m.bath, hanai2025_bilayer(0.05), f)  # noqa: E731
+
+    def shifted(shift):
+        class Shifted(AbstractBath):
+            def reduced_rate(self, s):
+                return 1.0 + shift * s
+
+        return bath(Shifted())
+
+    digests = []
+    for model in (shifted(0.3), shifted(0.3), shifted(0.31)):
+        digests.append(computation_digest(lambda x, model=model: model.bath.field_squared_at_rate(x + 2.0, x), x))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_parameters_stand_in_the_file(tmp_path):
+    files = {}
+    for temperature in (8.0, 9.0):
+        store = tmp_path / f"{temperature}.nc"
+        run(functools.partial(at, temperature), store)
+        with xr.open_dataset(store, engine="h5netcdf") as dataset:
+            files[temperature] = json.loads(dataset.attrs["parameters"])
+            assert dataset.attrs["parameters_that_vary"] == "light.loss_rate"
+    assert files[8.0]["temperature"] == [8.0, 8.0] and files[9.0]["temperature"] == [9.0, 9.0]
+    assert files[9.0]["exchange"] == [[10.0, 6.0], [6.0, 5.0]] and files[9.0]["kind of bath"] == "QuantumBath"
+    lit = sweep(illuminated_bilayer, {"intensity": [1e10, 2e10]}, progress=False)
+    assert json.loads(lit.attrs["parameters"])["light.laser.photon_energy"] == 1550.0
+    assert lit.attrs["parameters_that_vary"] == "light.laser.intensity"
+
+
+def at(temperature, x):
+    return hanai2025_bilayer(x, 6.0, temperature=temperature)
