@@ -42,8 +42,9 @@ print(nrjax.steady_state(dark))
 # %% [markdown]
 # ## In the light, a chase
 #
-# 26.5 GW/cm² at 1550 meV, the resonance of layer B. `exposure` tells what that means for the sample, with a warning where
-# the theory's small parameters are not small.
+# 26.5 GW/cm² at 1550 meV, the resonance of layer B. `exposure` tells what that means for the sample. Two frequencies: the
+# *chase* is the rate at which one layer follows the other, the *rotation* that of the whole magnet, and the only one of the
+# two that a probe sees as a line.
 
 # %%
 lit = nrjax.illuminated_bilayer(intensity=2.65e10, photon_energy=1550.0)
@@ -57,7 +58,7 @@ print(nrjax.exposure(lit, state.m))
 
 # %%
 times = np.linspace(0.0, 400.0, 16001)
-solution = nrjax.simulate(lit, nrjax.default_start(dark), times[-1], saveat=times)
+solution = nrjax.simulate(lit, nrjax.default_start(dark), times[-1], saveat=times, spins=1e6)
 frequency = nrjax.instantaneous_frequency(solution)
 print(
     f"chase: solved for {float(state.chase_frequency):.6f} GHz, in the trajectory {float(frequency.chase[-1]):.6f} GHz"

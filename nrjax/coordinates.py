@@ -1,7 +1,7 @@
 """In which coordinates moments are integrated: their components, with the tilt of an isotropic bilayer beside them."""
 
 import abc
-from typing import Any, Final
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,9 +11,6 @@ from jaxtyping import Array, Float
 from .magnets import LayeredMagnet, ShapeDynamics
 from .magnets.layers import Vector
 from .small_matrices import safe_sqrt
-
-# |m_A x m_B| / (|m_A|^2 + |m_B|^2) above which the components themselves resolve the tilt.
-RESOLVED: Final = 1e-3
 
 
 class AbstractCoordinates(eqx.Module):
@@ -86,13 +83,15 @@ class ComponentsAndTilt(AbstractCoordinates):
     r_a the rate at which a spin of layer a forgets its direction, v_a the variance of its component across the field.
     In the dark this is Boltzmann's distribution of the angle between two rigid layers.
 
-    **Arguments** `model`: an isotropic bilayer. `seed`: c at the start. `spins`: N, or None.
+    **Arguments** `model`: an isotropic bilayer. `seed`: c at the start. `resolved`: c/(|m_A|^2 + |m_B|^2) above which
+    the components themselves resolve it. `spins`: N, or None.
 
     **Source** docs/physics.md, "What seeds the chase".
     """
 
     model: LayeredMagnet
     seed: Float[Array, ""]
+    resolved: Float[Array, ""]
     spins: Float[Array, ""] | None
     unrolled: bool = eqx.field(static=True, default=False)
 
@@ -103,12 +102,18 @@ class ComponentsAndTilt(AbstractCoordinates):
 
     @classmethod
     def of(
-        cls, magnet: LayeredMagnet, m0: Float[Array, "2 3"], spins: Float[Array, ""] | None, t0: Array, unrolled: bool
+        cls,
+        magnet: LayeredMagnet,
+        m0: Float[Array, "2 3"],
+        resolved: Float[Array, ""],
+        spins: Float[Array, ""] | None,
+        t0: Array,
+        unrolled: bool,
     ) -> "ComponentsAndTilt":
         """For a motion that starts from m0 at t0 (hbar/meV); with `spins` at least as far from collinear as they are by
         chance."""
         squared = jnp.sum(jnp.cross(m0[0], m0[1]) ** 2)
-        coordinates = cls(magnet, safe_sqrt(squared), spins, unrolled)
+        coordinates = cls(magnet, safe_sqrt(squared), resolved, spins, unrolled)
         if spins is None:
             return coordinates
         (a, b), _, (v_a, v_b) = coordinates._spread(magnet.at(t0), tuple(m0[0]), tuple(m0[1]))
@@ -156,7 +161,7 @@ class ComponentsAndTilt(AbstractCoordinates):
         seen = squared > 0
         excess = 1.0 - tilt * jax.lax.rsqrt(jnp.where(seen, squared, 1.0))
         # A tilt that the components resolve needs no help, unless noise adds to it.
-        helped = seen & (total > 0) & ((tilt < RESOLVED * total) | (self.spins is not None))
+        helped = seen & (total > 0) & ((tilt < self.resolved * total) | (self.spins is not None))
         # Faster than any tilt can grow: trace W < w_AA + w_BB.
         fast = jnp.abs(w[0, 0]) + jnp.abs(w[1, 1]) + r_a + r_b
         # Ends in a division, which XLA keeps for all that uses it.

@@ -198,7 +198,8 @@ def simulate(
     unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5)
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
-    chosen = _coordinates(model, state, spins, start, unroll)
+    resolved = ROUNDING * jnp.asarray(default_tolerance(dtype) if rtol is None else rtol, dtype)
+    chosen = _coordinates(model, state, resolved, spins, start, unroll)
     looks = _looks(laser, start, stop) if watch_tilt else None
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_rates),
@@ -228,27 +229,29 @@ def simulate(
     velocities = jax.vmap(lambda t, m: model.vector_field(t, m, None))(ts, ms) * units.ps
     if watched is None or tilts is None:
         watched, tilts = ts, jax.vmap(chosen.tilt)(ys)
-    resolved = default_tolerance(dtype) if rtol is None else rtol
-    floor = 0.0 if isinstance(chosen, ComponentsAndTilt) else ROUNDING * resolved
-    seed, grew, by_rounding = _seed(watched, tilts, floor)
+    seed, grew, by_rounding = _seed(watched, tilts, 0.0 if isinstance(chosen, ComponentsAndTilt) else resolved)
     done = Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding)
     if watch_tilt:
         _warn_of_seed(done, grew, spins)
     return done
 
 
-def _coordinates(model: Any, m0: Array, spins: ArrayLike | None, t0: Array, unroll: bool) -> AbstractCoordinates:
+def _coordinates(
+    model: Any, m0: Array, resolved: Array, spins: ArrayLike | None, t0: Array, unroll: bool
+) -> AbstractCoordinates:
     """What is integrated. With `spins` only what has an equation for its tilt will do."""
     exact = ComponentsAndTilt.applies_to(model)
-    if spins is None:
-        return ComponentsAndTilt.of(model, m0, None, t0, unroll) if exact else Components(model, unroll)
-    if not exact:
+    if spins is not None and not exact:
         raise ValueError(
             f"spins = {spins}: the thermal tilt has an equation of its own only for two layers without field and "
             "anisotropy. Leave spins out, and give m0 a deviation of the size that the noise would have."
         )
-    require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
-    return ComponentsAndTilt.of(model, m0, jnp.asarray(spins, m0.dtype), t0, unroll)
+    if not exact:
+        return Components(model, unroll)
+    if spins is not None:
+        require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
+        spins = jnp.asarray(spins, m0.dtype)
+    return ComponentsAndTilt.of(model, m0, resolved, spins, t0, unroll)
 
 
 def _looks(laser: Laser | None, start: Array, stop: Array) -> Array:

@@ -210,16 +210,21 @@ def _checked_axes(axes: Mapping[str, Numbers]) -> dict[str, np.ndarray]:
 
 
 def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> list[Any]:
-    """Build the model at the corners and in the middle of the grid, where bad values show with a clear error."""
+    """Build the model in the middle and at the corners of the grid, where bad values show with a clear error."""
     models = []
-    middle = tuple(len(values) // 2 for values in grid.values())
-    for corner in (*itertools.product(*((0, -1) if len(values) > 1 else (0,) for values in grid.values())), middle):
+    ends = list(itertools.product(*((0, -1) if len(values) > 1 else (0,) for values in grid.values())))
+    corners, middle = len(ends), tuple(len(values) // 2 for values in grid.values())
+    for corner in (*ends, middle):
         point = {
             name: jnp.asarray(values[i], jnp.result_type(float))
             for (name, values), i in zip(grid.items(), corner, strict=True)
         }
         try:
             models.append(build(**point))
+        except ValueError:
+            # Bad values inside the grid are flagged, point by point.
+            if len(models) < corners:
+                raise
         except TypeError as error:
             raise ValueError(
                 f"the axes {', '.join(map(repr, grid))} do not fit the model: {error}. "

@@ -19,7 +19,7 @@ PLAUSIBLE: Final = {
     "photon_energy": (20.0, 2e4, "it is in meV; 1.55 eV is 1550 meV."),
     "transition energy": (20.0, 2e4, "it is in meV; 1.55 eV is 1550 meV."),
     "repulsion": (20.0, 2e4, "it is in meV; 4 eV is 4000 meV."),
-    "linewidth": (0.3, 1e4, "it is in meV; 0.1 eV is 100 meV."),
+    "linewidth": (0.3, 1e6, "it is in meV; 0.1 eV is 100 meV."),
     "temperature": (1e-3, 100.0, "it is k_B T in meV; 300 K is 25.9 meV (300 * nrjax.units.kelvin)."),
     "dipole": (1e-3, 30.0, "it is in e*angstrom; 1 debye is 0.208 e*angstrom."),
     "intensity": (0.0, 1e15, "it is in W/cm^2; 1 W/m^2 is 1e-4 W/cm^2."),

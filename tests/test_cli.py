@@ -206,8 +206,8 @@ def test_unknown_flag_and_exit_code_of_the_installed_command():
 def test_a_full_disk_leaves_nothing_half_written(command, tmp_path):
     """A limit of 16 kB on files stands for the full disk: the process ends by itself, with 1, and says why."""
     program = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384));"
-        "from nrjax.cli import main; sys.exit(main(sys.argv[1:]))"
+        "import resource, sys; sys.dont_write_bytecode = True; from nrjax.cli import main; import nrjax.plot;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384)); sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1

@@ -32,6 +32,18 @@ def test_numbers_are_those_of_the_results():
     assert run.returncode == 0, run.stdout
 
 
+@pytest.mark.parametrize("page", sorted(p for f in ("*.md", "docs/**/*.md", "tests/**/*.md", "benchmarks/*.md",
+    "notebooks/*.md") for p in ROOT.glob(f)), ids=lambda page: page.relative_to(ROOT).as_posix())  # fmt: skip
+def test_files_that_a_page_names_exist(page):
+    """Every `name.py`, `folder/name.md` and [text](link) is a file, seen from the page, the root or a main folder."""
+    text = page.read_text()
+    named = re.findall(r"`([\w./-]+\.(?:py|md|ipynb|cff))(?:::\w+)?`", text)
+    named += [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if "." in link]
+    for name in named:
+        places = (page.parent, ROOT, ROOT / "tests", ROOT / "nrjax", ROOT / "benchmarks")
+        assert any((place / name).exists() for place in places), f"{name} does not exist"
+
+
 def test_conventions_name_tests_that_exist():
     text = (ROOT / "docs/conventions.md").read_text()
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)

@@ -88,7 +88,7 @@ def test_pulses():
 
     def pulsed(stop, times):
         model = illuminated_bilayer(envelope=Square(10.0, stop, 1.0))
-        return run(model, start, times[-1], saveat=jnp.asarray(times))
+        return run(model, start, times[-1], saveat=jnp.asarray(times), spins=1e8)
 
     short = pulsed(11.5, [0.0, 9.0, 11.0, 400.0])
     np.testing.assert_allclose(np.linalg.norm(short.ms[3], axis=1), dark.lengths, rtol=1e-4)

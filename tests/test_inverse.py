@@ -51,8 +51,10 @@ def hand_made(intensity, photon_energy):
     field = np.sqrt(2.0 * 376.730313668 * intensity * 1e4)  # V/m
     rabi = field * 1e-10 * 1e3  # meV, for 1 e*angstrom
     kappa = 0.25 * rabi**2 * 100.0 / ((photon_energy - np.array([1850.0, 1550.0])) ** 2 + 2500.0)
-    gamma = kappa * 1e4 / (2000.0**2 + kappa**2)
-    g = -1e4 * (2000.0 / (2000.0**2 + kappa**2) + 1.0 / 2000.0)
+    # Either electron of the doublon shifts it by kappa delta/Gamma.
+    cost = 2000.0 + 2.0 * kappa * (photon_energy - np.array([1850.0, 1550.0])) / 100.0
+    gamma = kappa * 1e4 / (cost**2 + kappa**2)
+    g = -1e4 * (cost / (cost**2 + kappa**2) + 1.0 / 2000.0)
     return replace(Bilayer().with_light(0.0, 6.0), sd_coupling=g, loss_rate=gamma)
 
 

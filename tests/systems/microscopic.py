@@ -14,29 +14,14 @@ def driven_doublon(rabi: float, detuning: float, linewidth: float) -> complex:
     return slowest_eigenvalue(np.array([[0.0, rabi / 2], [rabi / 2, -detuning - 0.5j * linewidth]]))
 
 
-def driven_virtual_doublon(hop: float, cost: float, rabi: float, detuning: float, linewidth: float) -> complex:
-    """Energy of a state that reaches the driven doublon, which costs Delta_2, only by a virtual hop."""
-    return slowest_eigenvalue(
-        np.array([[0.0, hop, 0.0], [hop, cost, rabi / 2], [0.0, rabi / 2, cost - detuning - 0.5j * linewidth]])
-    )
-
-
-def singlet(v: float, doublon_cost: float, hole_cost: float, kappa: float) -> complex:
-    """Energy of the singlet of one conduction electron (at the Fermi energy) and one local moment.
-
-    It hops with sqrt(2) v to the doublon, which loses either of its electrons at the rate kappa each, and to the hole.
-    The triplet hops nowhere.
-    """
-    a = np.sqrt(2.0) * v
-    return slowest_eigenvalue(np.array([[0.0, a, a], [a, doublon_cost - 1j * kappa, 0.0], [a, 0.0, hole_cost]]))
-
-
 def singlet_with_upper_level(
     v: float, doublon_cost: float, hole_cost: float, rabi: float, detuning: float, linewidth: float
 ) -> complex:
-    """The same with the upper level kept, nothing eliminated: each electron of the doublon is coupled to it.
+    """Energy of the singlet of one conduction electron (at the Fermi energy) and one local moment, nothing eliminated.
 
-    `detuning` counts from the energy that takes an electron from the Fermi level to the upper level.
+    It hops with sqrt(2) v to the doublon, each of whose electrons light couples to the upper level, and to the hole.
+    The triplet hops nowhere. `detuning` counts from the energy that takes an electron from the Fermi level to the
+    upper level.
     """
     a, r, upper = np.sqrt(2.0) * v, rabi / 2, -detuning - 0.5j * linewidth
     return slowest_eigenvalue(
