@@ -38,6 +38,7 @@ from .frequencies import (
     InstantaneousFrequency as InstantaneousFrequency,
     instantaneous_frequency as instantaneous_frequency,
 )
+from .illumination import AbstractLight as AbstractLight, GivenRates as GivenRates, Illumination as Illumination
 from .inverse import (
     DesignResult as DesignResult,
     LowIntensity as LowIntensity,

@@ -1,7 +1,7 @@
 """In which coordinates moments are integrated: their components, with the tilt of an isotropic bilayer beside them."""
 
 import abc
-from typing import Any
+from typing import Any, Final
 
 import equinox as eqx
 import jax
@@ -11,6 +11,9 @@ from jaxtyping import Array, Float
 from .magnets import LayeredMagnet, ShapeDynamics
 from .magnets.layers import Vector
 from .small_matrices import safe_sqrt
+
+# The square of a tilt above which thermal motion no longer adds to it, in units of the square that it has by chance.
+BY_CHANCE: Final = 100.0
 
 
 class AbstractCoordinates(eqx.Module):
@@ -81,7 +84,8 @@ class ComponentsAndTilt(AbstractCoordinates):
         D = |m_A|^2 Q_B + |m_B|^2 Q_A,   Q_a = 2 r_a v_a / N,
 
     r_a the rate at which a spin of layer a forgets its direction, v_a the variance of its component across the field.
-    In the dark this is Boltzmann's distribution of the angle between two rigid layers.
+    In the dark this is Boltzmann's distribution of the angle between two rigid layers. It acts while c^2 is below a
+    hundred times that of independent spins, so that it seeds a chase but does not touch a developed one.
 
     **Arguments** `model`: an isotropic bilayer. `seed`: c at the start. `resolved`: c/(|m_A|^2 + |m_B|^2) above which
     the components themselves resolve it. `spins`: N, or None.
@@ -151,17 +155,19 @@ class ComponentsAndTilt(AbstractCoordinates):
         w = magnet.exchange_rates()
         growth = w[0, 0] - r_a + w[1, 1] - r_b
         tilt, total = self._tilt(log_growth), square_a + square_b
-        by_noise = jnp.zeros_like(growth)
+        by_noise, noisy = jnp.zeros_like(growth), jnp.asarray(False)
         if self.spins is not None:
+            chance = 2.0 * (square_a * v_b + square_b * v_a) / self.spins
+            noisy = tilt**2 < BY_CHANCE * chance
             source = 2.0 * (square_a * r_b * v_b + square_b * r_a * v_a) / self.spins
-            by_noise = source / jnp.where(tilt > 0, tilt**2, 1.0)
+            by_noise = jnp.where(noisy, source, 0.0) / jnp.where(tilt > 0, tilt**2, 1.0)
 
         cross = _cross(a, b)
         squared = _dot(cross, cross)
         seen = squared > 0
         excess = 1.0 - tilt * jax.lax.rsqrt(jnp.where(seen, squared, 1.0))
         # A tilt that the components resolve needs no help, unless noise adds to it.
-        helped = seen & (total > 0) & ((tilt < self.resolved * total) | (self.spins is not None))
+        helped = seen & (total > 0) & ((tilt < self.resolved * total) | noisy)
         # Faster than any tilt can grow: trace W < w_AA + w_BB.
         fast = jnp.abs(w[0, 0]) + jnp.abs(w[1, 1]) + r_a + r_b
         # Ends in a division, which XLA keeps for all that uses it.

@@ -39,6 +39,10 @@ SHORTEST_STEP_TO_KNOT: Final = 1e-12
 LOOKS_AT_TILT: Final = 256
 CHASING: Final = 1e-3
 ROUNDING: Final = 100.0
+# The tilt up to which the components are held to its own equation, in units of the tolerance and at most: where errors
+# of the components are a ten thousandth of it.
+HELD: Final = 1e4
+LARGEST_HELD: Final = 1e-2
 UNPHYSICAL: Final = 1e-9
 
 
@@ -198,8 +202,8 @@ def simulate(
     unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5)
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
-    resolved = ROUNDING * jnp.asarray(default_tolerance(dtype) if rtol is None else rtol, dtype)
-    chosen = _coordinates(model, state, resolved, spins, start, unroll)
+    precision = jnp.asarray(default_tolerance(dtype) if rtol is None else rtol, dtype)
+    chosen = _coordinates(model, state, jnp.minimum(HELD * precision, LARGEST_HELD), spins, start, unroll)
     looks = _looks(laser, start, stop) if watch_tilt else None
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_rates),
@@ -229,7 +233,9 @@ def simulate(
     velocities = jax.vmap(lambda t, m: model.vector_field(t, m, None))(ts, ms) * units.ps
     if watched is None or tilts is None:
         watched, tilts = ts, jax.vmap(chosen.tilt)(ys)
-    seed, grew, by_rounding = _seed(watched, tilts, 0.0 if isinstance(chosen, ComponentsAndTilt) else resolved)
+    seed, grew, by_rounding = _seed(
+        watched, tilts, 0.0 if isinstance(chosen, ComponentsAndTilt) else ROUNDING * precision
+    )
     done = Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding)
     if watch_tilt:
         _warn_of_seed(done, grew, spins)

@@ -23,9 +23,8 @@ def test_design_then_simulate(tmp_path, capsys):
         assert words in printed
     assert min(png_size(tmp_path / "design.png")) > 500
     design = tomllib.loads((tmp_path / "design.toml").read_text())
-    # The least intensity is that on resonance.
-    # On resonance, but for the light shift, which makes doublons cheaper below it: d/d(delta) of gamma vanishes at
-    # delta = -(kappa/Gamma) Gamma^2/(2 Delta_2), -0.5 meV for B alone; the tail of A pulls it back.
+    # The least intensity is that on resonance, but for the light shift, which makes doublons cheaper below it: gamma is
+    # largest at delta = -(kappa/Gamma) Gamma^2/(2 Delta_2), -0.5 meV for B alone; the tail of A pulls it back.
     assert -0.5 < design["laser"]["photon_energy"] - 1550.0 < -0.2
     assert main(["simulate", "design.toml"]) == 0
     with xr.open_dataset("simulation.nc", engine="h5netcdf") as dataset:

@@ -189,6 +189,7 @@ def scaled_model(repulsion, moments=2):
     return AndersonModel([dark, lit][-moments:], CHAIN, Laser(intensity, 1550.0))
 
 
+@pytest.mark.filterwarnings("ignore:.* is unusual")
 def test_the_projection_converges():
     """The error falls as (v/U)^2 over a decade of v/U, with g and gamma as `LocalMoment` gives them."""
     names = ("impurity_spin", "site_spin")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ def test_a_store_of_another_constant_is_not_read(tmp_path, monkeypatch):
     store = tmp_path / "map.nc"
     first = run(scaled, store)
     xr.testing.assert_identical(run(scaled, store), first)
-    monkeypatch.setattr("tests.test_provenance.SCALE", 0.5)
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", 0.5)
     with pytest.raises(ValueError, match="other input"):
         run(scaled, store)
     second = run(scaled, store, resume=False)
@@ -45,7 +46,7 @@ def test_unfinished_tiles_of_another_constant_are_not_read(tmp_path, monkeypatch
     with pytest.raises(OSError):
         run(scaled, store)
     monkeypatch.undo()
-    monkeypatch.setattr("tests.test_provenance.SCALE", 0.3)
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", 0.3)
     found = run(scaled, store)
     np.testing.assert_allclose(
         found["lengths"][-1], steady_state(hanai2025_bilayer([0.015, 0.05], 6.0)).lengths, rtol=1e-9

@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", options.precision == "double")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("once", UserWarning)
-            warnings.showwarning = partial(_show_warning, options.command)
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = partial(_show_warning, options.command, set())
             return options.run(options)
     except ValueError as error:
         print(f"nrjax {options.command}: error: {error}", file=sys.stderr)
@@ -41,9 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _show_warning(command: str, message: Warning | str, *place: Any, **options: Any) -> None:
-    """One line on standard error, without the line of code that it comes from."""
+def _show_warning(command: str, said: set[str], message: Warning | str, *place: Any, **options: Any) -> None:
+    """One line on standard error, once, without the line of code that it comes from."""
     del place, options
+    if str(message) in said:
+        return
+    said.add(str(message))
     print(f"nrjax {command}: warning: {message}", file=sys.stderr)
 
 
