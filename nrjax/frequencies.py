@@ -1,10 +1,11 @@
 """The rotation of moments at every instant of a trajectory."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from . import units
@@ -20,12 +21,15 @@ class InstantaneousFrequency(NamedTuple):
     - `chase`: |n . Omega| / 2 pi hbar in GHz, n the normal of the plane of the first two moments; 0 while collinear.
     - `rotation`: |Omega| / 2 pi hbar in GHz.
     - `angular_velocity`: Omega in meV, shape (times, 3).
+    - `swing`: max_a |Omega x m_a| / (|Omega| max_a |m_a|), 0 to 1: how much of the moments turns. A frequency whose
+      swing is small (a nearly collinear pair about its own axis) is there, but hardly to be seen.
     """
 
     times: Float[Array, " times"]
     chase: Float[Array, " times"]
     rotation: Float[Array, " times"]
     angular_velocity: Float[Array, "times 3"]
+    swing: Float[Array, " times"]
 
 
 @eqx.filter_jit
@@ -50,7 +54,19 @@ def instantaneous_frequency(solution: Solution) -> InstantaneousFrequency:
         raise ValueError("the solution has no velocities. Take it from simulate(), or fill in `velocities` (1/ps).")
     chase, omega = jax.vmap(_at_one_time)(solution.ms, solution.velocities)
     rotation = safe_sqrt(jnp.sum(omega**2, axis=-1))
-    return InstantaneousFrequency(solution.ts, jnp.abs(chase) / units.GHz, rotation / units.GHz, omega)
+    moving = safe_sqrt(jnp.max(jnp.sum(jnp.cross(omega[:, None, :], solution.ms) ** 2, axis=-1), axis=-1))
+    size = rotation * safe_sqrt(jnp.max(jnp.sum(solution.ms**2, axis=-1), axis=-1))
+    swing = moving / jnp.where(size > 0, size, 1.0)
+    return InstantaneousFrequency(solution.ts, jnp.abs(chase) / units.GHz, rotation / units.GHz, omega, swing)
+
+
+# Less swing than this is not shown, and its turns are not counted.
+VISIBLE_SWING: Final = 1e-2
+
+
+def visible(frequency: InstantaneousFrequency, values: Float[Array, " times"]) -> Float[np.ndarray, " times"]:
+    """Values of the times at which something turns that a probe could see; NaN at the others."""
+    return np.where(np.asarray(frequency.swing) > VISIBLE_SWING, np.asarray(values), np.nan)
 
 
 def _at_one_time(m: Float[Array, "L 3"], velocity: Float[Array, "L 3"]) -> tuple[Float[Array, ""], Float[Array, "3"]]:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from .boundaries import Boundary, indicator
-from .frequencies import instantaneous_frequency
+from .frequencies import instantaneous_frequency, visible
 from .inverse import DesignResult
 from .magnets import LayeredMagnet
 from .phases import Phase
@@ -267,15 +267,15 @@ def switching(solution: Solution, magnet: LayeredMagnet, names: Sequence[str] = 
         panels[1].plot(ts, lengths[:, layer], color=colour, label=f"$|m_{name}|$")
     if ms.shape[1] > 1:
         panels[1].plot(ts, _cosine(ms), color="0.45", linewidth=0.9, linestyle="--", label=r"$\cos\theta$")
-    panels[2].plot(ts, frequency.chase, color="black")
-    panels[3].plot(ts, frequency.rotation, color="black")
+    panels[2].plot(ts, visible(frequency, frequency.chase), color="black")
+    panels[3].plot(ts, visible(frequency, frequency.rotation), color="black")
     for axes, label in zip(
         panels, ("loss rate (meV)", "shape", "chase (GHz)", "rotation, seen\nby a probe (GHz)"), strict=True
     ):
         axes.set_ylabel(label)
         axes.margins(x=0)
     for axes in panels[:2]:
-        axes.legend(loc="upper right", frameon=True, framealpha=0.85, fontsize="small")
+        axes.legend(loc="center right", frameon=True, framealpha=0.85, fontsize="small")
     panels[3].set_xlabel("time (ps)")
     return figure
 

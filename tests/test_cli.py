@@ -243,3 +243,17 @@ def test_units_out_of_range_are_warned_of(capsys):
         hanai2025_bilayer(0.05, temperature=300.0)
     with pytest.warns(UserWarning, match="repulsion = 4 is unusual"):
         LocalMoment(-2.0, 4.0, 0.1)
+
+
+def test_turns_of_the_chase_and_of_the_magnet(capsys):
+    """From the rotating state on: frequency times time; and none of what thermal tilt does in the dark."""
+    state = steady_state(hanai2025_bilayer(0.05, 6.0))
+    m0 = [repr(float(x)) for x in np.asarray(state.m).ravel()]
+    assert main(["simulate", "--time", "20", "--samples", "50", "--m0", *m0]) == 0
+    chase, rotation = 0.02 * float(state.chase_frequency), 0.02 * float(state.rotation_frequency)
+    printed = capsys.readouterr().out
+    assert f"turns in 20 ps: {chase:.4g} of the chase, {rotation:.4g} of the whole magnet" in printed
+    assert "(the line that a probe sees)" in printed
+    dark = ["simulate", "--loss-rate", "0", "--time", "30", "--samples", "500", "--spins", "1e6", "--overwrite"]
+    assert main([*dark, "--m0", "0", "0", "0.9164", "0", "0", "0.7755"]) == 0
+    assert "0 of the chase, 0 of the whole magnet" in capsys.readouterr().out

@@ -407,3 +407,18 @@ def test_modulated_shape_through_time_integration():
     general = eqx.tree_at(lambda m: m.field, magnet, jnp.zeros((2, 3)), is_leaf=lambda x: x is None)
     state = steady_state(general, start)
     assert int(state.phase) == Phase.MODULATED and not bool(state.valid) and np.isnan(state.chase_frequency)
+
+
+@pytest.mark.computes
+def test_time_integration_next_to_a_melting_point():
+    """The reference bilayer melts at gamma_B = 0.092 meV, where trace W(0) = 0. By time integration (a field of 0
+    keeps it from being solved by its shape) small moments are known to die out beyond; before, a slow transient on a
+    line whose tilt still grows is no MODULATED state."""
+
+    def found(gamma):
+        return steady_state(hanai2025_bilayer(gamma, 6.0, field=jnp.zeros((2, 3))), throw=False)
+
+    for share in (1e-4, 1e-2):
+        melted = found(0.092 * (1.0 + share))
+        assert int(melted.phase) == Phase.PARAMAGNETIC and bool(melted.valid)
+    assert int(found(0.092 * (1.0 - 1e-2)).phase) in (Phase.CHIRAL, Phase.UNRESOLVED)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ..equilibria import default_start, steady_state
-from ..frequencies import instantaneous_frequency
+from ..frequencies import InstantaneousFrequency, instantaneous_frequency, visible
 from ..magnets import LayeredMagnet, ShapeDynamics
 from ..phases import Phase
 from ..provenance import parameters, versions
@@ -94,8 +94,8 @@ def _simulate(options: argparse.Namespace) -> int:
     print(solution)
     print(f"attractor{' under full light' if model.changes_in_time else ''}: {state}")
     print(
-        f"turns in {duration:g} ps: {_turns(frequency.times, frequency.chase):.4g} of the chase, "
-        f"{_turns(frequency.times, frequency.rotation):.4g} of the whole magnet (those a probe counts)"
+        f"turns in {duration:g} ps: {_turns(frequency, frequency.chase):.4g} of the chase, "
+        f"{_turns(frequency, frequency.rotation):.4g} of the whole magnet (those a probe counts)"
     )
     print_exposure(model, state)
     values, _ = parameters([model])
@@ -139,6 +139,6 @@ def _spins(asked: Any, model: LayeredMagnet) -> float | None:
     return float(asked) if asked > 0 else None
 
 
-def _turns(times: Any, frequency: Any) -> float:
-    """Turns of a motion at `frequency` (GHz) over `times` (ps)."""
-    return float(np.trapezoid(np.asarray(frequency), np.asarray(times)) * 1e-3)
+def _turns(motion: InstantaneousFrequency, rate: Any) -> float:
+    """Turns of a motion at `rate` (GHz), while there is anything to see of it."""
+    return float(np.trapezoid(np.nan_to_num(visible(motion, rate)), np.asarray(motion.times)) * 1e-3)
