@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import functools
-import warnings
 from typing import Any, Final, Protocol, runtime_checkable
 
 import diffrax
@@ -17,6 +16,7 @@ from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt
 from .envelopes import AbstractEnvelope
 from .light import Laser
 from .magnets import LayeredMagnet
+from .seeds import ROUNDING, look_times, seed_of, warn_of_seed
 from .tiling import power_of_two_below, run_tiles
 from .unrolled import UnrolledTsit5
 from .validation import Numbers, float_array, is_concrete, require, require_finite, require_memory, require_nonnegative
@@ -34,16 +34,10 @@ SHORTEST_STEP: Final = 1e-9
 LOOKS_AT_LIGHT: Final = 618.0 * 5**0.5
 SHORTEST_STEP_TO_KNOT: Final = 1e-12
 
-# The tilt is looked at this often; where it is largest, more than this is a chase; the least that a tolerance resolves,
-# in units of it; and a tilt below what thermal motion leaves in 10^18 spins.
-LOOKS_AT_TILT: Final = 256
-CHASING: Final = 1e-3
-ROUNDING: Final = 100.0
 # The tilt up to which the components are held to its own equation, in units of the tolerance and at most: where errors
 # of the components are a ten thousandth of it.
 HELD: Final = 1e4
 LARGEST_HELD: Final = 1e-2
-UNPHYSICAL: Final = 1e-9
 
 
 @runtime_checkable
@@ -204,7 +198,7 @@ def simulate(
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
     precision = jnp.asarray(default_tolerance(dtype) if rtol is None else rtol, dtype)
     chosen = _coordinates(model, state, jnp.minimum(HELD * precision, LARGEST_HELD), spins, start, unroll)
-    looks = _looks(laser, start, stop) if watch_tilt else None
+    looks = look_times(laser, start, stop) if watch_tilt else None
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_rates),
         method,
@@ -233,12 +227,12 @@ def simulate(
     velocities = jax.vmap(lambda t, m: model.vector_field(t, m, None))(ts, ms) * units.ps
     if watched is None or tilts is None:
         watched, tilts = ts, jax.vmap(chosen.tilt)(ys)
-    seed, grew, by_rounding = _seed(
+    seed, grew, by_rounding = seed_of(
         watched, tilts, 0.0 if isinstance(chosen, ComponentsAndTilt) else ROUNDING * precision
     )
     done = Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding)
     if watch_tilt:
-        _warn_of_seed(done, grew, spins)
+        warn_of_seed(done.seed_tilt, grew, done.seeded_by_rounding, spins)
     return done
 
 
@@ -258,47 +252,6 @@ def _coordinates(
         require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
         spins = jnp.asarray(spins, m0.dtype)
     return ComponentsAndTilt.of(model, m0, resolved, spins, t0, unroll)
-
-
-def _looks(laser: Laser | None, start: Array, stop: Array) -> Array:
-    """Times at which the tilt is looked at, hbar/meV: evenly spaced, and wherever the light changes."""
-    times = jnp.linspace(start, stop, LOOKS_AT_TILT)
-    if laser is not None and isinstance(laser.envelope, AbstractEnvelope):
-        knots = laser.envelope.knots().astype(times.dtype) * units.ps
-        times = jnp.sort(jnp.concatenate([times, jnp.clip(knots, start, stop)]))
-    return jax.lax.stop_gradient(times)
-
-
-def _seed(times: Array, tilts: Array, floor: float | Array) -> tuple[Array, Array, Array]:
-    """The least tilt that has grown, whether any has, and whether a chase has grown from one below `floor`."""
-    seen = jnp.isfinite(times) & jnp.isfinite(tilts)
-    tilts = jax.lax.stop_gradient(jnp.where(seen, tilts, jnp.inf))
-    least = jax.lax.cummin(tilts)
-    grown = seen & (tilts > 10.0 * least)
-    seed = jnp.min(jnp.where(grown, least, jnp.inf))
-    by_rounding = jnp.any(grown & (tilts > CHASING) & (least < floor))
-    return jnp.where(jnp.any(grown), seed, tilts[0]), jnp.any(grown), by_rounding
-
-
-def _warn_of_seed(solution: Solution, grew: Array, spins: ArrayLike | None) -> None:
-    """Warn of a chase whose start is an accident, or that no sample would wait for (known numbers only)."""
-    seed, by_rounding = solution.seed_tilt, solution.seeded_by_rounding
-    if seed is None or not is_concrete(seed, by_rounding) or np.ndim(seed):
-        return
-    if by_rounding:
-        warnings.warn(
-            f"the moments tilted apart from a deviation of {seed:.1g}, less than the tolerance resolves: when they "
-            "did so is an accident of rounding. Lower rtol and compare, or start from m0 with the deviation that "
-            "you mean.",
-            stacklevel=3,
-        )
-    elif spins is None and bool(grew) and 0.0 < float(seed) < UNPHYSICAL:
-        warnings.warn(
-            f"the tilt between the moments grew from {seed:.1g}, to which that of m0 had decayed: less than thermal "
-            "motion leaves in any sample, so that a real chase starts sooner. Pass spins=N, the number of spins in "
-            "each layer.",
-            stacklevel=3,
-        )
 
 
 def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float | Array, atol: float | Array) -> Any:
