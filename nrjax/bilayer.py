@@ -111,12 +111,12 @@ def moments(state: BilayerState, like: Float[Array, "2 3"]) -> Float[Array, "2 3
     Rotation symmetry leaves the orientation free; this choice turns with `like`.
     """
     first = _unit(like[0], jnp.array([0.0, 0.0, 1.0], like.dtype))
-    rest = like[1] - jnp.dot(like[1], first) * first
+    rest = like[1] - jnp.sum(like[1] * first) * first
     # Some direction perpendicular to the first, where `like` offers none.
     axis = jnp.where(
         jnp.abs(first[0]) < 0.8, jnp.array([1.0, 0.0, 0.0], like.dtype), jnp.array([0.0, 1.0, 0.0], like.dtype)
     )
-    second = _unit(rest, _unit(axis - jnp.dot(axis, first) * first, axis))
+    second = _unit(rest, _unit(axis - jnp.sum(axis * first) * first, axis))
     a, b = safe_sqrt(state.gram.aa), safe_sqrt(state.gram.bb)
     return jnp.stack([a * first, b * (state.cosine * first + state.sine * second)])
 

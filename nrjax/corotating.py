@@ -74,18 +74,19 @@ def term_size(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Float[Array, ""]
     h = jnp.sqrt(jnp.sum(magnet.effective_field(m) ** 2, axis=1))
     length = jnp.sqrt(jnp.sum(m**2, axis=1))
     rates = jnp.abs(magnet.linear_rates(m))
-    return jnp.max(jnp.abs(magnet.gyro) * length * h + 2.0 * magnet.damping * h + rates @ length)
+    dissipative = 2.0 * magnet.damping * h + jnp.sum(rates * length[None, :], axis=1)
+    return jnp.max(jnp.abs(magnet.gyro) * length * h + dissipative)
 
 
 def rigid_residual(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> Float[Array, ""]:
     """max_a |dm_a/dt - Omega x m_a| from the magnet's own `vector_field`, relative to the terms of dm/dt.
 
-    It knows nothing of how m and Omega (meV) were found.
+    It knows nothing of how m and Omega (meV) were found. Not below the rounding unit, which is all that can be told.
     """
     rest = magnet.vector_field(0.0, m) - jnp.cross(omega[None, :], m)
     scale = jnp.maximum(term_size(magnet, m), jnp.max(magnet.damping * magnet.bath.free_rate(magnet.temperature)))
     scale = jnp.maximum(scale, jnp.finfo(m.dtype).tiny ** 0.5)
-    return safe_sqrt(jnp.max(jnp.sum(rest**2, axis=1))) / scale
+    return jnp.maximum(safe_sqrt(jnp.max(jnp.sum(rest**2, axis=1))) / scale, jnp.finfo(m.dtype).eps)
 
 
 def fitted_rotation(

@@ -133,7 +133,7 @@ def default_start(model: LayeredMagnet) -> Float[Array, "L 3"]:
     sign = jnp.where(model.exchange[0] < 0, -1.0, 1.0).at[0].set(1.0)
 
     def settle_lengths(_: Any, lengths: Array) -> Array:
-        h = model.exchange @ lengths
+        h = jnp.sum(model.exchange * lengths[None, :], axis=1)
         return jnp.sign(h) * model.bath.equilibrium_length(jnp.abs(h), model.temperature)
 
     lengths = jax.lax.fori_loop(0, START_ITERATIONS, settle_lengths, sign)

@@ -66,6 +66,11 @@ def light_torque_factor(loss_rate: Array, sd_coupling: Array) -> Array:
     return jnp.where(coupled, 2.0 * loss_rate / jnp.where(coupled, sd_coupling, 1.0), 0.0)
 
 
+def weighted_sums(matrix: Float[Array, "L K"], m: Float[Array, "K 3"]) -> Float[Array, "L 3"]:
+    """sum_b matrix_ab m_b, by sums: a product of small matrices would round differently in batches of another size."""
+    return jnp.sum(matrix[:, :, None] * m[None, :, :], axis=1)
+
+
 def torque(m: Vector, h: Vector, h_light: Vector, p: LayerParameters, bath: AbstractBath) -> Vector:
     """dm/dt = gyro m x h + 2 alpha [h - phi(h) m] + gamma [2 h_light/g - n m], by Cartesian components.
 
@@ -287,7 +292,7 @@ class LayeredMagnet(eqx.Module):
 
         **Arguments** `m`: moments in units of the saturated moment, shape (L, 3). **Returns** shape (L, 3).
         """
-        h = self.exchange @ m
+        h = weighted_sums(self.exchange, m)
         if self.field is not None:
             h = h + self.field
         if self.anisotropy is not None:
@@ -338,7 +343,7 @@ class LayeredMagnet(eqx.Module):
         """
         mx, my, mz = m.T
         hx, hy, hz = self.effective_field(m).T
-        lx, ly, lz = (self.light_exchange() @ m).T
+        lx, ly, lz = weighted_sums(self.light_exchange(), m).T
         p = (self.at(t) if self.changes_in_time else self).parameters()
         return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (lx, ly, lz), p, self.bath), axis=-1)
 
