@@ -172,8 +172,8 @@ class ComponentsAndTilt(AbstractCoordinates):
         fast = jnp.abs(w[0, 0]) + jnp.abs(w[1, 1]) + r_a + r_b
         # Ends in a division, which XLA keeps for all that uses it.
         hold = jnp.where(helped, excess * fast - by_noise, 0.0) / jnp.where(total > 0, total, 1.0)
-        # -hold m_B x c on A and -hold c x m_A on B, with c = m_A x m_B: what turns the pair apart and leaves its sum of
-        # squares alone.
+        # -hold m_B x c on A and -hold c x m_A on B, with c = m_A x m_B: the steepest way to another |c|. Lengths change
+        # by the square of the tilt only.
         both = hold * _dot(a, b)
         h_aa, h_bb = hold * square_b, hold * square_a
         if not self.unrolled:
