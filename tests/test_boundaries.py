@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nrjax import Boundary, Phase, boundary, branches, hanai2025_bilayer, steady_state, tilt_modes
-from tests.systems.bilayer import Bilayer
+from tests.magnets import magnet_of
+from tests.systems.bilayer import UNEQUAL, Bilayer
 
 
 def test_reference_boundary_points():
@@ -22,6 +25,40 @@ def test_paramagnetic_boundary_does_not_depend_on_the_exchange(j_ab):
         hanai2025_bilayer, Boundary.CHIRAL_PARAMAGNETIC, "loss_rate", (0.0, 0.12), interlayer_exchange=j_ab
     )
     np.testing.assert_allclose(point, [0.092], rtol=1e-12)
+
+
+def unequal(gamma_b):
+    """The unequal bilayer with another light on B; the light on A stays."""
+    return replace(UNEQUAL, loss_rate=jnp.stack([jnp.full_like(gamma_b, 0.01), gamma_b]))
+
+
+def test_boundaries_of_layers_that_have_nothing_in_common():
+    """Both lit: B's torque turns at gamma_B jm_BA/|g_B| = alpha_B j_BA, moments melt where
+    sum_a 2 alpha_a (j_aa - T_a) + 2 gamma_a jm_aa/g_a - gamma_a n_a = 0, and the chase begins where trace W = 0."""
+
+    def line(kind):
+        return boundary(lambda gamma_b: magnet_of(unequal(gamma_b)), kind, "gamma_b", (0.0, 0.2))
+
+    np.testing.assert_allclose(line(Boundary.ALIGNED_ANTIALIGNED), [0.003 * 5.0 * 8.0 / 4.5], rtol=1e-12)
+    constant = 0.2 * (10.0 - 9.0) - 0.02 * 8.0 / 10.0 - 0.01 * 0.9 + 0.006 * (5.0 - 8.5)
+    np.testing.assert_allclose(line(Boundary.CHIRAL_PARAMAGNETIC), [constant / (2.0 * 4.0 / 8.0 + 1.1)], rtol=1e-12)
+    (onset,) = line(Boundary.ANTIALIGNED_CHIRAL)
+    oracle = unequal(np.asarray(onset))
+    oracle = replace(oracle, loss_rate=np.asarray(oracle.loss_rate))
+    a, b = oracle.collinear((0.4, -0.02))
+    assert a * b < 0 and abs(np.trace(oracle.rates(abs(a), abs(b), -1.0))) < 1e-12
+    assert line(Boundary.ALIGNED_CHIRAL).size == 0
+
+
+def test_no_chiral_state_no_chiral_boundary():
+    """Without light trace W(0) vanishes at T = 9.902 meV, where a real eigenvalue is still positive: nothing melts
+    there, and nothing chases. Moments vanish where (j_AA - T)(j_BB - T) = j_AB^2: T = 14 meV."""
+
+    def line(kind):
+        return boundary(lambda t: hanai2025_bilayer(0.0, 6.0, temperature=t), kind, "t", (2.0, 30.0))
+
+    assert line(Boundary.CHIRAL_PARAMAGNETIC).size == 0
+    np.testing.assert_allclose(line(Boundary.COLLINEAR_PARAMAGNETIC), [14.0], rtol=1e-12)
 
 
 def test_reversal_of_the_torque():
@@ -60,8 +97,11 @@ def test_exceptional_point_without_precession():
     left, right = np.linalg.eig(frozen)[1].T
     assert abs(np.vdot(left, right)) > 1 - 1e-6
 
-    turning = np.linalg.eigvals(np.asarray(tilt_modes(hanai2025_bilayer(0.05, j_ab), m)))
-    expected = -1j * 2.0 * (j_ab * a + j_ab * b)
+    # With precession the second one turns at gyro (j_BA m_A + j_AB m_B).
+    oracle = replace(UNEQUAL, loss_rate=np.array([0.01, 0.03]))
+    a, b = oracle.collinear((0.4, -0.02))
+    turning = np.linalg.eigvals(np.asarray(tilt_modes(magnet_of(oracle), jnp.asarray([[0, 0, a], [0, 0, b]]))))
+    expected = np.trace(oracle.rates(abs(a), abs(b), -1.0)) - 2j * (5.0 * a + 7.0 * b)
     order = np.argsort(np.abs(turning))
     np.testing.assert_allclose(turning[order], [0.0, expected], atol=1e-9)
 
@@ -76,8 +116,9 @@ def test_second_tilt_mode_has_the_trace_of_w():
 
 def test_growth_rate_is_the_spectrum_of_the_full_equation():
     # The 6 x 6 Jacobian in the co-rotating frame, less the modes of a common rotation.
-    for gamma, j_ab, zero_modes in ((0.05, 6.0, 3), (0.05, 2.0, 2), (0.12, 6.0, 0)):
-        magnet = hanai2025_bilayer(gamma, j_ab)
+    melted = Bilayer().with_light(0.12, 6.0)
+    for system, zero_modes in ((UNEQUAL, 3), (replace(UNEQUAL, loss_rate=np.array([0.01, 0.03])), 2), (melted, 0)):
+        magnet = magnet_of(system)
         state = steady_state(magnet)
         omega = state.angular_velocity
 
@@ -99,11 +140,19 @@ def test_branches_hold_the_attractor_and_the_unstable_states():
     assert all(float(s.residual) < 1e-12 for s in (stable, *unstable))
 
 
-@pytest.mark.parametrize("gamma, j_ab", [(0.0, 3.0), (0.015, 1.0), (0.05, 1.0), (0.03, 3.6)])
-def test_branches_find_what_scipy_finds(gamma, j_ab):
-    oracle = Bilayer().with_light(gamma, j_ab)
+@pytest.mark.parametrize(
+    "oracle",
+    [
+        Bilayer().with_light(0.0, 3.0),
+        Bilayer().with_light(0.05, 1.0),
+        Bilayer().with_light(0.03, 3.6),
+        replace(UNEQUAL, loss_rate=np.array([0.01, 0.03])),
+        replace(UNEQUAL, loss_rate=np.array([0.05, 0.004])),
+    ],
+)
+def test_branches_find_what_scipy_finds(oracle):
     found = {(round(float(s.lengths[0]), 6), round(float(s.lengths[1] * np.cos(s.angle)), 6))
-             for s in branches(hanai2025_bilayer(gamma, j_ab)) if int(s.phase) in (1, 2)}  # fmt: skip
+             for s in branches(magnet_of(oracle)) if int(s.phase) in (1, 2)}  # fmt: skip
     expected = set()
     for guess in ((x, y) for x in (0.2, 0.5, 0.9) for y in (-0.8, -0.3, -0.05, 0.05, 0.3, 0.8)):
         try:
@@ -117,6 +166,14 @@ def test_branches_find_what_scipy_finds(gamma, j_ab):
         ):
             expected.add((round(abs(a), 6), round(b * np.sign(a), 6)))
     assert expected == found
+
+
+@pytest.mark.parametrize("oracle", [UNEQUAL, UNEQUAL.relabelled()], ids=["unequal", "relabelled"])
+def test_the_chiral_branch_of_layers_that_are_both_lit(oracle):
+    chiral = branches(magnet_of(oracle))[0]
+    assert int(chiral.phase) == Phase.CHIRAL and bool(chiral.valid)
+    expected = oracle.chiral((float(chiral.lengths[0]), float(np.cos(chiral.angle))))
+    np.testing.assert_allclose([*chiral.lengths, np.cos(chiral.angle)], expected[:3], rtol=1e-8)
 
 
 def test_branches_refuse_what_they_cannot_do():

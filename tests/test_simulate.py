@@ -10,21 +10,24 @@ from nrjax import LayeredMagnet, hanai2025_bilayer, simulate, simulate_many, uni
 from nrjax.unrolled import UnrolledTsit5
 from tests.refusal import assert_refused
 from tests.systems import single_layer
-from tests.systems.bilayer import Bilayer
+from tests.magnets import magnet_of
+from tests.systems.bilayer import UNEQUAL, Bilayer
 
 M0 = np.array([[0.1, 0.0, 0.87], [0.0, 0.05, 0.7]])
 
 
 def test_against_scipy():
-    system = Bilayer().with_light(0.05, 6.0)
+    system = UNEQUAL
     times = np.linspace(0.0, 20.0, 9)
     reference = solve_ivp(
         lambda t, y: system.velocity(y.reshape(2, 3)).ravel(), (0, times[-1] * units.ps), M0.ravel(),
         method="DOP853", rtol=1e-12, atol=1e-13, t_eval=times * units.ps,
     )  # fmt: skip
-    solution = simulate(hanai2025_bilayer(0.05, 6.0), M0, 20.0, saveat=times, rtol=1e-10)
+    solution = simulate(magnet_of(system), M0, 20.0, saveat=times, rtol=1e-10)
     np.testing.assert_allclose(solution.ts, times, rtol=1e-14)
     np.testing.assert_allclose(solution.ms, reference.y.T.reshape(-1, 2, 3), atol=1e-7)
+    velocities = [system.velocity(m) * units.ps for m in np.asarray(solution.ms)]
+    np.testing.assert_allclose(solution.velocities, velocities, rtol=1e-10, atol=1e-12)
     assert bool(solution.valid) and "9 times" in str(solution)
 
 
@@ -38,7 +41,7 @@ def test_solvers_agree_and_time_shift_is_free(options):
 
 
 def test_unrolled_solver_takes_the_steps_of_diffrax():
-    magnet = hanai2025_bilayer(0.03, 8.0)
+    magnet = magnet_of(UNEQUAL)
     times = np.linspace(0, 10, 7)
     ours = simulate(magnet, M0, 10.0, saveat=times, solver=UnrolledTsit5())
     theirs = simulate(magnet, M0, 10.0, saveat=diffrax.SaveAt(ts=jnp.asarray(times)), solver=diffrax.Tsit5())

@@ -1,0 +1,15 @@
+"""Magnets of nrjax made of the tests' own systems."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from nrjax import LayeredMagnet
+from tests.systems.bilayer import Bilayer
+
+
+def magnet_of(system: Bilayer, **options: Any) -> LayeredMagnet:
+    """The bilayer of an oracle; all of its numbers given one by one, so that magnets of all systems are of one kind."""
+    numbers = (system.exchange, system.damping, system.sd_coupling, system.loss_rate, system.filling)
+    arguments = {"mediated_exchange": jnp.asarray(system.light_exchange), "gyro": system.gyro} | options
+    return LayeredMagnet(*map(jnp.asarray, numbers), jnp.asarray(system.temperature), **arguments)

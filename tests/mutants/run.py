@@ -1,0 +1,201 @@
+"""Does the suite notice? Plants one bug at a time in a copy of the project and runs the tests of `make test` until one
+fails. See README.md. Run it with `make mutants`, or `python tests/mutants/run.py --help`."""
+
+import argparse
+import concurrent.futures
+import datetime
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+RESULTS = HERE / "results.json"
+COPIED = ("nrjax", "tests", "docs", "benchmarks", "notebooks", "README.md", "CHANGELOG.md", "CITATION.cff", "pyproject.toml")
+
+# Where a bug in a file is most likely noticed: these tests run first. Everything else follows.
+LIKELY = {
+    "nrjax/lindblad/": ["test_lindblad.py"],
+    "nrjax/inverse/pulses.py": ["test_pulses.py"],
+    "nrjax/inverse/course.py": ["test_pulses.py"],
+    "nrjax/inverse/": ["test_inverse.py", "test_pulses.py", "test_design_command.py"],
+    "nrjax/cli/design.py": ["test_design_command.py"],
+    "nrjax/cli/": ["test_cli.py", "test_design_command.py"],
+    "nrjax/plot.py": ["test_plot.py", "test_cli.py"],
+    "nrjax/sweeps.py": ["test_sweep.py", "test_provenance.py", "test_cli.py"],
+    "nrjax/tiling.py": ["test_sweep.py", "test_simulate.py"],
+    "nrjax/files.py": ["test_sweep.py", "test_cli.py"],
+    "nrjax/provenance.py": ["test_provenance.py"],
+    "nrjax/validation.py": ["test_layers.py", "test_light.py", "test_cli.py"],
+    "nrjax/sensitivities.py": ["test_sensitivities.py"],
+    "nrjax/exchange.py": ["test_exchange.py"],
+    "nrjax/lattices.py": ["test_exchange.py"],
+    "nrjax/hermitian.py": ["test_exchange.py", "test_lindblad.py"],
+    "nrjax/light.py": ["test_light.py", "test_driven_magnet.py"],
+    "nrjax/moment.py": ["test_light.py", "test_driven_magnet.py"],
+    "nrjax/illumination.py": ["test_light.py", "test_driven_magnet.py"],
+    "nrjax/exposure.py": ["test_driven_magnet.py"],
+    "nrjax/envelopes.py": ["test_light.py", "test_driven_magnet.py", "test_pulses.py"],
+    "nrjax/magnets/": ["test_layers.py", "test_baths.py", "test_shape.py", "test_steady_state.py"],
+    "nrjax/coordinates.py": ["test_seed.py", "test_simulate.py"],
+    "nrjax/seeds.py": ["test_seed.py", "test_simulate.py"],
+    "nrjax/solve.py": ["test_simulate.py", "test_driven_magnet.py"],
+    "nrjax/unrolled.py": ["test_simulate.py"],
+    "nrjax/frequencies.py": ["test_driven_magnet.py"],
+    "nrjax/phases.py": ["test_phases.py", "test_steady_state.py"],
+    "nrjax/boundaries.py": ["test_boundaries.py"],
+    "nrjax/bilayer_branches.py": ["test_boundaries.py"],
+    "nrjax/scan.py": ["test_boundaries.py"],
+    "nrjax/small_matrices.py": ["test_shape.py", "test_steady_state.py"],
+    "nrjax/lanes.py": ["test_shape.py"],
+    "nrjax/units.py": ["test_units.py"],
+    "nrjax/": ["test_steady_state.py", "test_shape.py", "test_boundaries.py", "test_layers.py"],
+}
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One replacement in one file, and the claim that it breaks."""
+
+    name: str
+    file: str
+    claim: str
+    old: str
+    new: str
+    equivalent: str = ""
+
+
+def planted() -> list[Bug]:
+    """All bugs of the list, in the order of files."""
+    return [Bug(**entry) for page in sorted(HERE.glob("*.toml")) for entry in tomllib.loads(page.read_text())["bug"]]
+
+
+def mutated(bug: Bug) -> str:
+    """The text of the file with the bug in it.
+
+    **Raises** `ValueError` if the place is not there, or there twice.
+    """
+    text = (ROOT / bug.file).read_text()
+    if text.count(bug.old) != 1:
+        raise ValueError(f"{bug.name}: its text stands {text.count(bug.old)} times in {bug.file}, not once.")
+    return text.replace(bug.old, bug.new)
+
+
+def likely(file: str) -> list[str]:
+    """The tests that run first for a bug in a file."""
+    return LIKELY[max((prefix for prefix in LIKELY if file.startswith(prefix)), key=len)]
+
+
+class Suite:
+    """The tests of `make test` on a copy of the project, in order, until one fails."""
+
+    def __init__(self, bug: Bug, cache: Path | None):
+        self.folder = Path(tempfile.mkdtemp(prefix="nrjax-mutant-"))
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, self.folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nc"))
+            else:
+                shutil.copy(source, self.folder / name)
+        (self.folder / bug.file).write_text(mutated(bug))
+        self.environment = os.environ | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        if cache is not None:
+            self.environment |= {
+                "JAX_COMPILATION_CACHE_DIR": str(cache),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            }
+
+    def fails(self, tests: list[str], marks: str) -> str | None:
+        """The first test that fails; None if all pass."""
+        environment = dict(self.environment)
+        if marks.startswith("computes"):
+            environment.pop("XLA_FLAGS", None)
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", marks, *tests]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        if done.returncode in (0, 5):  # 5: none of the tests asked for has these marks
+            return None
+        found = re.search(r"^(?:FAILED|ERROR) (\S+(?:\[.*?\])?)", done.stdout, flags=re.MULTILINE)
+        return found.group(1) if found else f"pytest ended with {done.returncode}"
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+QUICK, SLOW = "not computes and not long", "computes and not long"
+
+
+def hunt(bug: Bug, before: str | None, cache: Path | None, deep: bool) -> dict[str, object]:
+    """Which test notices the bug, and how long that took (s)."""
+    begin, suite = time.monotonic(), Suite(bug, cache)
+    try:
+        first = [f"tests/{name}" for name in likely(bug.file)]
+        rest = sorted(f"tests/{p.name}" for p in (ROOT / "tests").glob("test_*.py") if f"tests/{p.name}" not in first)
+        caught = None
+        if before is not None and (ROOT / before.partition("::")[0]).is_file():
+            caught = suite.fails([before], QUICK) or suite.fails([before], SLOW)
+        caught = caught or suite.fails(first, QUICK)
+        if deep:
+            caught = caught or suite.fails(first, SLOW) or suite.fails(rest, QUICK) or suite.fails(rest, SLOW)
+    finally:
+        suite.close()
+    return {"caught_by": caught, "seconds": round(time.monotonic() - begin)}
+
+
+def main() -> int:
+    """Exit code: 0 if every bug that is not marked as equivalent is caught."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="bugs, or the beginning of their names or files; default all")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="bugs at a time (default: cores)")
+    parser.add_argument("--likely", action="store_true", help="run only the tests in which a bug is likely noticed")
+    parser.add_argument("--missed", action="store_true", help="only bugs that are not known to be caught")
+    parser.add_argument("--cache", type=Path, help="a folder for compiled programs that bugs do not touch")
+    options = parser.parse_args()
+    known = json.loads(RESULTS.read_text())["bugs"] if RESULTS.exists() else {}
+    bugs = planted()
+    for bug in bugs:
+        mutated(bug)
+    chosen = [b for b in bugs if not b.equivalent]
+    if options.names:
+        chosen = [b for b in chosen if any(b.name.startswith(n) or b.file.startswith(n) for n in options.names)]
+    if options.missed:
+        chosen = [b for b in chosen if not known.get(b.name, {}).get("caught_by")]
+    lock = threading.Lock()
+
+    def one(number: int, bug: Bug) -> None:
+        before = known.get(bug.name, {}).get("caught_by")
+        found = hunt(bug, before if isinstance(before, str) else None, options.cache, not options.likely)
+        with lock:
+            known[bug.name] = found
+            print(f"{number + 1}/{len(chosen)} {bug.name}: {found['caught_by'] or 'NOT CAUGHT'} ({found['seconds']} s)")
+            sys.stdout.flush()
+            save(known, bugs)
+
+    with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
+        list(pool.map(one, range(len(chosen)), chosen))
+    missed = [b.name for b in chosen if not known[b.name]["caught_by"]]
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} caught" + (f"; not caught: {', '.join(missed)}" if missed else ""))
+    return 1 if missed else 0
+
+
+def save(known: dict[str, dict[str, object]], bugs: list[Bug]) -> None:
+    """Write what is known of the bugs that are still on the list."""
+    found = {b.name: known[b.name] for b in bugs if b.name in known}
+    caught = sum(bool(entry["caught_by"]) for entry in found.values())
+    summary = {"date": datetime.date.today().isoformat(), "planted": len(found), "caught": caught, "bugs": found}
+    temporary = RESULTS.with_suffix(".tmp")
+    temporary.write_text(json.dumps(summary, indent=1) + "\n")
+    temporary.replace(RESULTS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
