@@ -2,6 +2,7 @@
 
 import functools
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,9 @@ from nrjax import (
     LocalMoment,
     OpticalTransition,
     Phase,
+    Solution,
     Square,
+    Tabulated,
     default_start,
     exposure,
     hanai2025_bilayer,
@@ -30,6 +33,8 @@ from nrjax import (
     steady_state,
     units,
 )
+from tests.magnets import magnet_of
+from tests.systems.bilayer import UNEQUAL
 
 M = jnp.asarray([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
 
@@ -111,17 +116,22 @@ def test_a_late_short_pulse_is_not_stepped_over():
     dark = steady_state(illuminated_bilayer(intensity=0.0), default_start(illuminated_bilayer()))
     rest = np.asarray(dark.lengths)[:, None] * np.array([[0.0, 0.0, 1.0]])
     times = np.array([4900.0, 4911.0])
-    for envelope in (Gaussian(4900.0, 10.0), Square(4890.0, 4900.0, 0.5)):
-        solution = simulate(illuminated_bilayer(envelope=envelope), rest, 4911.0, saveat=times)
-        close = simulate(illuminated_bilayer(envelope=envelope), rest, 4911.0, t0=4850.0, saveat=times, rtol=1e-10)
+    triangle = Tabulated([4899.9, 4900.0, 4900.1], [0.0, 1.0, 0.0])
+    for envelope in (Square(4899.9, 4900.0, 0.05), triangle, Chirped(0.0, 0.0, Gaussian(4900.0, 0.1))):
+        # A tenth of a picosecond, a fortieth of the steps that are taken in the dark.
+        lit = illuminated_bilayer(2e12, envelope=envelope)
+        solution = simulate(lit, rest, 4911.0, saveat=times, rtol=1e-10)
+        close = simulate(lit, rest, 4911.0, t0=4899.0, saveat=times, rtol=1e-10)
         assert abs(float(solution.ms[1, 1, 2]) - rest[1, 2]) > 0.05
         np.testing.assert_allclose(solution.ms, close.ms, atol=1e-6)
 
 
-def test_instantaneous_frequency_of_rigid_states():
-    magnet = illuminated_bilayer()
+@pytest.mark.parametrize("system", [UNEQUAL, UNEQUAL.relabelled()], ids=["B chases A", "A chases B"])
+def test_instantaneous_frequency_of_rigid_states(system):
+    magnet = magnet_of(system)
     state = steady_state(magnet)
     solution = simulate(magnet, state.m, 1.0, saveat=[0.0, 0.3, 1.0])
+    assert float(state.chase_frequency) > 10.0
     frequency = instantaneous_frequency(solution)
     np.testing.assert_allclose(frequency.chase, float(state.chase_frequency), rtol=1e-5)
     np.testing.assert_allclose(frequency.rotation, float(state.rotation_frequency), rtol=1e-5)
@@ -132,6 +142,19 @@ def test_instantaneous_frequency_of_rigid_states():
     np.testing.assert_allclose(turning.angular_velocity[0], [0.0, 0.0, -0.8], atol=1e-9)
     still = instantaneous_frequency(simulate(single, [[0.0, 0.0, 0.0]], 1.0))
     np.testing.assert_array_equal(still.rotation, 0.0)
+
+
+def test_the_chase_of_a_stack_is_that_of_its_first_two_layers():
+    """A third, static moment along another direction changes the best rigid rotation, not the plane it is seen in."""
+    ms = jnp.asarray([[[0.5, 0.0, 0.0], [0.0, 0.4, 0.0], [0.0, 0.3, 0.6]]])
+    omega = jnp.asarray([0.3, -0.2, 0.7])
+    velocities = jnp.cross(omega[None, None, :], ms) * units.ps
+    seen = instantaneous_frequency(
+        Solution(jnp.zeros(1), ms, diffrax.RESULTS.successful, {}, jnp.asarray(True), velocities)
+    )
+    np.testing.assert_allclose(seen.angular_velocity[0], omega, rtol=1e-10)
+    np.testing.assert_allclose(seen.chase[0] * units.GHz, 0.7, rtol=1e-10)
+    np.testing.assert_allclose(seen.rotation[0] * units.GHz, np.linalg.norm(omega), rtol=1e-10)
 
 
 def test_batches_of_lasers():
@@ -197,15 +220,17 @@ def test_derivative_through_a_pulse():
 
 
 def test_exposure():
-    magnet = illuminated_bilayer()
+    # Layers of other fillings, an exchange of which a part is mediated, light between both resonances.
+    jm, n = np.array([[8.0, 5.0], [4.0, 3.0]]), np.array([0.9, 1.1])
+    magnet = illuminated_bilayer(2.65e10, 1600.0, mediated_exchange=jm, filling=n)
     state = steady_state(magnet)
     figures = exposure(magnet, state.m)
-    m, j = np.asarray(state.m), np.asarray(magnet.exchange)
-    rate = np.asarray(magnet.loss_rate) * (1.0 - 2.0 * np.einsum("ai,ai->a", m, j @ m) / np.asarray(magnet.sd_coupling))
+    m = np.asarray(state.m)
+    rate = np.asarray(magnet.loss_rate) * (n - 2.0 * np.einsum("ai,ai->a", m, jm @ m) / np.asarray(magnet.sd_coupling))
     # meV times meV/hbar in W: e meV^2 / hbar, with hbar = 0.6582 meV ps.
     watt = 1.602176634e-22 / (units.HBAR_MEV_PS * 1e-12)
-    np.testing.assert_allclose(figures.absorbed_power, 1550.0 * rate * watt * 1e9, rtol=1e-9)
-    np.testing.assert_allclose(figures.detuning, [-300.0, 0.0])
+    np.testing.assert_allclose(figures.absorbed_power, 1600.0 * rate * watt * 1e9, rtol=1e-9)
+    np.testing.assert_allclose(figures.detuning, [-250.0, 50.0])
     text = str(figures)
     assert "MV/cm" in text and "nW" in text and "warning" not in text
     with pytest.raises(ValueError, match="no laser"):

@@ -30,8 +30,9 @@ from nrjax import (
 )
 from nrjax.equilibria import steady_states
 from nrjax.inverse import Box
+from tests.magnets import magnet_of
 from tests.refusal import assert_refused
-from tests.systems.bilayer import Bilayer
+from tests.systems.bilayer import UNEQUAL, Bilayer
 
 BOUNDS = {"intensity": (0.0, 6e10), "photon_energy": (1300.0, 2100.0)}
 DARK = {"intensity": 0.0, "photon_energy": 1700.0}
@@ -138,6 +139,24 @@ def test_guidance_has_a_slope_wherever_nothing_chases():
     w = hand_made(0.0, 1700.0).rates(a, b, 1.0)
     dark = distance(points.at[0].set(jnp.asarray([0.0, 1700.0])))[0][0]
     np.testing.assert_allclose(dark, 2.0 - np.trace(w) / (2.0 * 0.102 * 9.0), rtol=1e-8)
+
+
+@pytest.mark.parametrize("relabel", [False, True], ids=["A, B", "B, A"])
+def test_distance_of_layers_that_have_nothing_in_common(relabel):
+    """D = 1 + s_AB s_BA + max(0, -tr W)/r with every layer's own numbers, and the mediated exchange in the light."""
+    for losses, phase in (((0.01, 0.01), Phase.ALIGNED), ((0.03, 0.15), Phase.PARAMAGNETIC)):
+        oracle = replace(UNEQUAL, loss_rate=np.array(losses))
+        oracle = oracle.relabelled() if relabel else oracle
+        state = steady_state(magnet_of(oracle))
+        assert int(state.phase) == phase
+        a, b = (float(x) for x in state.lengths)
+        w, light = oracle.torques, (2.0 * oracle.loss_rate / np.abs(oracle.sd_coupling))[:, None]
+        share = w / (2.0 * oracle.damping[:, None] * oracle.exchange + light * oracle.light_exchange)
+        alike = share[0, 1] * share[1, 0]
+        relaxation = np.sum(2.0 * oracle.damping * oracle.temperature + oracle.loss_rate * oracle.filling)
+        expected = 1.0 + alike if phase == Phase.ALIGNED else max(alike, 0.0)
+        expected += max(-np.trace(oracle.rates(a, b, 1.0)), 0.0) / relaxation
+        np.testing.assert_allclose(chase_distance(magnet_of(oracle), state), expected, rtol=1e-8)
 
 
 # -- targets ----------------------------------------------------------------------------------------------------------

@@ -123,7 +123,8 @@ def test_spin_fermion_against_qutip(bath, field, hopping):
 def test_light_in_time_against_qutip():
     model = AndersonModel([B], CHAIN, Laser(4e10, 1560.0, Gaussian(0.5, 0.6)))
     rho = product_state(model, [[0.6, 0.0, 0.8]], conduction_state(model, 0.5, electrons=2))
-    solution = evolve(model, rho, [0.0, 1.0], rtol=1e-10, atol=1e-12)
+    times = np.array([0.0, 0.4, 1.0])
+    solution = evolve(model, rho, times, ("light_current",), rtol=1e-10, atol=1e-12)
     h, jumps = oracle.anderson(CHAIN, [-35.0], [80.0], [5.0], (0,), [1.0])
     widths = 0.6 * units.ps
 
@@ -135,8 +136,13 @@ def test_light_in_time_against_qutip():
 
     doublon = oracle.anderson(CHAIN, [-35.0], [81.0], [5.0], (0,), [1.0])[0] - h
     h = [h, [doublon, lambda t: 2.0 * pump(t) * 10.0 / 100.0]]
-    exact = oracle.evolve(h, jumps, rho, np.array([0.0, 1.0]) * units.ps, [amplitude, amplitude])
+    exact = oracle.evolve(h, jumps, rho, times * units.ps, [amplitude, amplitude])
     np.testing.assert_allclose(solution.rho, exact[-1], atol=1e-7)
+    # What is lost at a time is lost to the light of that time.
+    doublons = np.einsum("ij,tji->t", sum(x.dag() * x for x in jumps).full(), exact).real
+    expected = np.array([pump(t) for t in times * units.ps]) * doublons
+    np.testing.assert_allclose(solution["light_current"][:, 0], expected, atol=1e-6)
+    assert expected[1] > 10.0 * expected[0] and expected[1] > 1e-3
 
 
 def test_identities_of_the_projection():
@@ -200,6 +206,10 @@ def test_the_projection_converges():
         found = projection_error(model, SPINS[:moments], conduction, np.linspace(0.0, 2.0, 21), names)
         differences.append([float(found.differences[name]) for name in names])
         assert "impurity_spin" in str(found)
+        for name in names:
+            apart = np.asarray(found.exact[name] - found.projected[name])
+            assert float(found.differences[name]) == np.abs(apart).max()
+            assert apart.max() > 0 > apart.min()
     coarse, fine, two = np.array(differences)
     assert (fine < 0.013 * coarse).all() and (fine > 0.007 * coarse).all()
     assert (two < 5e-3).all()
@@ -294,6 +304,14 @@ def test_upper_level():
     time = 0.5 / kappa / units.ps
     left = evolve(kept, np.diag(doublon), [0.0, time], ("doublon",))["doublon"][-1, 0]
     assert float(left) == pytest.approx(np.exp(-1.0), rel=5 * kappa / 4000.0)
+    # Electrons in the upper level are counted, and feel a field.
+    excited = np.zeros(kept.space.dimension)
+    excited[0b001100] = 1.0
+    assert float(evolve(kept, np.diag(excited), [0.0], ("particles",))["particles"][0]) == 2.0
+    kept = AndersonModel([moment], np.zeros((1, 1)), laser, keep_upper_level=True, field=(0.0, 0.0, 0.3))
+    up, down = 0b001000, 0b000100
+    energies = np.real(np.diag(np.asarray(kept.hamiltonian())))
+    assert energies[down] - energies[up] == pytest.approx(0.6, abs=1e-9)
 
 
 @pytest.mark.parametrize("rabi, linewidth", [(np.sqrt(0.2) * 40.0, 40.0), (20.0, 5.0)], ids=["0.2", "16"])
@@ -345,6 +363,34 @@ def test_reverse_mode_unasked_names_the_remedy(envelope):
         jax.grad(lambda x: final_spin(x, None, envelope))(jnp.ones(2))
 
 
+def test_a_state_that_is_not_known_keeps_its_coherence():
+    """Under jit the entries of a state are not known: spins that lie across z turn all the same."""
+    model = SpinFermionModel([-1.0], [0.3], TWISTED)
+    conduction = conduction_state(model, 0.5, electrons=1)
+
+    def spins(tilt):
+        direction = jnp.stack([jnp.sin(tilt), 0.0 * tilt, jnp.cos(tilt)])[None]
+        return evolve(model, product_state(model, direction, conduction), [0.0, 1.0], ("impurity_spin",))
+
+    known, unknown = spins(jnp.asarray(0.7)), jax.jit(lambda x: spins(x)["impurity_spin"])(jnp.asarray(0.7))
+    np.testing.assert_allclose(unknown, known["impurity_spin"], atol=1e-12)
+    assert abs(float(unknown[0, 0, 0])) > 0.3
+
+
+def test_reservoir_at_degenerate_levels():
+    """df/de = -f (1 - f)/T where all levels are the same, whatever the direction in which they part."""
+    rate, temperature, mu = BATH
+    bath, one = Reservoir(*BATH), jnp.eye(3)
+    apart = jnp.asarray([[0.0, 1.0, 0.5], [1.0, 2.0, 0.0], [0.5, 0.0, -1.0]])
+    f = 1.0 / (1.0 + np.exp((0.5 - mu) / temperature))
+    coming, going = bath.rates(0.5 * one)
+    np.testing.assert_allclose(coming, rate * f * np.eye(3), rtol=1e-12)
+    np.testing.assert_allclose(going, rate * (1.0 - f) * np.eye(3), rtol=1e-12)
+    for direction in (one, apart):
+        slope = jax.jacfwd(lambda s, d=direction: bath.rates(0.5 * one + s * d)[0])(0.0)
+        np.testing.assert_allclose(slope, -rate * f * (1.0 - f) / temperature * direction, rtol=1e-9, atol=1e-15)
+
+
 def test_batches():
     intensities = jnp.asarray([0.0, 1e10, 4e10])
 
@@ -374,6 +420,25 @@ def test_steady_state():
     for name, value in state.observables.items():
         np.testing.assert_allclose(value, late[name][-1], atol=1e-8)
     np.testing.assert_allclose(state.rho, late.rho, atol=1e-8)
+
+
+def test_derivatives_of_the_steady_state():
+    """By the coupling, the light, the hopping and the reservoir, against differences."""
+
+    def observed(x):
+        bath = Reservoir(0.3 * x[3], 0.7 * x[4], 0.2 * x[5])
+        model = SpinFermionModel(-x[:1], 0.3 * x[1:2], -x[2] * jnp.asarray([[0.1, 1.0], [1.0, 0.0]]), bath, field=FIELD)
+        seen = steady_state(model, ("impurity_spin", "site_density", "light_current")).observables
+        return jnp.concatenate([seen["impurity_spin"][0, 2:], seen["site_density"], seen["light_current"]])
+
+    one, h = jnp.ones(6), 1e-3
+    forward, reverse = jax.jit(jax.jacfwd(observed))(one), jax.jit(jax.jacrev(observed))(one)
+    steps = 1.0 + np.eye(6)[:, None, :] * h * np.array([-2.0, -1.0, 1.0, 2.0])[None, :, None]
+    values = np.asarray(jax.jit(jax.vmap(observed))(jnp.asarray(steps.reshape(-1, 6)))).reshape(6, 4, -1)
+    differences = np.einsum("k,pko->op", np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * h), values)
+    assert (np.abs(differences).max(axis=0) > 1e-3).all()
+    np.testing.assert_allclose(forward, differences, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.computes

@@ -8,9 +8,9 @@ from scipy.integrate import solve_ivp
 
 from nrjax import LayeredMagnet, hanai2025_bilayer, simulate, simulate_many, units
 from nrjax.unrolled import UnrolledTsit5
+from tests.magnets import magnet_of
 from tests.refusal import assert_refused
 from tests.systems import single_layer
-from tests.magnets import magnet_of
 from tests.systems.bilayer import UNEQUAL, Bilayer
 
 M0 = np.array([[0.1, 0.0, 0.87], [0.0, 0.05, 0.7]])

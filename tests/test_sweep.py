@@ -1,4 +1,7 @@
 import concurrent.futures
+import io
+import json
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import xarray as xr
 
 from nrjax import LayeredMagnet, Phase, hanai2025_bilayer, steady_state, sweep
 from nrjax.equilibria import steady_states
+from nrjax.files import atomic
 from nrjax.sweeps import VARIABLES
 from tests.refusal import assert_refused
 
@@ -118,13 +122,22 @@ def test_interrupted_sweep_resumes(tmp_path):
 
     with Interrupting(1) as executor, pytest.raises(KeyboardInterrupt):
         sweep(hanai2025_bilayer, AXES, tile=20, store=store, executor=executor, progress=False)
-    assert not store.exists() and len(list((tmp_path / "map.nc.parts").iterdir())) == 5
+    finished = sorted((tmp_path / "map.nc.parts").iterdir())
+    assert not store.exists() and len(finished) == 5
+    # What is finished is read, not computed: a mark in it is found again.
+    marked = dict(np.load(finished[1]))
+    kept = marked["angle"].copy()
+    marked["angle"][7] = 0.125
+    np.savez(finished[1], **marked)
     dataset = sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False)
+    assert dataset["angle"].values.ravel()[27] == 0.125
+    dataset["angle"].values.ravel()[27] = kept[7]
     assert store.exists() and not (tmp_path / "map.nc.parts").exists()
     whole = sweep(hanai2025_bilayer, AXES, tile=20, progress=False)
     xr.testing.assert_equal(dataset, whole)
     # A finished store is read, not computed; another sweep does not overwrite it.
-    xr.testing.assert_equal(sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False), whole)
+    again = sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False)
+    assert float(again["angle"].values.ravel()[27]) == 0.125
     with pytest.raises(ValueError, match="other input"):
         sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.1]}, store=store, progress=False)
     other = sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.1]}, store=store, resume=False, progress=False)
@@ -138,9 +151,46 @@ def test_progress_is_silent_off_a_terminal(capsys):
     assert captured.out == captured.err == ""
 
 
-def test_progress_bar_tells_tiles(monkeypatch):
-    import io
+def test_a_file_is_whole_or_not_there(tmp_path):
+    """Until the new content is complete the old one can be read; a failure leaves it as it was, and nothing beside."""
+    path = tmp_path / "a.txt"
+    with atomic(path) as temporary:
+        temporary.write_text("old")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        raise RuntimeError
+    assert path.read_text() == "old"
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
+
+def test_an_executor_may_be_used_again():
+    """Tiles come back in the order of the points, whichever is finished first, and the executor stays open."""
+
+    class Backwards(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, function, index):
+            return super().submit(lambda: (time.sleep(0.02 * (3 - index)), function(index))[1])
+
+    with Backwards(4) as executor:
+        one, two = (sweep(hanai2025_bilayer, AXES, tile=30, executor=executor, progress=False) for _ in range(2))
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        in_order = sweep(hanai2025_bilayer, AXES, tile=30, executor=executor, progress=False)
+    xr.testing.assert_equal(one, in_order)
+    xr.testing.assert_equal(two, in_order)
+
+
+def test_every_axis_of_a_map_varies():
+    """The parameters of a map: each swept one is named as varying, none of them stands as if it were fixed."""
+    dataset = sweep(hanai2025_bilayer, AXES, progress=False)
+    assert set(dataset.attrs["parameters_that_vary"].split(", ")) == {"light.loss_rate", "exchange"}
+    assert not {"light.loss_rate", "exchange"} & set(json.loads(dataset.attrs["parameters"]))
+
+
+def test_progress_bar_tells_tiles(monkeypatch):
     import nrjax.tiling
 
     stream = io.StringIO()

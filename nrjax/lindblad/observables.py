@@ -73,8 +73,12 @@ def _singlet(model: AbstractLindbladModel) -> Named:
 
 
 def _particles(model: AbstractLindbladModel) -> Named:
-    modes = (*(model.impurity_modes or ()), *model.site_modes)
-    return _plain([total(density(model.space, mode) for mode in modes)], ())
+    return _plain([_all_electrons(model)], ())
+
+
+def _all_electrons(model: AbstractLindbladModel) -> Sparse:
+    """The number of electrons in all modes, those of a kept upper level included."""
+    return total(density(model.space, mode) for mode in range(0, model.space.modes, 2))
 
 
 def _trace(model: AbstractLindbladModel) -> Named:
@@ -88,8 +92,7 @@ def _rate_of_change(model: AbstractLindbladModel, operator: Sparse, parameters: 
 
 def _light_current(model: AbstractLindbladModel) -> Named:
     """Electrons lost to the light of each impurity in a unit of time."""
-    everything = total(density(model.space, mode) for mode in range(0, model.space.modes, 2))
-    losses = [_rate_of_change(model, total([-1.0 * everything]), (p,)) for p in model.loss_indices]
+    losses = [_rate_of_change(model, total([-1.0 * _all_electrons(model)]), (p,)) for p in model.loss_indices]
     return Named((model.impurities,), losses)
 
 

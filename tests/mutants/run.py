@@ -20,7 +20,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 RESULTS = HERE / "results.json"
-COPIED = ("nrjax", "tests", "docs", "benchmarks", "notebooks", "README.md", "CHANGELOG.md", "CITATION.cff", "pyproject.toml")
+COPIED = (
+    "nrjax",
+    "tests",
+    "docs",
+    "benchmarks",
+    "notebooks",
+    "README.md",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "pyproject.toml",
+)
 
 # Where a bug in a file is most likely noticed: these tests run first. Everything else follows.
 LIKELY = {
@@ -183,7 +193,10 @@ def main() -> int:
     with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
         list(pool.map(one, range(len(chosen)), chosen))
     missed = [b.name for b in chosen if not known[b.name]["caught_by"]]
-    print(f"{len(chosen) - len(missed)} of {len(chosen)} caught" + (f"; not caught: {', '.join(missed)}" if missed else ""))
+    print(
+        f"{len(chosen) - len(missed)} of {len(chosen)} caught"
+        + (f"; not caught: {', '.join(missed)}" if missed else "")
+    )
     return 1 if missed else 0
 
 

@@ -33,7 +33,9 @@ class Bilayer:
 
     def relabelled(self) -> "Bilayer":
         """The same with A called B, and B called A."""
-        layers = {name: getattr(self, name)[::-1] for name in "damping sd_coupling loss_rate filling temperature".split()}
+        layers = {
+            name: getattr(self, name)[::-1] for name in "damping sd_coupling loss_rate filling temperature".split()
+        }
         return replace(self, exchange=self.exchange[::-1, ::-1], mediated=self.light_exchange[::-1, ::-1], **layers)
 
     def phi(self, h: np.ndarray) -> np.ndarray:
