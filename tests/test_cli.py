@@ -1,12 +1,22 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from nrjax import LocalMoment, Phase, hanai2025_bilayer, steady_state
+from nrjax import (
+    Lattice,
+    LocalMoment,
+    Phase,
+    hanai2025_bilayer,
+    layer_exchange,
+    layer_susceptibility,
+    plot,
+    steady_state,
+)
 from nrjax.cli import main
 
 LINE = ["--axis", "loss_rate", "0", "0.1", "200"]
@@ -24,9 +34,24 @@ def png_size(path):
     return tuple(int.from_bytes(header[i : i + 4], "big") for i in (16, 20))
 
 
-def test_phase_diagram(tmp_path, capsys):
+@pytest.fixture
+def legends(monkeypatch):
+    """The words in the legends of all phase diagrams that are drawn."""
+    seen, draw = [], plot.phase_diagram
+
+    def drawn(*arguments):
+        figure = draw(*arguments)
+        seen.append({text.get_text() for legend in figure.legends for text in legend.get_texts()})
+        return figure
+
+    monkeypatch.setattr(plot, "phase_diagram", drawn)
+    return seen
+
+
+def test_phase_diagram(tmp_path, capsys, legends):
     assert main(["phase-diagram", *SMALL]) == 0
     printed = capsys.readouterr().out
+    assert "antialigned - chiral" in legends[0]
     assert "wrote phase_diagram.png" in printed and "wrote phase_diagram.nc" in printed and "chiral" in printed
     assert min(png_size(tmp_path / "phase_diagram.png")) > 500
     with xr.open_dataset("phase_diagram.nc", engine="h5netcdf") as dataset:
@@ -37,6 +62,8 @@ def test_phase_diagram(tmp_path, capsys):
     # Nothing is replaced unasked.
     assert main(["phase-diagram", *SMALL]) == 2
     assert "--overwrite" in capsys.readouterr().err
+    assert main(["phase-diagram", *SMALL, "--no-boundaries", "--overwrite"]) == 0
+    assert "chiral" in legends[1] and "antialigned - chiral" not in legends[1]
 
 
 def test_simulate_from_a_file(tmp_path, capsys):
@@ -93,8 +120,12 @@ def test_exchange(tmp_path, capsys):
     assert main(["exchange", "--sites", "24", "--layers", "32", "--temperature", "60"]) == 0
     assert "changes sign" in capsys.readouterr().out
     assert min(png_size(tmp_path / "exchange.png")) > 400
+    chi = layer_susceptibility(Lattice.layered(24, 32, 1000.0, 1000.0), 60.0, filling=0.3)
+    expected = [layer_exchange([-100.0, -100.0], chi, (n,))[0, 1] for n in range(8)]
     with xr.open_dataset("exchange.nc", engine="h5netcdf") as dataset:
-        assert dataset["interlayer_exchange"].shape == (8,) and dataset.attrs["hopping_across_mev"] == 1000.0
+        assert dataset.attrs["hopping_across_mev"] == 1000.0
+        np.testing.assert_array_equal(dataset["spacer"], range(8))
+        np.testing.assert_allclose(dataset["interlayer_exchange"], expected, rtol=1e-9)
 
 
 def test_info(capsys):
@@ -215,6 +246,26 @@ def test_a_full_disk_leaves_nothing_half_written(command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_failed_computation_ends_with_1(tmp_path, capsys):
+    """A damping that no explicit step can follow."""
+    assert main(["simulate", "--set", "damping=1e13", "--time", "1", "--samples", "10"]) == 1
+    error = capsys.readouterr().err
+    assert "the computation failed" in error and "Traceback" not in error and not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_fails_leaves_the_old_one(tmp_path, monkeypatch, capsys):
+    def broken(self, path, **options):
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    (tmp_path / "curve.png").write_bytes(b"old")
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", broken)
+    assert main(["curve", *LINE[:-1], "3", "--overwrite"]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert (tmp_path / "curve.png").read_bytes() == b"old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.nc", "curve.png"]
+
+
 def test_a_value_beside_its_axis_is_refused(tmp_path, capsys):
     (tmp_path / "run.toml").write_text("[magnet]\nloss_rate = 0.03\n")
     for given in (["--set", "loss_rate=[0.025,0.05]"], ["--loss-rate", "0.02"]):
@@ -237,8 +288,11 @@ def test_light_on_each_layer(from_file, tmp_path, capsys):
 
 def test_units_out_of_range_are_warned_of(capsys):
     assert main(["curve", "--photon-energy", "1.55", "--axis", "intensity", "0", "1e10", "2"]) == 0
-    error = capsys.readouterr().err
+    captured = capsys.readouterr()
+    error = captured.err
     assert error.count("warning: photon_energy = 1.55 is unusual") == 1 and "1550 meV" in error
+    # Nothing chases under such light, and nothing is said to.
+    assert "aligned" in captured.out and "highest chase" not in captured.out
     with pytest.warns(UserWarning, match="temperature = 300 is unusual.*25.9 meV"):
         hanai2025_bilayer(0.05, temperature=300.0)
     with pytest.warns(UserWarning, match="repulsion = 4 is unusual"):
@@ -254,6 +308,13 @@ def test_turns_of_the_chase_and_of_the_magnet(capsys):
     printed = capsys.readouterr().out
     assert f"turns in 20 ps: {chase:.4g} of the chase, {rotation:.4g} of the whole magnet" in printed
     assert "(the line that a probe sees)" in printed
+    with xr.open_dataset("simulation.nc", engine="h5netcdf") as dataset:
+        for name in ("chase_frequency", "rotation_frequency"):
+            np.testing.assert_allclose(dataset[name], float(getattr(state, name)), rtol=1e-4)
     dark = ["simulate", "--loss-rate", "0", "--time", "30", "--samples", "500", "--spins", "1e6", "--overwrite"]
     assert main([*dark, "--m0", "0", "0", "0.9164", "0", "0", "0.7755"]) == 0
     assert "0 of the chase, 0 of the whole magnet" in capsys.readouterr().out
+    # A million spins tilt by chance, from a start that is collinear.
+    with xr.open_dataset("simulation.nc", engine="h5netcdf") as dataset:
+        tilt = np.linalg.norm(np.cross(*dataset["moment"].values[-1]))
+        assert dataset.attrs["spins"] == 1e6 and 1e-4 < tilt < 1e-2

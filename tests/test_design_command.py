@@ -51,6 +51,43 @@ def test_design_from_a_file_of_rates_set_by_hand(tmp_path, capsys):
     assert "out of reach" in printed and "not written" in printed and not (tmp_path / "a.toml").exists()
 
 
+def test_out_of_reach_ends_with_1(tmp_path, capsys):
+    reach = ["--vary", "loss_rate", "0", "0.12", "--restarts", "1", "--steps", "3"]
+    assert main(["design", "--target-chase-ghz", "500", *reach]) == 1
+    assert "not written" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_every_option_reaches_the_design(monkeypatch, capsys):
+    """What is asked for on the command line is what `nrjax.design` is asked for."""
+    asked = {}
+
+    def recorded(build, initial, target, **options):
+        asked.update(options, initial=initial, target=target, magnet=build(intensity=1e10, temperature=9.0))
+        raise ValueError("recorded")
+
+    monkeypatch.setattr("nrjax.cli.design.design", recorded)
+    flags = (
+        "--restarts 3 --steps 7 --seed 11 --worst-case --margin 0.02 --responsive --modulation-range 0.3 --members 4"
+    )
+    arguments = ["--target-rotation-ghz", "900", "--vary", "intensity", "1e9", "5e10", "--intensity", "2e10"]
+    arguments += ["--set", "temperature=8.5", "--spread", "temperature", "0.1", "--interlayer-exchange", "7"]
+    assert main(["design", *arguments, *flags.split()]) == 2
+    assert "recorded" in capsys.readouterr().err
+    assert asked["observable"] == "rotation_frequency" and asked["target"] == 900.0
+    assert asked["bounds"] == {"intensity": (1e9, 5e10)} and asked["initial"] == {"intensity": 2e10}
+    assert [asked[name] for name in ("restarts", "steps", "seed", "worst_case")] == [3, 7, 11, True]
+    kinds = [(type(f).__name__, f.weight) for f in asked["objectives"]]
+    assert kinds == [("LowIntensity", 1.0), ("Margin", 10.0), ("Quiet", -1.0), ("WideRange", 1.0)]
+    assert asked["objectives"][1].rate == 0.02 and asked["objectives"][3].depth == 0.3
+    values = np.asarray(asked["ensemble"]["temperature"])
+    assert values.shape == (4,) and abs(values.mean() - 8.5) < 0.1 and 0.02 < values.std() < 0.3
+    assert float(asked["magnet"].exchange[0, 1]) == 7.0
+    # Without any of them: from the dark, eight restarts, the least light.
+    assert main(["design", "--target-chase-ghz", "40", "--insensitive", "--seed", "0"]) == 2
+    assert asked["initial"] == {"intensity": 0.0} and asked["restarts"] == 8 and asked["seed"] == 0
+    assert [(type(f).__name__, f.weight) for f in asked["objectives"]] == [("LowIntensity", 1.0), ("Quiet", 1.0)]
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [

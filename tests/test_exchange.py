@@ -99,6 +99,13 @@ def test_exchange_oscillates_with_the_spacer():
     assert (np.diff(np.sign(j)) != 0).sum() >= 6
 
 
+def test_layers_are_stacked_along_the_last_axis():
+    """Hopping 1 within a layer, 0.4 from layer to layer; the energies are those of the same bonds."""
+    hops = np.asarray(LATTICES["layered"].hopping_matrix()).reshape(3, 3, 5, 3, 3, 5)[0, 0, 0]
+    assert hops[1, 0, 0] == hops[0, 2, 0] == -1.0 and hops[0, 0, 1] == hops[0, 0, 4] == -0.4
+    assert hops.sum() == pytest.approx(-4.8) and float(LATTICES["layered"].energies()[0, 0, 0]) == pytest.approx(-4.8)
+
+
 def test_layers_are_sums_over_sites():
     lattice = LATTICES["layered"]
     chi = np.asarray(susceptibility(lattice.hopping_matrix(), 0.5, filling=0.8)).reshape(lattice.shape * 2)

@@ -109,9 +109,26 @@ def test_what_the_light_cannot_do_is_said():
     assert "wanted 2 %" in result.message and "answers at" in result.message
     slope = np.diff(result.intensity) / np.diff(result.times)
     assert np.abs(slope).max() <= 4e9 * (1.0 + 1e-9)
+    c = np.asarray(result.laser.envelope.coefficients)
+    steepest = np.abs(np.diff(c)) > 0.998 * np.abs(np.diff(c)).max()
+    expected = {"peak": np.mean(c > 0.998), "dark": np.mean(c < 0.002), "slew": np.mean(steepest)}
+    assert result.limits == pytest.approx(expected) and expected["slew"] > 0.1
     # What is reported is what a trajectory does.
     solution = simulate(result.magnet, result.m0, 24.0, saveat=jnp.asarray(result.times), rtol=1e-10)
     np.testing.assert_allclose(instantaneous_frequency(solution).chase, result.achieved, rtol=1e-4)
+
+
+@pytest.mark.parametrize("observable", ["chase_frequency", "rotation_frequency"])
+def test_precession_may_rest_while_a_pulse_is_found(observable):
+    """The frequencies under a pulse without precession are those of the full equation, whatever j_AB and j_BA."""
+    lit = illuminated_bilayer(5e10, 1550.0, exchange=[[10.0, 7.0], [5.0, 5.0]])
+    start = steady_state(lit.with_laser(Laser(2.65e10, 1550.0))).m
+    times, free = jnp.linspace(0.0, 6.0, 7), jnp.asarray(jnp.nan)
+    course = Course(lit, start, times, jnp.full_like(times, 40.0), free, free, jnp.ones(()), observable)
+    pulsed = course.under(jnp.linspace(0.2, 0.9, 8))
+    found, full = (np.asarray(course.frequency(pulsed, quick=quick)) for quick in (True, False))
+    np.testing.assert_allclose(found, full, rtol=1e-4)
+    assert np.ptp(full) > 0.1 * full.max()
 
 
 @pytest.mark.long
