@@ -48,14 +48,18 @@ def test_boundaries_of_layers_that_have_nothing_in_common():
     a, b = oracle.collinear((0.4, -0.02))
     assert a * b < 0 and abs(np.trace(oracle.rates(abs(a), abs(b), -1.0))) < 1e-12
     assert line(Boundary.ALIGNED_CHIRAL).size == 0
+    # The range is searched to its end.
+    ends = boundary(hanai2025_bilayer, Boundary.CHIRAL_PARAMAGNETIC, "loss_rate", (0.0, 0.09201))
+    np.testing.assert_allclose(ends, [0.092], rtol=1e-12)
 
 
 def test_no_chiral_state_no_chiral_boundary():
     """Without light trace W(0) vanishes at T = 9.902 meV, where a real eigenvalue is still positive: nothing melts
-    there, and nothing chases. Moments vanish where (j_AA - T)(j_BB - T) = j_AB^2: T = 14 meV."""
+    there, and nothing chases. Moments vanish where (j_AA - T)(j_BB - T) = j_AB^2: T = 14 meV; the other solution of
+    that, 1 meV, is no boundary, for there the trace is positive."""
 
     def line(kind):
-        return boundary(lambda t: hanai2025_bilayer(0.0, 6.0, temperature=t), kind, "t", (2.0, 30.0))
+        return boundary(lambda t: hanai2025_bilayer(0.0, 6.0, temperature=t), kind, "t", (0.5, 30.0))
 
     assert line(Boundary.CHIRAL_PARAMAGNETIC).size == 0
     np.testing.assert_allclose(line(Boundary.COLLINEAR_PARAMAGNETIC), [14.0], rtol=1e-12)

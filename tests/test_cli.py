@@ -295,6 +295,8 @@ def test_units_out_of_range_are_warned_of(capsys):
     assert "aligned" in captured.out and "highest chase" not in captured.out
     with pytest.warns(UserWarning, match="temperature = 300 is unusual.*25.9 meV"):
         hanai2025_bilayer(0.05, temperature=300.0)
+    with pytest.warns(UserWarning, match="temperature = 101 is unusual"):
+        hanai2025_bilayer(0.05, temperature=[9.0, 101.0])
     with pytest.warns(UserWarning, match="repulsion = 4 is unusual"):
         LocalMoment(-2.0, 4.0, 0.1)
 

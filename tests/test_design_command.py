@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from nrjax import design
 from nrjax.cli import main
 from tests.test_cli import png_size
 
@@ -51,10 +52,13 @@ def test_design_from_a_file_of_rates_set_by_hand(tmp_path, capsys):
     assert "out of reach" in printed and "not written" in printed and not (tmp_path / "a.toml").exists()
 
 
-def test_out_of_reach_ends_with_1(tmp_path, capsys):
+def test_out_of_reach_ends_with_1(tmp_path, capsys, monkeypatch):
+    results = []
+    monkeypatch.setattr("nrjax.cli.design.design", lambda *a, **k: results.append(design(*a, **k)) or results[0])
     reach = ["--vary", "loss_rate", "0", "0.12", "--restarts", "1", "--steps", "3"]
     assert main(["design", "--target-chase-ghz", "500", *reach]) == 1
     assert "not written" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    assert results[0].history.sizes["restart"] == 1 and int(results[0].history.steps[0]) == 3
 
 
 def test_every_option_reaches_the_design(monkeypatch, capsys):

@@ -49,6 +49,28 @@ def test_light_sets_the_published_bilayer():
     assert int(steady_state(lit).phase) == Phase.CHIRAL
 
 
+def test_the_preset_is_made_of_what_it_is_given():
+    """Every number of both layers is where it belongs."""
+    given = dict(level=(-1900.0, -2100.0), repulsion=(4100.0, 3900.0), hybridization=(90.0, 110.0))
+    given |= dict(resonance=(1800.0, 1560.0), dipole=(0.9, 1.2), linewidth=(80.0, 120.0), fermi_energy=(30.0, -20.0))
+    names = ("level", "repulsion", "hybridization", "fermi_energy")
+    moments = [
+        LocalMoment(
+            *(given[name][i] for name in names[:3]),
+            OpticalTransition(*(given[name][i] for name in ("resonance", "dipole", "linewidth"))),
+            given["fermi_energy"][i],
+        )
+        for i in range(2)
+    ]
+    numbers = dict(damping=(0.07, 0.003), filling=(0.9, 1.1), temperature=(9.0, 8.0), gyro=1.9)
+    lit = illuminated_bilayer(2e10, 1590.0, 5.5, **given, **numbers)
+    j = [[10.0, 5.5], [5.5, 5.0]]
+    by_hand = LayeredMagnet(j, numbers["damping"], -1.0, 0.0, numbers["filling"], numbers["temperature"], gyro=1.9)
+    by_hand = by_hand.with_light(moments, Laser(2e10, 1590.0))
+    np.testing.assert_allclose(lit.vector_field(0.0, M), by_hand.vector_field(0.0, M), rtol=1e-13)
+    assert np.ptp(lit.loss_rate) > 1e-3 and np.ptp(lit.sd_coupling) > 0.1
+
+
 def test_exchanging_the_resonances_exchanges_the_layers():
     j, damping = np.array([[10.0, 6.0], [6.0, 5.0]]), np.array([0.1, 0.002])
     one = illuminated_bilayer(exchange=j, damping=damping, resonance=(1850.0, 1550.0))

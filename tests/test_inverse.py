@@ -30,6 +30,7 @@ from nrjax import (
 )
 from nrjax.equilibria import steady_states
 from nrjax.inverse import Box
+from nrjax.inverse.problem import Problem
 from tests.magnets import magnet_of
 from tests.refusal import assert_refused
 from tests.systems.bilayer import UNEQUAL, Bilayer
@@ -198,6 +199,7 @@ def test_the_trajectory_turns_as_designed():
     solution = simulate(magnet, default_start(magnet), 600.0)
     np.testing.assert_allclose(instantaneous_frequency(solution).chase[-1], 40.0, rtol=1e-4)
 
+    assert result.converged
     # The gradient on the sheet is that of the steady state.
     slope = jax.grad(lambda x: steady_state(build(x, result.parameters["photon_energy"])).chase_frequency)
     np.testing.assert_allclose(result.gradient["intensity"], slope(result.parameters["intensity"]), rtol=1e-6)
@@ -211,6 +213,10 @@ def test_the_trajectory_turns_as_designed():
         omega = instantaneous_frequency(turning).angular_velocity[-1]
         rate = float(result.state.rotation_frequency) * units.GHz
         np.testing.assert_allclose(omega, rate * np.array(axis) / np.linalg.norm(axis), rtol=1e-5, atol=1e-6 * rate)
+    # The other way round as well.
+    turned = turning_about(result.state, -result.state.angular_velocity)
+    expected = jnp.cross(-result.state.angular_velocity[None, :], turned)
+    np.testing.assert_allclose(magnet.vector_field(0.0, turned), expected, atol=1e-10)
     assert_refused(lambda: turning_about(steady_state(build(0.0, 1550.0)), [0.0, 0.0, 1.0]), ["rotation rate"])
 
 
@@ -220,6 +226,12 @@ def test_the_same_seed_gives_the_same_and_restarts_stand_alone():
     assert one.parameters == two.parameters and (one.history.final_error == two.history.final_error).all()
     other = design(build, DARK, 30.0, bounds=BOUNDS, seed=6)
     assert float(other.history.intensity[0, 3]) != float(one.history.intensity[0, 3])
+    # Of all that reach the target the one nearest to the start is taken.
+    box = Box(BOUNDS, ("intensity",))
+    ends = [{name: float(one.history[name][int(one.history.steps[k]) - 1, k]) for name in BOUNDS} for k in range(40)]
+    shares = np.array([box.shares_of(end) for end in ends])
+    distances = np.linalg.norm(shares - np.asarray(box.shares_of(DARK)), axis=1)
+    assert np.argmin(np.where(one.history.reached, distances, np.inf)) == one.history.attrs["chosen"]
     # The last took the place of one that was done.
     for k in (0, 2, 6, 37):
         start = {name: float(one.history[name][0, k]) for name in BOUNDS}
@@ -324,6 +336,42 @@ def test_what_objectives_and_ensembles_refuse():
         assert_refused(make, words)
 
 
+def rates(loss_rate, temperature=9.0):
+    return nrjax.hanai2025_bilayer(loss_rate, 6.0, temperature=temperature)
+
+
+@pytest.mark.parametrize("worst_case", [False, True], ids=["mean", "worst case"])
+def test_what_an_ensemble_looks_like_and_its_gradients(worst_case):
+    """Aim (mean, or middle of the extremes) and spread (deviation, or half the range) of three members, and their
+    derivatives against differences. The spread counts, also where nothing else does."""
+    box = Box({"loss_rate": (0.03, 0.07)})
+    ensemble = {"temperature": jnp.asarray([8.8, 9.0, 9.3])}
+    one = jnp.ones(())
+    problem = Problem(rates, box, None, "chase_frequency", (), ensemble, jnp.asarray(worst_case), 0.7 * one)
+    assert problem.has_objectives
+    target = 30.0 * one
+
+    @jax.jit
+    def look(y):
+        seen = problem.look(y, target)
+        return seen.achieved, seen.loss, seen.miss, seen.uphill, seen.slope, seen.gradient, seen.each
+
+    y = jnp.asarray([0.45])
+    achieved, loss, miss, uphill, slope, gradient, each = (np.asarray(x) for x in look(y))
+    loss_rate = float(box.vector(y)[0])
+    expected = [float(steady_state(rates(loss_rate, t)).chase_frequency) for t in (8.8, 9.0, 9.3)]
+    np.testing.assert_allclose(each, expected, rtol=1e-9)
+    low, high = min(expected), max(expected)
+    np.testing.assert_allclose(achieved, 0.5 * (low + high) if worst_case else np.mean(expected), rtol=1e-9)
+    np.testing.assert_allclose(loss, 0.7 * (0.5 * (high - low) if worst_case else np.std(expected)) / 30.0, rtol=1e-8)
+    h = 1e-4
+    ends = [[float(x) for x in look(y + k * h)[:3]] for k in (1.0, -1.0)]
+    d_achieved, d_loss, d_miss = (np.subtract(*ends)) / (2.0 * h)
+    np.testing.assert_allclose([slope[0], uphill[0]], [d_loss, d_miss], rtol=1e-5)
+    stretch = float(jax.grad(lambda y: box.vector(y)[0])(y)[0])
+    np.testing.assert_allclose(gradient[0] * stretch, d_achieved, rtol=1e-5)
+
+
 # -- objectives -------------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +396,15 @@ def losses(intensities, energies):
     quiet = (np.log(more / less) / 2e-4) ** 2
     margin = np.maximum(1.0 + growth / 0.06, 0.0) ** 2
     return 0.5 * np.log(intensities) + np.log(power) + 2.0 * quiet + 2.0 * margin - 0.3 * (up - down) / chase
+
+
+def test_a_margin_asks_for_no_more_than_its_rate():
+    """weight max(0, 1 + lambda/rate)^2."""
+    magnet = nrjax.hanai2025_bilayer(0.05, 6.0)
+    state = steady_state(magnet)
+    decay = -float(state.growth_rate)
+    for rate, expected in ((2.0 * decay, 0.25), (decay, 0.0), (0.5 * decay, 0.0)):
+        assert float(Margin(rate, 3.0)(magnet, state)) == pytest.approx(3.0 * expected, abs=1e-12)
 
 
 def test_objectives_choose_among_the_solutions():
@@ -404,7 +461,7 @@ def test_ensembles():
 
 
 def test_other_observables_and_parameters():
-    """The spacer sets the exchange; damping and temperature take part; the angle is to be 2.3 rad."""
+    """The spacer sets the exchange; damping and temperature take part; the angle is to be 2.3 rad, as a negative."""
     thickness, exchange = jnp.linspace(1.0, 3.0, 9), 12.0 * jnp.exp(-0.35 * jnp.linspace(1.0, 3.0, 9))
 
     def stack(intensity, spacer, damping_b, temperature):
@@ -413,8 +470,8 @@ def test_other_observables_and_parameters():
         return illuminated_bilayer(intensity, 1550.0, j, damping=damping, temperature=temperature)
 
     wide = {"intensity": (0.0, 6e10), "spacer": (1.0, 3.0), "damping_b": (1e-3, 4e-3), "temperature": (8.0, 9.5)}
-    result = design(stack, {"intensity": 0.0}, 2.3, bounds=wide, observable=lambda state: state.angle)
-    assert result.feasible and result.history.reached.mean() > 0.7
+    result = design(stack, {"intensity": 0.0}, -2.3, bounds=wide, observable=lambda state: -state.angle)
+    assert result.feasible and result.history.reached.mean() > 0.7 and result.error >= 0.0
     p = result.parameters
     j = float(np.interp(p["spacer"], thickness, exchange))
     oracle = replace(

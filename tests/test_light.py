@@ -64,6 +64,19 @@ def test_doublon_and_upper_level_eliminated_together(rabi, detuning, linewidth):
     np.testing.assert_allclose(np.divide(*errors), 4.0, rtol=0.05)
 
 
+@pytest.mark.parametrize("rabi", [0.0, 300.0])
+def test_potential_scattering(rabi):
+    """2 K is the energy of the moment under two conduction electrons (one of them may hop on it), less that under none
+    (its own may hop away): exact two-level energies, doublon cheaper or dearer than the hole, dark or lit."""
+    laser = Laser(rabi**2 / float(Laser(1.0, 1550.0).field_squared), 1550.0)
+    for level in (-1500.0, -2200.0):
+        moment = LocalMoment(level, 3500.0, 3.0, OpticalTransition(1550.0, 1.0, 100.0))
+        kappa = float(moment.pump_rate(laser))
+        doublon = microscopic.slowest_eigenvalue(np.array([[0.0, 3.0], [3.0, 3500.0 + level - 1j * kappa]])).real
+        hole = microscopic.slowest_eigenvalue(np.array([[0.0, 3.0], [3.0, -level]])).real
+        assert float(moment.potential_scattering(laser)) == pytest.approx(0.5 * (doublon - hole), rel=1e-4)
+
+
 def test_section_on_consistent_parameters():
     """Omega_R = sqrt(kappa Gamma) on resonance: 44.7 meV, 4.47 MV/cm, 2.65e10 W/cm^2 give gamma = kappa/400 = 0.05."""
     field = np.sqrt(20.0 * 100.0) / units.MV_per_cm
@@ -111,6 +124,9 @@ def test_validity_names_what_is_not_small():
     assert set(broad.warnings) == {"hybridization / doublon cost", "hybridization / hole cost"}
     assert float(broad["hybridization / hole cost"]) == pytest.approx(2.0)
     assert len(broad) == 2 and dict(broad).keys() == broad.parameters.keys()
+    # One layer of which it is said is enough.
+    stack = LocalMoment([-2000.0, -200.0], 4000.0, [100.0, 400.0]).validity(None)
+    assert set(stack.warnings) == set(broad.warnings) and "= 2" in str(stack)
     # Light 25 meV below resonance shifts each of the doublon's electrons by -I d^2/..., and so its cost by twice that.
     shifted = Laser(1e13, 1550.0 - 25.0)
     quarter = 0.25 * float(shifted.field_squared)

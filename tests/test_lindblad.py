@@ -20,6 +20,8 @@ from nrjax.lindblad import (
     quantum_trajectories,
     steady_state,
 )
+from nrjax.lindblad.generator import Triplets
+from nrjax.lindblad.sparse import ParametricMatrix
 from tests.refusal import assert_refused
 from tests.systems import lindblad as oracle
 
@@ -50,6 +52,7 @@ def test_anderson_against_qutip(case):
         arguments["reservoir"] = Reservoir(*bath)
     model = AndersonModel(moments, hopping, **arguments)
     count = len(moments)
+    step = 1e-4
     rho = product_state(model, SPINS[:count], conduction_state(model, 0.5, electrons=electrons, field=(0.1, 0.0, 0.2)))
     times = np.array([0.0, 0.13, 0.4])
     names = (
@@ -57,6 +60,7 @@ def test_anderson_against_qutip(case):
     )
     solution = evolve(model, rho, times, (*names, "coherent_torque", "light_torque"))
     assert bool(solution.valid) and float(solution.stats["trace_drift"]) < 1e-12
+    np.testing.assert_allclose(2.0 * solution["impurity_spin"][0], SPINS[:count], atol=1e-12)
 
     h, jumps = oracle.anderson(
         hopping,
@@ -73,7 +77,6 @@ def test_anderson_against_qutip(case):
     ours, theirs = np.asarray(model.jump_operators()), [x.full() for x in jumps]
     for act in (lambda x: x @ np.asarray(rho) @ x.conj().T, lambda x: x.conj().T @ x):
         np.testing.assert_allclose(sum(map(act, ours)), sum(map(act, theirs)), atol=1e-12)
-    step = 1e-4
     around = np.concatenate([[t - step, t, t + step] for t in times[1:] * units.ps])
     states = oracle.evolve(h, jumps, rho, np.concatenate([[0.0], around]))
     exact = states[[0, 2, 5]]
@@ -422,6 +425,55 @@ def test_steady_state():
     np.testing.assert_allclose(state.rho, late.rho, atol=1e-8)
 
 
+def test_electrons_in_equilibrium():
+    """Gibbs' state of one site, with the energy -2 B.s: one electron is polarized by tanh(B/T)/2 along B; with the
+    number free, n = 2 sum_s f(-mu -+ B)."""
+    model = SpinFermionModel([0.0], [0.0], np.zeros((1, 1)))
+    field, temperature, mu = np.array([0.3, -0.2, 0.5]), 0.7, 0.2
+    size = np.linalg.norm(field)
+    c = [oracle.fermion(s, 2) for s in range(2)]
+    along = sum(x.full() * b for x, b in zip(oracle.electron_spin(*c), field, strict=True)) / size
+    number = sum((x.dag() * x).full() for x in c)
+    one = np.asarray(conduction_state(model, temperature, electrons=1, field=field))
+    assert np.trace(one @ along).real == pytest.approx(0.5 * np.tanh(size / temperature), rel=1e-9)
+    free = np.asarray(conduction_state(model, temperature, fermi_energy=mu, field=field))
+    expected = sum(1.0 / (np.exp((-mu + s * size) / temperature) + 1.0) for s in (1, -1))
+    assert np.trace(free @ number).real == pytest.approx(expected, rel=1e-9)
+
+
+def test_decay_faster_than_any_energy():
+    """A site that a reservoir fills: n(t) = n_oo + (n_0 - n_oo) exp(-G t), with nothing else in the world."""
+    model = SpinFermionModel([0.0], [0.0], np.zeros((1, 1)), Reservoir(6.0, 0.7, 0.2))
+    rho = product_state(model, [[0.0, 0.0, 1.0]], conduction_state(model, 0.7, electrons=2))
+    times = np.array([0.0, 0.05, 0.3, 40.0])
+    density = evolve(model, rho, times, ("site_density",))["site_density"][:, 0]
+    late = 2.0 / (np.exp(-0.2 / 0.7) + 1.0)
+    np.testing.assert_allclose(density, late + (2.0 - late) * np.exp(-6.0 * times * units.ps), atol=1e-12)
+
+
+def test_the_phase_of_a_bond_is_no_physics():
+    """An imaginary hopping is a real one in another gauge: the same densities, whose beats are those of 2 t."""
+    times = np.array([0.0, 0.3, 11.0])
+    start = np.zeros((32, 32))
+    start[0b01000, 0b01000] = 1.0
+    densities = []
+    for hop in (3.0, 3.0j):
+        model = SpinFermionModel([0.0], [0.0], np.array([[0.0, hop], [np.conj(hop), 0.0]]))
+        densities.append(evolve(model, start, times, ("site_density",))["site_density"])
+    np.testing.assert_allclose(densities[0][:, 0], np.cos(3.0 * times * units.ps) ** 2, atol=1e-10)
+    np.testing.assert_allclose(densities[1], densities[0], atol=1e-10)
+
+
+def test_products_of_long_vectors():
+    """A matrix of 70 000 rows: more than fit in two bytes."""
+    size = 70_000
+    rows = np.arange(size)
+    triplets = Triplets(rows, rows[::-1].copy(), np.zeros(size, int), 1.0 + rows)
+    matrix = ParametricMatrix.pack(size, triplets)
+    x = jnp.cos(jnp.arange(float(size)))
+    np.testing.assert_array_equal(matrix.product(matrix.values(jnp.ones(1)), x), (1.0 + rows) * np.asarray(x)[::-1])
+
+
 def test_derivatives_of_the_steady_state():
     """By the coupling, the light, the hopping and the reservoir, against differences."""
 
@@ -502,6 +554,7 @@ def spin_up():
             ["length of a spin", "1.41"],
         ),
         (lambda: evolve(spin(), 2.0 * spin_up(), [0.0, 1.0]), ["trace 2"]),
+        (lambda: evolve(spin(), np.diag([1.2, -0.2, *[0.0] * 30]), [0.0, 1.0]), ["-0.2", "0 or greater"]),
         (lambda: evolve(spin(), np.eye(3) / 3, [0.0, 1.0]), ["(3, 3)", "(32, 32)"]),
         (lambda: evolve(spin(), spin_up() + 1j * np.triu(np.ones((32, 32)), 1), [0.0, 1.0]), ["not Hermitian"]),
         (lambda: evolve(spin(), spin_up(), [0.0, 1.0], ("colour",)), ["colour", "impurity_spin"]),

@@ -31,6 +31,9 @@ def moments(length_a, length_b, angle, rate=0.3):
         (moments(0.8, 0.5, 1.2), Phase.CHIRAL),
         (moments(0.8, 0.5, 1.2 + 0.3 * np.sin(0.9 * TIMES)), Phase.MODULATED),
         (moments(0.5 + 0.2 * np.sin(0.9 * TIMES), 0.5, 1.2), Phase.MODULATED),
+        # Lengths that repeat while a small tilt grows: the motion will end.
+        (moments(0.5 + 0.2 * np.sin(0.9 * TIMES), 0.5, 1e-3 * np.exp(TIMES / 60), rate=0.0), Phase.UNRESOLVED),
+        (moments(0.5 + 0.2 * np.sin(0.9 * TIMES), 0.5, 1e-3, rate=0.0), Phase.MODULATED),
         (moments(0.8 * np.exp(-TIMES / 5), 0.5 * np.exp(-TIMES / 5), 1.0), Phase.PARAMAGNETIC),
         (moments(0.2 + 0.004 * TIMES, 0.5, 1.2), Phase.UNRESOLVED),
         (moments(0.5, 0.5, 1.2 + 0.3 * np.exp(-TIMES / 50) * np.sin(0.9 * TIMES)), Phase.UNRESOLVED),

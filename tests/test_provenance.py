@@ -34,6 +34,9 @@ def test_a_store_of_another_constant_is_not_read(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="other input"):
         run(scaled, store)
     second = run(scaled, store, resume=False)
+    np.testing.assert_array_equal(run(scaled, None)["lengths"], second["lengths"])
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", 0.0)
+    np.testing.assert_array_equal(run(scaled, None)["lengths"], first["lengths"])
     assert not np.allclose(first["lengths"], second["lengths"])
     # Not the program that the same function had before, either.
     expected = steady_state(hanai2025_bilayer([0.025, 0.05], 6.0)).lengths
@@ -80,6 +83,7 @@ def test_what_a_digest_sees():
     table[700] += 1e-9
     assert computation_digest(lambda x: jnp.take(jnp.asarray(table), 3) + x, x) != before
     assert computation_digest(jnp.sin, x) != computation_digest(jnp.cos, x)
+    assert computation_digest(lambda a, b: a - b, x, x) != computation_digest(lambda a, b: b - a, x, x)
     # Inside of loops and of functions with derivatives of their own, too.
     bath = lambda f: eqx.tree_at(lambda m: m.bath, hanai2025_bilayer(0.05), f)  # noqa: E731
 

@@ -104,7 +104,8 @@ def test_frequency_modulator():
 
 def test_what_the_light_cannot_do_is_said():
     """A modulation faster than the growth rate, under a bounded slew rate."""
-    result = design_pulse(magnet(4e10), sine(4.0, 0.3), 24.0, slew_rate=4e9, steps=10)
+    result = design_pulse(magnet(), sine(4.0, 0.3), 24.0, slew_rate=4e9, steps=10, peak_intensity=4e10)
+    assert float(result.laser.intensity) == 4e10
     assert not result.feasible and result.rms_error > 0.02
     assert "wanted 2 %" in result.message and "answers at" in result.message
     slope = np.diff(result.intensity) / np.diff(result.times)
@@ -164,6 +165,10 @@ def test_startup():
     assert "light simply switched on" in result.message
     assert result.intensity.max() <= 1.5 * 2.65e10 * (1.0 + 1e-12)
     np.testing.assert_allclose(result.intensity[-1], 2.65e10, rtol=1e-9)
+    # Settled from this time on, and not at the one before.
+    within = np.abs(result.achieved / goal - 1.0) <= 0.05
+    first = int(np.searchsorted(result.times, result.settling_time))
+    assert result.times[first] == result.settling_time and within[first:].all() and not within[first - 1]
     times = jnp.asarray(result.times)
     for driven, settling in [(result.magnet, result.settling_time), (lit, result.settling_time_of_step)]:
         solution = simulate(driven, result.m0, times[-1], saveat=times, rtol=1e-10)

@@ -90,8 +90,12 @@ def test_thermal_tilt_is_boltzmann_s(alpha):
     magnet = LayeredMagnet([[8.0, j], [j, 9.0]], alpha, -10.0, 0.0, 1.0, temperature, bath=ClassicalBath())
     rest = steady_state(magnet)
     time = 12.0 / -float(rest.growth_rate) / units.ps
+    assert float(rest.lengths[1]) > float(rest.lengths[0])
     for start in (rest.m, rest.m + jnp.asarray([[0.0, 0.0, 0.0], [3e-3, 0.0, 0.0]])):
-        end = simulate(magnet, start, time, rtol=1e-9, atol=1e-12, spins=spins).ms[-1]
+        solution = simulate(magnet, start, time, saveat=[0.0, time], rtol=1e-9, atol=1e-12, spins=spins)
+        begin, end = solution.ms
+        # What is added at the start is a tilt of the size of chance, 1e-4.
+        np.testing.assert_allclose(begin, start, atol=1e-3)
         squared = float(jnp.sum(jnp.cross(*end) ** 2))
         a, b = (float(x) for x in rest.lengths)
         assert squared == pytest.approx(2.0 * temperature * a * b / (spins * j), rel=1e-3)
@@ -111,6 +115,10 @@ def test_rounding_that_seeds_a_chase_is_said():
         warnings.simplefilter("error")
         quick = simulate(lit, start, 100.0)
     assert not bool(quick.seeded_by_rounding)
+    # Where no tilt grows, the one at the start is told.
+    dark = simulate(hanai2025_bilayer(0.0, 6.0), start, 10.0)
+    expected = np.linalg.norm(np.cross(*np.asarray(start))) / np.max(np.sum(np.asarray(start) ** 2, axis=1))
+    assert float(dark.seed_tilt) == pytest.approx(expected, rel=1e-9)
 
 
 def test_spins_need_an_equation_for_the_tilt():

@@ -8,7 +8,8 @@ from nrjax import hanai2025_bilayer, illuminated_bilayer, sensitivity, steady_st
 from nrjax.sensitivities import _unit
 from tests.refusal import assert_refused
 
-DEGREE = {"angle": 0.0, "length A": 0.0, "length B": 0.0}
+# Power is an energy times a rate.
+DEGREE = {"angle": 0.0, "length A": 0.0, "length B": 0.0, "absorbed_power B": 2.0}
 
 
 def test_energies_scale_together():
@@ -26,10 +27,14 @@ def test_light_scales_with_its_energies():
     table = sensitivity(illuminated_bilayer()).relative
     energies = [str(p) for p in table.parameter.values if _unit(str(p)) == "meV"]
     assert {"photon_energy", "level A", "linewidth B", "exchange BA", "temperature A"} <= set(energies)
-    for name in ("length B", "angle", "chase_frequency", "rotation_frequency", "growth_rate"):
+    assert {"fermi_energy A", "fermi_energy B", "hybridization A"} <= set(energies)
+    seen = ("length B", "angle", "chase_frequency", "rotation_frequency", "growth_rate", "absorbed_power B")
+    for name in seen:
         row = table.sel(observable=name)
         total = float(row.sel(parameter=energies).sum() + 2.0 * row.sel(parameter="intensity"))
         np.testing.assert_allclose(total, DEGREE.get(name, 1.0), atol=1e-6)
+        if name.startswith("absorbed"):
+            continue  # Intensity acts on it like dipoles, but photon energies do by themselves.
         dipoles = float(row.sel(parameter=["dipole A", "dipole B"]).sum())
         np.testing.assert_allclose(dipoles, 2.0 * float(row.sel(parameter="intensity")), rtol=1e-8)
     assert list(table.observable.values)[-2:] == ["absorbed_power A", "absorbed_power B"]

@@ -339,6 +339,26 @@ def test_three_layers_with_a_spectator():
     np.testing.assert_allclose(state.rotation_frequency * units.GHz, 3.914884916, rtol=1e-6)
 
 
+def test_a_layer_that_is_cut_in_two_rotates_as_before():
+    """A and its copy A' share the exchange of A: the three layers A, A', B rotate like A and B. The first two stay
+    parallel, so that only the third makes the state chiral."""
+    j = np.array([[5.0, 5.0, 6.0], [5.0, 5.0, 6.0], [3.0, 3.0, 5.0]])
+    state = steady_state(LayeredMagnet(j, [0.1, 0.1, 2e-3], -10.0, [0.0, 0.0, 0.05], 1.0, 9.0))
+    assert int(state.phase) == Phase.CHIRAL and bool(state.valid) and float(state.angle) < 1e-5
+    np.testing.assert_allclose(state.rotation_frequency * units.GHz, 3.914884916, rtol=1e-6)
+
+
+def test_from_a_saddle_the_motion_goes_on():
+    """Moments that are exactly collinear would stay so, on a saddle or passing through each other: what any tilt
+    leads to is the attractor."""
+    collinear = np.array([[0.0, 0.0, 0.8], [0.0, 0.0, 0.5]])
+    for options in ({}, {"field": jnp.zeros(3)}):
+        state = steady_state(magnet_of(UNEQUAL, **options), collinear)
+        assert int(state.phase) == Phase.CHIRAL and bool(state.valid)
+        expected = UNEQUAL.chiral((float(state.lengths[0]), float(np.cos(state.angle))))
+        np.testing.assert_allclose(state.chase_frequency * units.GHz, expected[3], rtol=1e-7)
+
+
 def modulated_magnet():
     # Found by a random search; its lengths and angle keep oscillating.
     return LayeredMagnet(

@@ -67,7 +67,7 @@ LIKELY = {
     "nrjax/scan.py": ["test_boundaries.py"],
     "nrjax/small_matrices.py": ["test_shape.py", "test_steady_state.py"],
     "nrjax/lanes.py": ["test_shape.py"],
-    "nrjax/units.py": ["test_units.py"],
+    "nrjax/units.py": ["test_units.py", "test_light.py"],
     "nrjax/": ["test_steady_state.py", "test_shape.py", "test_boundaries.py", "test_layers.py"],
 }
 
