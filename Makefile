@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all lint types bench docs notebooks check-notebooks clean
+.PHONY: demo test test-all mutants lint types bench docs notebooks check-notebooks clean
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -46,6 +46,9 @@ test: .venv/.test  ## Run the tests.
 
 test-all: test  ## Run the long tests, too.
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
+
+mutants: .venv/.test  ## Plant bugs one by one and see whether the tests notice; takes hours.
+	$(QUICKLY) $(BIN)/python tests/mutants/run.py
 
 lint: .venv/.test
 	$(BIN)/ruff check .

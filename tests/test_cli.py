@@ -1,4 +1,6 @@
+import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ from nrjax import (
     plot,
     steady_state,
 )
-from nrjax.cli import main
+from nrjax.cli import _parser, main
 
 LINE = ["--axis", "loss_rate", "0", "0.1", "200"]
 SMALL = ["--axis", "loss_rate", "0", "0.12", "25", "--axis", "interlayer_exchange", "0.5", "12", "21"]
@@ -141,6 +143,20 @@ def test_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
     assert stop.value.code == 0 and len(capsys.readouterr().out) > 100
+
+
+def test_the_defaults_that_help_tells_are_the_defaults():
+    """Where a flag's help says (default 30), that is what the flag has."""
+    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    told = 0
+    for command in commands.choices.values():
+        for action in command._actions:
+            said = re.search(r"\(default ([^ ),;]+)", action.help or "")
+            if said and action.default is not None:
+                default = f"{action.default:g}" if isinstance(action.default, float) else str(action.default)
+                assert said.group(1) == default
+                told += 1
+    assert told > 8
 
 
 BAD_FILES = {

@@ -69,6 +69,11 @@ def test_the_preset_is_made_of_what_it_is_given():
     by_hand = by_hand.with_light(moments, Laser(2e10, 1590.0))
     np.testing.assert_allclose(lit.vector_field(0.0, M), by_hand.vector_field(0.0, M), rtol=1e-13)
     assert np.ptp(lit.loss_rate) > 1e-3 and np.ptp(lit.sd_coupling) > 0.1
+    # What it is without being given any: gamma_B = kappa/400 at kappa = 20 meV on resonance, A 300 meV away, g = -10.
+    ordinary = illuminated_bilayer()
+    lorentzian = [2500.0 / (300.0**2 + 2500.0), 1.0]
+    np.testing.assert_allclose(ordinary.loss_rate, 0.05 * np.array(lorentzian), rtol=2e-3)
+    np.testing.assert_allclose(ordinary.sd_coupling, -10.0, rtol=2e-3)
 
 
 def test_exchanging_the_resonances_exchanges_the_layers():
