@@ -1,8 +1,12 @@
+import functools
 import os
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# NaN is no number to agree on: a comparison of two of them has to ask for it.
+np.testing.assert_allclose = functools.partial(np.testing.assert_allclose, equal_nan=False)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
