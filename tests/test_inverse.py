@@ -192,7 +192,7 @@ def test_round_trip():
         np.testing.assert_allclose(chase, result.target, rtol=1e-6)
 
 
-def test_the_trajectory_turns_as_designed():
+def test_the_trajectory_turns_as_designed(monkeypatch):
     result = design(build, DARK, 40.0, bounds=BOUNDS)
     assert result.feasible and result.state.valid and "reached" in str(result)
     magnet = build(**result.parameters)
@@ -206,6 +206,14 @@ def test_the_trajectory_turns_as_designed():
     sheet = design_sheet(result, build, BOUNDS)
     for words in ("W/cm^2", "MV/cm", "absorbed", "deviations decay", "edges of the chiral phase", "GHz per meV"):
         assert words in sheet
+
+    # Of several edges on a side, the sheet names the nearest.
+    edges = np.array([0.2, 0.5, 1.4, 1.6]) * result.parameters["intensity"]
+    monkeypatch.setattr("nrjax.inverse.sheet.boundary", lambda build, edge, name, *a, **k: edges)
+    (line,) = (
+        x for x in design_sheet(result, build, BOUNDS).splitlines() if x.strip().startswith("intensity") and " to " in x
+    )
+    assert f"{edges[1]:.6g}" in line and f"{edges[2]:.6g}" in line
 
     # Handedness: about the axis that was asked for, whatever it is.
     for axis in ([0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, -2.0, 0.5]):

@@ -165,6 +165,10 @@ def test_startup():
     assert "light simply switched on" in result.message
     assert result.intensity.max() <= 1.5 * 2.65e10 * (1.0 + 1e-12)
     np.testing.assert_allclose(result.intensity[-1], 2.65e10, rtol=1e-9)
+    # How long the opening stays at its peak, and in the dark.
+    c = np.asarray(result.laser.envelope.coefficients)
+    expected = {"peak": np.mean(c > 0.998), "dark": np.mean(c < 0.002), "slew": 0.0}
+    assert result.limits == pytest.approx(expected) and expected["peak"] != expected["dark"]
     # Settled from this time on, and not at the one before.
     within = np.abs(result.achieved / goal - 1.0) <= 0.05
     first = int(np.searchsorted(result.times, result.settling_time))
