@@ -153,8 +153,8 @@ def steady_state(
     **Arguments**
 
     - `model`: a `LayeredMagnet`; light with an envelope counts with its full intensity.
-    - `m0`: initial moments, shape (L, 3). Default: the state without light, with a small generic deviation. Moments that
-      are exactly collinear get a deviation as well: no sample is, and the attractor may be beside them.
+    - `m0`: initial moments, shape (L, 3). Default: the state without light, with a small generic deviation. Moments
+      that are exactly collinear get a deviation as well: no sample is, and the attractor may be beside them.
     - `max_steps`: the most pseudo-time steps to settle; four times as many, finer ones are spent on a shape that
       does not. Where time integration is needed: a thousand time steps for each.
     - `throw`: raise if the state is UNRESOLVED; with False look at `valid` and `result` (for use in batches).
@@ -398,12 +398,14 @@ def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_
 def _not_quite_collinear(start: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
     """The start, with the default deviation where its moments are collinear: exactly collinear ones would stay so for
     ever, also where any tilt grows."""
+    layers, dtype = start.shape[0], start.dtype
+    if layers == 1:
+        return start
     gram = start @ start.T
     squares = jnp.diagonal(gram)
-    tilted = jnp.max(squares[:, None] * squares[None, :] - gram**2) > jnp.finfo(start.dtype).eps * jnp.max(squares) ** 2
-    if start.shape[0] == 1:
-        return start
-    return jnp.where(tilted, start, start + DEVIATION * corotating.generic_directions(start.shape[0], start.dtype))
+    areas = squares[:, None] * squares[None, :] - gram**2
+    tilted = jnp.max(areas) > jnp.finfo(dtype).eps * jnp.max(squares) ** 2
+    return jnp.where(tilted, start, start + DEVIATION * corotating.generic_directions(layers, dtype))
 
 
 def _general_state_near(model: LayeredMagnet, seed: Float[Array, "L 3"]) -> SteadyState:

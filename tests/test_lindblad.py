@@ -148,6 +148,19 @@ def test_light_in_time_against_qutip():
     assert expected[1] > 10.0 * expected[0] and expected[1] > 1e-3
 
 
+def test_the_projection_follows_the_light():
+    """At every time of a pulse g, K and gamma are those of the laser of that time."""
+    pulse = Laser(4e10, 1560.0, Gaussian(0.5, 0.6))
+    driven = SpinFermionModel.project(AndersonModel([B], CHAIN, pulse))
+    for t in (0.1, 0.5, 0.8):
+        frozen = SpinFermionModel.project(AndersonModel([B], CHAIN, pulse.at(t)))
+        np.testing.assert_allclose(driven.hamiltonian(t), frozen.hamiltonian(), atol=1e-12)
+        np.testing.assert_allclose(driven.jump_operators(t), frozen.jump_operators(), atol=1e-12)
+    # The site's energy is K, which a doublon's loss moves.
+    site = [np.real(driven.hamiltonian(t)[0b01000, 0b01000]) for t in (0.1, 0.5)]
+    assert abs(site[1] - site[0]) > 0.05
+
+
 def test_identities_of_the_projection():
     model = SpinFermionModel([-1.0], [0.5], CHAIN)
     generator = model.generator
