@@ -156,9 +156,9 @@ def test_the_projection_follows_the_light():
         frozen = SpinFermionModel.project(AndersonModel([B], CHAIN, pulse.at(t)))
         np.testing.assert_allclose(driven.hamiltonian(t), frozen.hamiltonian(), atol=1e-12)
         np.testing.assert_allclose(driven.jump_operators(t), frozen.jump_operators(), atol=1e-12)
-    # The site's energy is K, which a doublon's loss moves.
-    site = [np.real(driven.hamiltonian(t)[0b01000, 0b01000]) for t in (0.1, 0.5)]
-    assert abs(site[1] - site[0]) > 0.05
+    # Two electrons on the site have the energy 2 K, which a doublon's loss moves.
+    site = [np.real(driven.hamiltonian(t)[0b01100, 0b01100]) for t in (0.1, 0.5)]
+    assert abs(site[1] - site[0]) > 0.02
 
 
 def test_identities_of_the_projection():
