@@ -618,3 +618,6 @@ def test_given_matrices_and_texts():
     assert solution["first"].shape == (2,) and "32 states" in str(solution)
     upper = 0.5 * float(solution["site_density"][0, 0])
     assert float(solution["first"][0]) == pytest.approx(upper, abs=1e-12)
+    # Another matrix of the same name is another observable.
+    double = evolve(spin(), spin_up(), [0.0, 1.0], {"first": 2.0 * number.conj().T @ number, "site_density": None})
+    np.testing.assert_allclose(double["first"], 2.0 * solution["first"], rtol=1e-12)
