@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from .boundaries import Boundary, indicator
-from .frequencies import instantaneous_frequency, visible
 from .inverse import DesignResult
 from .magnets import LayeredMagnet
-from .phases import Phase
-from .solve import Solution
+from .motion.frequencies import instantaneous_frequency, visible
+from .motion.integration import Solution
+from .motion.phases import Phase
+from .rotation.boundaries import Boundary, indicator
 
 try:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
-from .light import Envelope, Laser, OpticalTransition
+from ._numerics.validation import Numbers, float_array
+from .light.laser import Envelope, Laser, OpticalTransition
+from .light.local_moment import LocalMoment
 from .magnets import LayeredMagnet
-from .moment import LocalMoment
-from .validation import Numbers, float_array
 
 
 def hanai2025_bilayer(

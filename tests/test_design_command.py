@@ -54,7 +54,12 @@ def test_design_from_a_file_of_rates_set_by_hand(tmp_path, capsys):
 
 def test_out_of_reach_ends_with_1(tmp_path, capsys, monkeypatch):
     results = []
-    monkeypatch.setattr("nrjax.cli.design.design", lambda *a, **k: results.append(design(*a, **k)) or results[0])
+
+    def kept(*arguments, **options):
+        results.append(design(*arguments, **options))
+        return results[0]
+
+    monkeypatch.setattr("nrjax.cli.design_command.design", kept)
     reach = ["--vary", "loss_rate", "0", "0.12", "--restarts", "1", "--steps", "3"]
     assert main(["design", "--target-chase-ghz", "500", *reach]) == 1
     assert "not written" in capsys.readouterr().out and not list(tmp_path.iterdir())
@@ -69,7 +74,7 @@ def test_every_option_reaches_the_design(monkeypatch, capsys):
         asked.update(options, initial=initial, target=target, magnet=build(intensity=1e10, temperature=9.0))
         raise ValueError("recorded")
 
-    monkeypatch.setattr("nrjax.cli.design.design", recorded)
+    monkeypatch.setattr("nrjax.cli.design_command.design", recorded)
     flags = (
         "--restarts 3 --steps 7 --seed 11 --worst-case --margin 0.02 --responsive --modulation-range 0.3 --members 4"
     )

@@ -28,9 +28,9 @@ from nrjax import (
     turning_about,
     units,
 )
-from nrjax.equilibria import steady_states
 from nrjax.inverse import Box
 from nrjax.inverse.problem import Problem
+from nrjax.rotation.attractors import steady_states
 from tests.magnets import magnet_of
 from tests.refusal import assert_refused
 from tests.systems.bilayer import UNEQUAL, Bilayer

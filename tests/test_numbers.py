@@ -13,9 +13,9 @@ from scipy import constants
 
 import nrjax
 from nrjax.lindblad import chebyshev
-from nrjax.settle import STEP_TOLERANCE
-from nrjax.solve import LARGEST_TILE
-from nrjax.sweeps import CPU_TILE
+from nrjax.maps.sweeps import CPU_TILE
+from nrjax.motion.integration import LARGEST_TILE
+from nrjax.rotation.bilayer_relaxation import STEP_TOLERANCE
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "benchmarks/README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from nrjax import AbstractBath, hanai2025_bilayer, illuminated_bilayer, steady_state, sweep
-from nrjax.provenance import computation_digest
+from nrjax.maps.provenance import computation_digest
 
 AXES = {"x": np.linspace(0.0, 0.05, 3)}
 SCALE = 0.0
@@ -45,7 +45,7 @@ def test_a_store_of_another_constant_is_not_read(tmp_path, monkeypatch):
 
 def test_unfinished_tiles_of_another_constant_are_not_read(tmp_path, monkeypatch):
     store = tmp_path / "map.nc"
-    monkeypatch.setattr("nrjax.sweeps.save_dataset", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("nrjax.maps.store.save_dataset", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError):
         run(scaled, store)
     monkeypatch.undo()

@@ -20,7 +20,7 @@ from nrjax import (
     simulate,
     steady_state,
 )
-from nrjax.inverse.course import Course
+from nrjax.inverse.pulse_response import PulseResponse
 from tests.refusal import assert_refused
 
 
@@ -65,8 +65,8 @@ def test_an_envelope_without_knots_can_be_simulated():
 def test_bounds_of_peak_and_slew_hold_for_any_coordinates(first, last):
     ends = [jnp.asarray(jnp.nan if x is None else x) for x in (first, last)]
     times, slew = jnp.linspace(0.0, 100.0, 11), jnp.asarray(0.12)
-    course = Course(magnet(), jnp.zeros((2, 3)), times, times + 1.0, *ends, slew, "chase_frequency")
-    coefficients, coordinates = eqx.filter_jit(course.coefficients), eqx.filter_jit(course.coordinates)
+    response = PulseResponse(magnet(), jnp.zeros((2, 3)), times, times + 1.0, *ends, slew, "chase_frequency")
+    coefficients, coordinates = eqx.filter_jit(response.coefficients), eqx.filter_jit(response.coordinates)
     for key in jax.random.split(jax.random.key(0), 20):
         y = 3.0 * jax.random.normal(key, (20,))
         c = np.asarray(coefficients(y))
@@ -125,9 +125,9 @@ def test_precession_may_rest_while_a_pulse_is_found(observable):
     lit = illuminated_bilayer(5e10, 1550.0, exchange=[[10.0, 7.0], [5.0, 5.0]])
     start = steady_state(lit.with_laser(Laser(2.65e10, 1550.0))).m
     times, free = jnp.linspace(0.0, 6.0, 7), jnp.asarray(jnp.nan)
-    course = Course(lit, start, times, jnp.full_like(times, 40.0), free, free, jnp.ones(()), observable)
-    pulsed = course.under(jnp.linspace(0.2, 0.9, 8))
-    found, full = (np.asarray(course.frequency(pulsed, quick=quick)) for quick in (True, False))
+    response = PulseResponse(lit, start, times, jnp.full_like(times, 40.0), free, free, jnp.ones(()), observable)
+    pulsed = response.under(jnp.linspace(0.2, 0.9, 8))
+    found, full = (np.asarray(response.frequency(pulsed, quick=quick)) for quick in (True, False))
     np.testing.assert_allclose(found, full, rtol=1e-4)
     assert np.ptp(full) > 0.1 * full.max()
 
@@ -138,22 +138,22 @@ def test_derivatives_through_the_integration():
     start = steady_state(magnet()).m
     slew, free = jnp.ones(()), jnp.asarray(jnp.nan)
     for observable in ("chase_frequency", "rotation_frequency"):
-        course = Course(magnet(5e10), start, times, jnp.full_like(times, 40.0), free, free, slew, observable)
+        response = PulseResponse(magnet(5e10), start, times, jnp.full_like(times, 40.0), free, free, slew, observable)
         y = jnp.full(8, 0.5)
         toward = jnp.cos(jnp.arange(8.0))
 
         @eqx.filter_jit
-        def along(s, course=course, y=y, toward=toward):
-            return course.errors(y + s * toward)
+        def along(s, response=response, y=y, toward=toward):
+            return response.errors(y + s * toward)
 
         value, slope = jax.jvp(along, (jnp.zeros(()),), (jnp.ones(()),))
         h = 1e-3
         difference = (8.0 * (along(h) - along(-h)) - (along(2 * h) - along(-2 * h))) / (12.0 * h)
         np.testing.assert_allclose(slope, difference, rtol=1e-3, atol=1e-3 * float(jnp.abs(slope).max()))
         # Without precession, at the search's tolerance, the frequencies are those of the full equation.
-        lit = course.under(course.coefficients(y))
-        full = course.frequency(lit, quick=False)
-        np.testing.assert_allclose(course.frequency(lit, quick=True), full, rtol=1e-4)
+        lit = response.under(response.coefficients(y))
+        full = response.frequency(lit, quick=False)
+        np.testing.assert_allclose(response.frequency(lit, quick=True), full, rtol=1e-4)
         np.testing.assert_allclose(value, full / 40.0 - 1.0, rtol=1e-3, atol=1e-4)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import nrjax
 from nrjax import hanai2025_bilayer, illuminated_bilayer, sensitivity, steady_state
-from nrjax.sensitivities import _unit
+from nrjax.maps.sensitivities import _unit
 from tests.refusal import assert_refused
 
 # Power is an energy times a rate.
@@ -63,7 +63,7 @@ def test_against_differences():
 
 
 def test_nothing_is_said_of_a_state_that_is_not_valid(monkeypatch):
-    monkeypatch.setattr(nrjax.sensitivities, "steady_state", lambda *a, **k: steady_state(*a, max_steps=1, **k))
+    monkeypatch.setattr(nrjax.maps.sensitivities, "steady_state", lambda *a, **k: steady_state(*a, max_steps=1, **k))
     assert_refused(lambda: sensitivity(hanai2025_bilayer(0.05, 6.0)), ["no valid steady state"])
 
 

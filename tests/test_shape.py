@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from nrjax import ClassicalBath, LayeredMagnet, ShapeDynamics, hanai2025_bilayer
-from nrjax.lanes import iterate
+from nrjax._numerics.refilled_loops import iterate
+from nrjax._numerics.small_matrices import Adjugate, adjugate, characteristic, is_stable, largest_real_part_3
 from nrjax.magnets import Gram
-from nrjax.settle import rosenbrock_step
-from nrjax.small_matrices import Adjugate, adjugate, characteristic, is_stable, largest_real_part_3
+from nrjax.rotation.bilayer_relaxation import rosenbrock_step
 
 M = jnp.asarray([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from nrjax import LayeredMagnet, hanai2025_bilayer, simulate, simulate_many, units
-from nrjax.unrolled import UnrolledTsit5
+from nrjax._numerics.unrolled_runge_kutta import UnrolledTsit5
 from tests.magnets import magnet_of
 from tests.refusal import assert_refused
 from tests.systems import single_layer

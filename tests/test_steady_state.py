@@ -21,7 +21,7 @@ from nrjax import (
     steady_state,
     units,
 )
-from nrjax.equilibria import continued, steady_states
+from nrjax.rotation.attractors import continued, steady_states
 from tests.magnets import magnet_of
 from tests.systems import single_layer
 from tests.systems.bilayer import UNEQUAL, Bilayer

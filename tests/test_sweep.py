@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 from nrjax import LayeredMagnet, Phase, hanai2025_bilayer, steady_state, sweep
-from nrjax.equilibria import steady_states
-from nrjax.files import atomic
-from nrjax.sweeps import VARIABLES
+from nrjax._numerics.files import atomic
+from nrjax.maps.sweeps import VARIABLES
+from nrjax.rotation.attractors import steady_states
 from tests.refusal import assert_refused
 
 AXES = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.5, 12.0, 9)}
@@ -191,12 +191,12 @@ def test_every_axis_of_a_map_varies():
 
 
 def test_progress_bar_tells_tiles(monkeypatch):
-    import nrjax.tiling
+    import nrjax._numerics.tiles
 
     stream = io.StringIO()
-    original = nrjax.tiling.tqdm
+    original = nrjax._numerics.tiles.tqdm
     monkeypatch.setattr(
-        nrjax.tiling,
+        nrjax._numerics.tiles,
         "tqdm",
         lambda **k: original(**(k | {"file": stream, "disable": False, "delay": 0, "mininterval": 0})),
     )

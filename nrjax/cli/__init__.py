@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from . import design, info, maps, motion, spacer
+from . import design_command, info, maps, motion, spacer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nrjax {version('nrjax')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for command in (maps, motion, design, spacer, info):
+    for command in (maps, motion, design_command, spacer, info):
         command.add(commands)
     return parser

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 import tomli_w
 
-from ..envelopes import Chirped, Gaussian, Spline, Square, Tabulated
-from ..files import atomic, require_writable
+from .._numerics.files import atomic, require_writable
+from ..light.envelopes import Chirped, Gaussian, Spline, Square, Tabulated
 from ..magnets import ClassicalBath, LayeredMagnet, QuantumBath
 from ..presets import hanai2025_bilayer, illuminated_bilayer
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import xarray as xr
 
-from ..equilibria import steady_state
-from ..phases import Phase
-from ..sweeps import sweep
+from ..maps.sweeps import sweep
+from ..motion.phases import Phase
+from ..rotation.attractors import steady_state
 from . import configuration
 from .outputs import print_exposure, save
 

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from ..equilibria import default_start, steady_state
-from ..frequencies import InstantaneousFrequency, instantaneous_frequency, visible
+from .._numerics.validation import require_memory
 from ..magnets import LayeredMagnet, ShapeDynamics
-from ..phases import Phase
-from ..provenance import parameters, versions
-from ..solve import simulate
-from ..validation import require_memory
+from ..maps.provenance import parameters, versions
+from ..motion.frequencies import InstantaneousFrequency, instantaneous_frequency, visible
+from ..motion.integration import simulate
+from ..motion.phases import Phase
+from ..rotation.attractors import default_start, steady_state
 from . import configuration
 from .outputs import print_exposure, save
 

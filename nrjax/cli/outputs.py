@@ -4,11 +4,11 @@ from typing import Any
 
 import xarray as xr
 
-from ..equilibria import SteadyState
-from ..exposure import exposure
-from ..files import atomic
+from .._numerics.files import atomic
 from ..magnets import LayeredMagnet
-from ..sweeps import save_dataset
+from ..magnets.absorption import exposure
+from ..maps.store import save_dataset
+from ..rotation.attractors import SteadyState
 
 
 def save(figure: Any, dataset: xr.Dataset, run: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..exchange import layer_susceptibility
-from ..lattices import Lattice
+from ..bands.lattices import Lattice
+from ..bands.mediated_exchange import layer_susceptibility
 from . import configuration
 from .outputs import save
 

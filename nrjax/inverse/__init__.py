@@ -1,7 +1,7 @@
 """Inverse design: from the wanted rotation to the laser."""
 
 from .box import Box as Box
-from .guidance import chase_distance as chase_distance
+from .distance_to_chase import chase_distance as chase_distance
 from .handedness import turning_about as turning_about
 from .laser_design import (
     DesignResult as DesignResult,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..validation import Numbers
+from .._numerics.validation import Numbers
 
 # A range that starts at zero is logarithmic down to this share of its upper end, and linear below.
 LOGARITHMIC_DOWN_TO: Final = 1e-4

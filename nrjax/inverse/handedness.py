@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..equilibria import SteadyState
-from ..validation import Numbers, float_array, require_positive
+from .._numerics.validation import Numbers, float_array, require_positive
+from ..rotation.attractors import SteadyState
 
 
 def turning_about(state: SteadyState, axis: Numbers) -> Float[Array, "L 3"]:

@@ -12,12 +12,12 @@ import optax
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from ..equilibria import steady_state
-from ..validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
+from .._numerics.validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
+from ..rotation.attractors import steady_state
 from .box import Box
 from .problem import Problem, require_frequency
-from .result import DesignResult, describe, history
-from .search import Lane, advance, relative_error, replace_lanes, start_lanes
+from .result import DesignResult, best_of_restarts, history
+from .search import Lane, relative_error, replace_lanes, start_lanes, take_steps
 
 # Steps between two looks at the progress of all restarts.
 STRIDE: Final = 10
@@ -131,7 +131,7 @@ def design(  # pyright: ignore[reportInconsistentOverload]
     errors = np.asarray(relative_error(*jax.tree.map(jnp.asarray, (lanes.best, lanes.target))))
     way = history(problem, track)
     results = tuple(
-        describe(
+        best_of_restarts(
             problem,
             jax.tree.map(lambda x, k=k: x[k], lanes),
             errors[k],
@@ -152,7 +152,7 @@ def _run(
     limits: tuple[float, int, int],
     progress: bool,
 ) -> tuple[Lane, list[np.ndarray]]:
-    """All lanes to their ends; also what `advance` tells of the way, each (steps, lanes, ...).
+    """All lanes to their ends; also what `take_steps` tells of the way, each (steps, lanes, ...).
 
     A tile has as many places on every call, so that one program serves any number of restarts and targets. A lane that
     is done leaves its place to the next, so that none waits for the slowest.
@@ -170,7 +170,7 @@ def _run(
     bar = tqdm(total=number, desc="design", unit=" restarts", delay=2, disable=None if progress else True)
     try:
         while (rows < number).any():
-            tile, way = advance(problem, optimizer, tile, STRIDE, *limits)
+            tile, way = take_steps(problem, optimizer, tile, STRIDE, *limits)
             seen.append((rows, jax.tree.map(np.asarray, way)))
             miss, achieved = np.abs(seen[-1][1][0][-1]), seen[-1][1][1][-1]
             best = int(np.argmin(miss))

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..equilibria import SteadyState, continued, steady_state
-from ..exposure import exposure
-from ..light import Laser
+from .._numerics.validation import require, require_nonnegative, require_positive
+from ..light.laser import Laser
 from ..magnets import LayeredMagnet
-from ..validation import require, require_nonnegative, require_positive
+from ..magnets.absorption import exposure
+from ..rotation.attractors import SteadyState, continued, steady_state
 
 
 class AbstractObjective(eqx.Module):

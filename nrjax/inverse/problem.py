@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..equilibria import SteadyState, steady_state, unknown_state
+from ..rotation.attractors import SteadyState, steady_state, unknown_state
 from .box import Box
-from .guidance import chase_distance
+from .distance_to_chase import chase_distance
 
 FREQUENCIES: Final = ("chase_frequency", "rotation_frequency")
 

@@ -11,12 +11,12 @@ import optimistix as optx
 from jaxtyping import Array, Float
 
 from .. import units
-from ..equilibria import default_start, steady_state, steady_states
-from ..light import Laser
+from .._numerics.validation import Numbers, float_array, moments_array, require, require_positive
+from ..light.laser import Laser
 from ..magnets import LayeredMagnet
-from ..validation import Numbers, float_array, moments_array, require, require_positive
-from .course import Course
+from ..rotation.attractors import default_start, steady_state, steady_states
 from .problem import require_frequency
+from .pulse_response import PulseResponse
 
 # Looks at the frequency for each coefficient of the envelope.
 SAMPLES_PER_COEFFICIENT: Final = 4
@@ -109,7 +109,7 @@ def design_pulse(
     """
     lit = _at_peak(magnet, peak_intensity)
     times, step = _checked(duration, coefficients, slew_rate, lit, observable, tolerance)
-    wanted = _course(target, times)
+    wanted = _wanted(target, times)
     shares = jnp.linspace(0.0, 1.0, GUESSES)
     states = steady_states(_dimmed(lit, shares))
     levels = np.nan_to_num(np.asarray(getattr(states, observable)), nan=-np.inf)
@@ -117,12 +117,12 @@ def design_pulse(
     start = states.m[int(round(float(guess[0]) * (GUESSES - 1)))] if m0 is None else moments_array(m0, lit.layers)
     growth = np.asarray(states.growth_rate)[np.round(guess * (GUESSES - 1)).astype(int)]
     free = jnp.asarray(jnp.nan)
-    course = Course(lit, start, times, wanted, free, free, step, observable)
+    response = PulseResponse(lit, start, times, wanted, free, free, step, observable)
     nodes = (np.arange(coefficients) - 1.0) * duration / (coefficients - 3)
-    y = course.coordinates(jnp.interp(jnp.asarray(nodes), times, jnp.asarray(guess)))
-    found = _least_squares(course, y, steps)
+    y = response.coordinates(jnp.interp(jnp.asarray(nodes), times, jnp.asarray(guess)))
+    found = _least_squares(response, y, steps)
     slowest = float(np.nanmax(growth)) if np.isfinite(growth).any() else float("nan")
-    return _finish(course, found, tolerance, slowest, None)
+    return _finish(response, found, tolerance, slowest, None)
 
 
 def design_startup(
@@ -173,30 +173,30 @@ def design_startup(
     dark = default_start(magnet.without_light())
     start = dark if m0 is None else moments_array(m0, lit.layers)
     first = jnp.asarray(jnp.nan if slew_rate is None else 0.0)
-    course = Course(lit, start, times, jnp.full_like(times, goal), first, level, step, observable)
+    response = PulseResponse(lit, start, times, jnp.full_like(times, goal), first, level, step, observable)
 
     def opening(height: Array, length: Array) -> Array:
         index = jnp.arange(coefficients, dtype=times.dtype)
         c = jnp.where(index < length, height, level)
-        return course.coordinates(c)
+        return response.coordinates(c)
 
     heights = jnp.linspace(0.0, 1.0, LEVELS)
     lengths = jnp.linspace(0.0, coefficients - 3.0, LENGTHS)
     starts = jax.vmap(lambda h: jax.vmap(lambda x: opening(h, x))(lengths))(heights).reshape(-1, coefficients)
-    losses = _losses(course, starts)
-    found = _least_squares(course, starts[int(jnp.argmin(losses))], steps)
-    by_step = course.frequency(course.under(jnp.full(coefficients, level)), quick=True)
+    losses = _losses(response, starts)
+    found = _least_squares(response, starts[int(jnp.argmin(losses))], steps)
+    by_step = response.frequency(response.under(jnp.full(coefficients, level)), quick=True)
     settled = _settling_time(np.asarray(times), np.asarray(by_step), goal, tolerance)
-    return _finish(course, found, tolerance, float(state.growth_rate), settled)
+    return _finish(response, found, tolerance, float(state.growth_rate), settled)
 
 
 @eqx.filter_jit
-def _least_squares(course: Course, y: Float[Array, " n"], steps: int) -> Float[Array, " n"]:
+def _least_squares(response: PulseResponse, y: Float[Array, " n"], steps: int) -> Float[Array, " n"]:
     solution = optx.least_squares(
-        lambda y, course: course.errors(y) / jnp.sqrt(float(course.times.shape[0])),
+        lambda y, response: response.errors(y) / jnp.sqrt(float(response.times.shape[0])),
         optx.LevenbergMarquardt(rtol=1e-6, atol=1e-8),
         y,
-        args=course,
+        args=response,
         options={"jac": "fwd"},
         max_steps=steps,
         throw=False,
@@ -205,8 +205,8 @@ def _least_squares(course: Course, y: Float[Array, " n"], steps: int) -> Float[A
 
 
 @eqx.filter_jit
-def _losses(course: Course, starts: Float[Array, "starts n"]) -> Float[Array, " starts"]:
-    return jax.vmap(lambda y: jnp.sum(jnp.minimum(course.errors(y) ** 2, 1.0)))(starts)
+def _losses(response: PulseResponse, starts: Float[Array, "starts n"]) -> Float[Array, " starts"]:
+    return jax.vmap(lambda y: jnp.sum(jnp.minimum(response.errors(y) ** 2, 1.0)))(starts)
 
 
 @eqx.filter_jit
@@ -231,16 +231,16 @@ def _nearest_levels(wanted: np.ndarray, levels: np.ndarray, shares: np.ndarray) 
 
 
 def _finish(
-    course: Course, y: Array, tolerance: float, growth_rate: float, settling_of_step: float | None
+    response: PulseResponse, y: Array, tolerance: float, growth_rate: float, settling_of_step: float | None
 ) -> PulseResult:
     """Simulate the full equation under the designed light, and say what was found."""
-    c = np.asarray(course.coefficients(y))
-    magnet = course.under(jnp.asarray(c))
-    achieved = np.asarray(eqx.filter_jit(Course.frequency)(course, magnet, False))
-    times, target = np.asarray(course.times), np.asarray(course.target)
+    c = np.asarray(response.coefficients(y))
+    magnet = response.under(jnp.asarray(c))
+    achieved = np.asarray(eqx.filter_jit(PulseResponse.frequency)(response, magnet, False))
+    times, target = np.asarray(response.times), np.asarray(response.target)
     relative = achieved / target - 1.0
     rms, largest = float(np.sqrt(np.mean(relative**2))), float(np.max(np.abs(relative)))
-    slew = float(course.slew)
+    slew = float(response.slew)
     limits = {
         "peak": float(np.mean(c > 1.0 - 2e-3)),
         "dark": float(np.mean(c < 2e-3)),
@@ -261,7 +261,7 @@ def _finish(
     return PulseResult(
         laser=magnet.illumination.laser,
         magnet=magnet,
-        m0=np.asarray(course.start),
+        m0=np.asarray(response.start),
         times=times,
         target=target,
         achieved=achieved,
@@ -319,7 +319,7 @@ def _checked(
     return times, jnp.asarray(min(share, 1.0), times.dtype)
 
 
-def _course(target: Any, times: Array) -> Array:
+def _wanted(target: Any, times: Array) -> Array:
     """The wanted frequencies at `times`."""
     if callable(target):
         wanted = jnp.stack([jnp.asarray(target(t), times.dtype) for t in times])

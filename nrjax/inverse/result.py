@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from ..equilibria import SteadyState
-from ..phases import Phase
+from ..motion.phases import Phase
+from ..rotation.attractors import SteadyState
 from .box import Box
 from .problem import Look, Problem
 from .search import STRIKES, Lane, badness
@@ -57,7 +57,7 @@ class DesignResult(eqx.Module):
         return f"{self.message}\n{values}"
 
 
-def describe(
+def best_of_restarts(
     problem: Problem, lanes: Lane, errors: np.ndarray, history: xr.Dataset, first: np.ndarray, tolerance: float
 ) -> DesignResult:
     """Choose among the restarts of one target, and say what was found."""

@@ -195,7 +195,7 @@ def replace_lanes(lanes: Lane, which: Bool[Array, " lanes"], others: Lane) -> La
 
 
 @eqx.filter_jit
-def advance(
+def take_steps(
     problem: Problem,
     optimizer: optax.GradientTransformation,
     lanes: Lane,

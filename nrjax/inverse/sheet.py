@@ -6,10 +6,10 @@ from typing import Any, Final
 import numpy as np
 
 from .. import units
-from ..boundaries import Boundary, boundary
-from ..exposure import exposure
 from ..magnets import ShapeDynamics
-from ..sweeps import AXIS_UNITS
+from ..magnets.absorption import exposure
+from ..maps.sweeps import AXIS_UNITS
+from ..rotation.boundaries import Boundary, boundary
 from .laser_design import DesignResult
 
 # The edges of the chiral phase.

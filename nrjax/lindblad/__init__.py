@@ -1,6 +1,5 @@
 """The photo-dissipative Lindbladian: Anderson impurities under light, and their projection on local spins."""
 
-from .evolve import LindbladSolution as LindbladSolution, evolve as evolve
 from .models import (
     AbstractLindbladModel as AbstractLindbladModel,
     AndersonModel as AndersonModel,
@@ -11,4 +10,5 @@ from .projection import ProjectionError as ProjectionError, projection_error as 
 from .reservoir import Reservoir as Reservoir
 from .states import conduction_state as conduction_state, product_state as product_state
 from .stationary import StationaryState as StationaryState, steady_state as steady_state
+from .time_evolution import LindbladSolution as LindbladSolution, evolve as evolve
 from .trajectories import TrajectoryAverage as TrajectoryAverage, quantum_trajectories as quantum_trajectories

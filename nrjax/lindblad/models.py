@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from ..hermitian import from_spectrum, hermitian
-from ..illumination import AbstractLight, GivenRates, Illumination
-from ..lattices import Lattice
-from ..light import Laser
-from ..moment import LocalMoment, stack_moments
-from ..small_matrices import safe_sqrt
-from ..validation import Numbers, float_array, require_finite
+from .._numerics.hermitian_matrices import from_spectrum, hermitian
+from .._numerics.small_matrices import safe_sqrt
+from .._numerics.validation import Numbers, float_array, require_finite
+from ..bands.lattices import Lattice
+from ..light.illumination import AbstractLight, GivenRates, Illumination
+from ..light.laser import Laser
+from ..light.local_moment import LocalMoment, stack_moments
 from .fermions import Space, Sparse, annihilator, fermion_spin, spin
 from .generator import Generator
 from .operators import anderson_generator, spin_fermion_generator, weighted_sum

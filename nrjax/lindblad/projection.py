@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from ..validation import Numbers
-from .evolve import LindbladSolution, evolve
+from .._numerics.validation import Numbers
 from .models import AndersonModel, SpinFermionModel
 from .states import product_state
+from .time_evolution import LindbladSolution, evolve
 
 COMPARED: Final = ("impurity_spin", "site_spin", "site_density", "singlet", "light_current")
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..hermitian import from_spectrum
-from ..validation import float_array, require_finite, require_nonnegative, require_positive
+from .._numerics.hermitian_matrices import from_spectrum
+from .._numerics.validation import float_array, require_finite, require_nonnegative, require_positive
 
 
 class Reservoir(eqx.Module):

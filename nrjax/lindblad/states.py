@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Complex
 
-from ..hermitian import from_spectrum
-from ..validation import Numbers, float_array, require, require_finite, require_positive
+from .._numerics.hermitian_matrices import from_spectrum
+from .._numerics.validation import Numbers, float_array, require, require_finite, require_positive
 from .fermions import PAULI, Space, density, total
 from .models import AbstractLindbladModel, hopping_parameters
 from .operators import band, weighted_sum, zeeman

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Complex, Float
 
-from .evolve import plan_of, to_matrix
 from .generator import Reached, diagonal_pairs, reached_size
 from .models import AbstractLindbladModel
 from .observables import DEFAULT, Request, wanted_observables
 from .sparse import ParametricMatrix
+from .time_evolution import plan_of, to_matrix
 
 # Beyond this the dense Lindbladian takes more than 1 GiB and a factorization minutes.
 LARGEST: Final = 11_000

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from .. import units
-from ..solve import LOOKS_AT_LIGHT, require_envelope
-from ..validation import Numbers, float_array, require_finite
+from .._numerics.validation import Numbers, float_array, require_finite
+from ..motion.integration import LOOKS_AT_LIGHT, require_envelope
 from .chebyshev import PHASE, exponential, step_rate
 from .fermions import Sparse
 from .generator import Generator, Transitions, Triplets, sectors

@@ -10,10 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import units
-from ..illumination import AbstractLight, GivenRates, Illumination
-from ..light import Laser
-from ..moment import LocalMoment, stack_moments
-from ..validation import (
+from .._numerics.validation import (
     Numbers,
     float_array,
     require_finite,
@@ -21,6 +18,9 @@ from ..validation import (
     require_positive,
     warn_if_implausible,
 )
+from ..light.illumination import AbstractLight, GivenRates, Illumination
+from ..light.laser import Laser
+from ..light.local_moment import LocalMoment, stack_moments
 from .baths import AbstractBath, QuantumBath
 
 Vector = tuple[Array, Array, Array]

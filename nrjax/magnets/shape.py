@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..small_matrices import Matrix
+from .._numerics.small_matrices import Matrix
 from .baths import AbstractBath
 from .layers import LayeredMagnet
 

@@ -1,0 +1,1 @@
+"""Numerical helpers without physics. Private: names and places may change."""

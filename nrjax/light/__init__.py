@@ -1,0 +1,14 @@
+"""From the laser to g and gamma: light, the transition that it drives, the local moment whose doublons it empties."""
+
+from .envelopes import (
+    AbstractEnvelope as AbstractEnvelope,
+    Chirped as Chirped,
+    Constant as Constant,
+    Gaussian as Gaussian,
+    Spline as Spline,
+    Square as Square,
+    Tabulated as Tabulated,
+)
+from .illumination import AbstractLight as AbstractLight, GivenRates as GivenRates, Illumination as Illumination
+from .laser import Laser as Laser, OpticalTransition as OpticalTransition
+from .local_moment import LocalMoment as LocalMoment, Validity as Validity

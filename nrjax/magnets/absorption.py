@@ -1,0 +1,88 @@
+"""What the light does to the sample: the figures that an experiment is planned with."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .. import units
+from .._numerics.validation import is_concrete
+from ..light.local_moment import Validity
+from .layers import LayeredMagnet
+
+
+class Exposure(eqx.Module):
+    """A magnet in its light, at full intensity (L layers).
+
+    - `intensity`: W/cm^2. `photon_energy`: meV. `peak_field`: amplitude E0 in MV/cm.
+    - `rabi_energy`: Omega_R in meV, shape (L,). `detuning`: delta in meV, shape (L,).
+    - `pump_rate`: kappa in meV, shape (L,). `loss_rate`: gamma in meV, shape (L,). `sd_coupling`: g in meV, (L,).
+    - `absorbed_power`: per site in nW, shape (L,).
+    - `validity`: the small parameters, with warnings.
+    """
+
+    intensity: Float[Array, ""]
+    photon_energy: Float[Array, ""]
+    peak_field: Float[Array, ""]
+    rabi_energy: Float[Array, " L"]
+    detuning: Float[Array, " L"]
+    pump_rate: Float[Array, " L"]
+    loss_rate: Float[Array, " L"]
+    sd_coupling: Float[Array, " L"]
+    absorbed_power: Float[Array, " L"]
+    validity: Validity
+
+    def __str__(self) -> str:
+        if not is_concrete(self.intensity) or self.intensity.ndim:
+            return f"Exposure(intensity{self.intensity.shape})"
+
+        def row(values: Array, form: str) -> str:
+            return ", ".join(format(float(x), form) for x in np.asarray(values))
+
+        ev_per_ps = self.absorbed_power * units.nW * units.ps * 1e-3
+        lines = [
+            f"light: {float(self.intensity):.4g} W/cm^2 at {float(self.photon_energy):.5g} meV, "
+            f"peak field {float(self.peak_field):.3g} MV/cm",
+            f"by layer: Rabi energy {row(self.rabi_energy, '.3g')} meV, detuning {row(self.detuning, '.4g')} meV, "
+            f"pump rate {row(self.pump_rate, '.3g')} meV, loss rate {row(self.loss_rate, '.4g')} meV, "
+            f"g {row(self.sd_coupling, '.5g')} meV",
+            f"absorbed per site: {row(self.absorbed_power, '.3g')} nW ({row(ev_per_ps, '.2g')} eV/ps)",
+        ]
+        return "\n".join(lines + [f"warning: {text}" for text in self.validity.warnings.values()])
+
+
+def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
+    """Field, Rabi energies, rates and absorbed power of a magnet under its laser,
+
+        P_a = hnu gamma_a [n_a - (2/g_a) m_a . sum_b jm_ab m_b]:
+
+    the photon energy times the rate at which singlets of electron and moment are lost, with the electrons' polarization
+    s_a = (1/g_a) sum_b jm_ab m_b of the mean field. At the plateau of the envelope.
+
+    **Arguments** `magnet`: from `LayeredMagnet.with_light`. `m`: its moments, shape (L, 3), for example
+    `steady_state(magnet).m`.
+
+    **Returns** an `Exposure`; `print` it.
+
+    **Raises** `ValueError` for a magnet without laser.
+
+    **Source** docs/physics.md, "Absorbed power".
+    """
+    moments, laser = magnet.illumination.moments, magnet.illumination.laser.plateau()
+    transition = moments.transition
+    dark = jnp.zeros_like(moments.level)
+    coupled = magnet.sd_coupling != 0
+    polarization = jnp.sum(m * (magnet.light_exchange() @ m), axis=1) / jnp.where(coupled, magnet.sd_coupling, 1.0)
+    singlets = magnet.filling - 2.0 * jnp.where(coupled, polarization, 0.0)
+    return Exposure(
+        laser.intensity,
+        laser.photon_energy,
+        laser.peak_field,
+        dark if transition is None else transition.rabi_energy(laser),
+        dark if transition is None else transition.detuning(laser),
+        moments.pump_rate(laser),
+        magnet.loss_rate,
+        magnet.sd_coupling,
+        laser.photon_energy * magnet.loss_rate * singlets / units.nW,
+        moments.validity(laser),
+    )

@@ -1,0 +1,279 @@
+"""Sweeps: a steady state (or any observable) on every point of a grid, as an xarray.Dataset."""
+
+import concurrent.futures
+import functools
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from .._numerics.tiles import power_of_two_above, run_tiles
+from .._numerics.validation import Numbers, require_memory
+from ..magnets import LayeredMagnet, ShapeDynamics
+from ..motion.phases import Phase
+from ..rotation.attractors import RESULTS, SteadyState, steady_state, steady_states
+from .provenance import computation_digest, parameters, versions
+from .store import TileStore
+
+# Points per tile, of few sizes, so that sweeps share programs: a few MB of arrays on a CPU, enough lanes to fill an
+# accelerator.
+CPU_TILE: Final = 1 << 14
+ACCELERATOR_TILE: Final = 1 << 18
+# Points of a bilayer that cost hardly more than one.
+SMALL_CPU_TILE: Final = 1 << 11
+
+RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite", "inconsistent")
+
+VARIABLES: Final = {
+    "phase": ("1", "phase"),
+    "lengths": ("1", "length of each moment, in units of the saturated moment"),
+    "angle": ("rad", "angle between layers 0 and 1"),
+    "chase_frequency": ("GHz", "chase frequency omega_c / 2 pi hbar"),
+    "rotation_frequency": ("GHz", "rotation frequency |Omega| / 2 pi hbar"),
+    "growth_rate": ("meV", "largest real part of the linearization without zero modes"),
+    "residual": ("1", "relative residual of the steady state"),
+    "valid": ("1", "finite, converged to a rigid state, stable"),
+    "result": ("1", "result code"),
+}
+
+AXIS_UNITS: Final = {"intensity": "W/cm^2", "dipole": "e*angstrom"} | dict.fromkeys(
+    "loss_rate interlayer_exchange temperature sd_coupling field photon_energy level repulsion hybridization resonance "
+    "linewidth fermi_energy".split(),
+    "meV",
+)
+
+
+def sweep(
+    build: Callable[..., Any],
+    axes: Mapping[str, Numbers],
+    *,
+    observe: Callable[[Any], Any] = steady_state,
+    tile: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    executor: concurrent.futures.Executor | None = None,
+) -> xr.Dataset:
+    """observe(build(**point)) on every point of the grid spanned by `axes`.
+
+    **Arguments**
+
+    - `build`: makes a model from one value of each axis, `build(**point)`; traced once.
+    - `axes`: name -> 1-D array of strictly increasing or decreasing values. The order is the order of dimensions.
+    - `observe`: maps the model to a `SteadyState` (default: `steady_state` with throw=False), a dictionary of arrays
+      or one array.
+    - `tile`: points computed at a time; bounds the memory. Default: 2048 or 16384 on a CPU, on an accelerator a power
+      of two up to 262144.
+    - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
+    - `resume`: use what `store` already holds, if it was computed from the same input.
+    - `progress`: a bar after two seconds, on a terminal.
+    - `executor`: where tiles run; default one thread per core.
+
+    **Returns** a Dataset with the axes as coordinates and, in its attributes, all parameters of the models that are
+    the same on the whole grid (JSON) and the names of the others; for steady states the variables `phase` (int8, CF
+    flags), `lengths`, `angle` (rad), `chase_frequency` and `rotation_frequency` (GHz), `growth_rate` (meV), `residual`,
+    `valid`, `result`. One bad point is flagged and spoils no other.
+
+    **Raises** `ValueError` for empty, non-monotonic or unknown axes, values that the model refuses, a store that
+    cannot be written or that holds other input.
+    """
+    grid = _checked_axes(axes)
+    total = int(np.prod([len(values) for values in grid.values()], dtype=float))
+    # Coordinates and observables, and once more while tiles are put together.
+    needed = 16.0 * total * (len(grid) + len(VARIABLES))
+    require_memory(f"a grid of {total:.3g} points", needed, "Take fewer points, or several sweeps.")
+    corners = _checked_build(build, grid)
+    model = corners[0]
+    dtype = jnp.result_type(float)
+    settles = observe is steady_state and ShapeDynamics.applies_to(model)
+    default = tile is None
+    if tile is None:
+        tile = _default_tile(total)
+    elif tile < 1:
+        raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (points computed at a time).")
+    if not (settles and default):
+        # Only a bilayer's points cost so little that a tile may be larger than the grid, to share a program.
+        tile = min(tile, total)
+
+    mesh = np.meshgrid(*(values.astype(dtype) for values in grid.values()), indexing="ij")
+    lanes = {name: values.reshape(-1) for name, values in zip(grid, mesh, strict=True)}
+
+    part = {name: jax.ShapeDtypeStruct((tile,), dtype) for name in lanes}
+    fingerprint = None if store is None else _fingerprint(grid, tile, build, observe, part)
+    kept = TileStore(store, fingerprint, resume)
+    finished = kept.finished()
+    if finished is not None:
+        return finished
+    # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road is
+    # free of them.
+    values = run_tiles(
+        _compiled(build, observe, fingerprint or computation_digest(_batched(build), part)),
+        lanes,
+        tile,
+        executor=executor,
+        threads=None if settles else 1,
+        progress=progress,
+        label="sweep",
+        load=kept.load,
+        save=kept.save,
+    )
+    dataset = _dataset(grid, values, dtype)
+    dataset.attrs |= _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
+    kept.finish(dataset)
+    return dataset
+
+
+def _default_tile(total: int) -> int:
+    """Points computed at a time; on a CPU the larger tile only where every core gets two."""
+    if jax.default_backend() != "cpu":
+        return min(ACCELERATOR_TILE, power_of_two_above(total))
+    return CPU_TILE if total >= 2 * CPU_TILE * (os.cpu_count() or 1) else SMALL_CPU_TILE
+
+
+def _batched(build: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
+    """`build` of many points; of magnets their rates at full intensity, so that all are of one kind."""
+
+    def plain(values: dict[str, Any]) -> Any:
+        model = build(**values)
+        return model.plateau() if isinstance(model, LayeredMagnet) else model
+
+    return jax.vmap(lambda values: eqx.filter(plain(values), eqx.is_array))
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(build: Callable[..., Any], observe: Callable[[Any], Any], digest: str) -> Callable[..., Any]:
+    """The observables of a batch of points; kept, so that a second sweep of the same functions compiles nothing.
+
+    `digest`: of what they compute, so that a function whose surroundings have changed is compiled anew.
+    """
+    del digest
+    if observe is steady_state:
+        # Of these programs only the first depends on `build`.
+        make = jax.jit(jax.vmap(lambda values: build(**values).plateau()))
+        return lambda values: _variables(steady_states(make(values)))
+    return jax.jit(jax.vmap(lambda values: _variables(observe(build(**values)))))
+
+
+def _fingerprint(
+    grid: dict[str, np.ndarray], tile: int, build: Callable[..., Any], observe: Callable[[Any], Any], part: Any
+) -> str:
+    """What a sweep is computed from: its axes, its tile, and every operation and constant of the computation."""
+    computation = computation_digest(_compiled.__wrapped__(build, observe, ""), part)
+    digest = hashlib.sha256(f"{tile} {computation}".encode())
+    for name, values in grid.items():
+        digest.update(name.encode() + values.tobytes())
+    return digest.hexdigest()
+
+
+def _origin(corners: list[Any]) -> dict[str, Any]:
+    """The parameters of the models at the corners of a grid, as attributes of a Dataset."""
+    values, differing = parameters(corners)
+    fixed = {name: value for name, value in values.items() if name not in differing}
+    return {"parameters": json.dumps(fixed), "parameters_that_vary": ", ".join(differing)}
+
+
+def _checked_axes(axes: Mapping[str, Numbers]) -> dict[str, np.ndarray]:
+    if not axes:
+        raise ValueError("axes is empty: pass at least one, for example {'loss_rate': numpy.linspace(0, 0.12, 101)}.")
+    checked = {}
+    for name, values in axes.items():
+        try:
+            array = np.asarray(values, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"axis {name!r} is not an array of numbers: {values!r}.") from error
+        if array.ndim != 1 or array.size == 0:
+            raise ValueError(
+                f"axis {name!r} has shape {array.shape}: it must be one-dimensional with at least one value."
+            )
+        if not np.isfinite(array).all():
+            bad = int(np.flatnonzero(~np.isfinite(array))[0])
+            raise ValueError(f"axis {name!r} holds {array[bad]} at index {bad}: it must hold finite numbers.")
+        steps = np.diff(array)
+        if not ((steps > 0).all() or (steps < 0).all()):
+            bad = int(np.flatnonzero(steps * np.sign(steps.sum() or 1.0) <= 0)[0])
+            raise ValueError(
+                f"axis {name!r} is not monotonic: {array[bad]:g} is followed by {array[bad + 1]:g} at index {bad + 1}. "
+                "Sort it and drop repeated values."
+            )
+        checked[name] = array
+    return checked
+
+
+def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> list[Any]:
+    """Build the model in the middle and at the corners of the grid, where bad values show with a clear error."""
+    models = []
+    ends = list(itertools.product(*((0, -1) if len(values) > 1 else (0,) for values in grid.values())))
+    corners, middle = len(ends), tuple(len(values) // 2 for values in grid.values())
+    for corner in (*ends, middle):
+        point = {
+            name: jnp.asarray(values[i], jnp.result_type(float))
+            for (name, values), i in zip(grid.items(), corner, strict=True)
+        }
+        try:
+            models.append(build(**point))
+        except ValueError:
+            # Bad values inside the grid are flagged, point by point.
+            if len(models) < corners:
+                raise
+        except TypeError as error:
+            raise ValueError(
+                f"the axes {', '.join(map(repr, grid))} do not fit the model: {error}. "
+                "Name arguments that build() takes."
+            ) from error
+    return models
+
+
+@jax.jit
+def _variables(observed: Any) -> dict[str, Any]:
+    """What a sweep's Dataset holds of an observation, by name."""
+    if isinstance(observed, SteadyState):
+        return {
+            **{name: getattr(observed, name) for name in VARIABLES},
+            "result": _code(observed.result),
+            "phase": observed.phase.astype(jnp.int8),
+        }
+    if isinstance(observed, Mapping):
+        return dict(observed)
+    return {"value": observed}
+
+
+def _code(result: Any) -> Any:
+    """The number of a result, as an array."""
+    return sum(
+        (jnp.where(result == getattr(RESULTS, name), code, 0) for code, name in enumerate(RESULT_NAMES)), jnp.asarray(0)
+    ).astype(jnp.int8)
+
+
+def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], dtype: Any) -> xr.Dataset:
+    shape = tuple(len(axis) for axis in grid.values())
+    variables = {}
+    for name, array in values.items():
+        extra = ["layer"] if name == "lengths" else [f"{name}_{i}" for i in range(array.ndim - 1)]
+        unit, text = VARIABLES.get(name, ("", name))
+        attributes: dict[str, Any] = {"long_name": text} | ({"units": unit} if unit else {})
+        if name == "phase":
+            attributes["flag_values"] = np.array([phase.value for phase in Phase], np.int8)
+            attributes["flag_meanings"] = " ".join(phase.name.lower() for phase in Phase)
+        if name == "result":
+            attributes["flag_values"] = np.arange(len(RESULT_NAMES), dtype=np.int8)
+            attributes["flag_meanings"] = " ".join(RESULT_NAMES)
+        variables[name] = ((*grid, *extra), array.reshape(shape + array.shape[1:]), attributes)
+    attributes = {
+        "title": "nrjax sweep",
+        "dtype": jnp.dtype(dtype).name,
+        "device": jax.devices()[0].device_kind,
+        **versions(),
+    }
+    dataset = xr.Dataset(variables, coords=dict(grid), attrs=attributes)
+    for name in dataset.coords:
+        if name in AXIS_UNITS:
+            dataset[name].attrs["units"] = AXIS_UNITS[str(name)]
+    return dataset

@@ -1,0 +1,8 @@
+"""Magnets in time: integration, the frequencies and the phase that a trajectory shows."""
+
+from .frequencies import (
+    InstantaneousFrequency as InstantaneousFrequency,
+    instantaneous_frequency as instantaneous_frequency,
+)
+from .integration import Solution as Solution, simulate as simulate, simulate_many as simulate_many
+from .phases import Phase as Phase, TrajectoryPhase as TrajectoryPhase, classify_trajectory as classify_trajectory

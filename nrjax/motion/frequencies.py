@@ -1,0 +1,89 @@
+"""The rotation of moments at every instant of a trajectory."""
+
+from typing import Final, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .. import units
+from .._numerics.small_matrices import adjugate, safe_sqrt
+from .integration import Solution
+from .phases import collinear_tolerance
+
+
+class InstantaneousFrequency(NamedTuple):
+    """Rotation against time.
+
+    - `times`: ps, shape (times,).
+    - `chase`: |n . Omega| / 2 pi hbar in GHz, n the normal of the plane of the first two moments; 0 while collinear.
+    - `rotation`: |Omega| / 2 pi hbar in GHz.
+    - `angular_velocity`: Omega in meV, shape (times, 3).
+    - `swing`: max_a |Omega x m_a| / (|Omega| max_a |m_a|), 0 to 1: how much of the moments turns. A frequency whose
+      swing is small (a nearly collinear pair about its own axis) is there, but hardly to be seen.
+    """
+
+    times: Float[Array, " times"]
+    chase: Float[Array, " times"]
+    rotation: Float[Array, " times"]
+    angular_velocity: Float[Array, "times 3"]
+    swing: Float[Array, " times"]
+
+
+@eqx.filter_jit
+def instantaneous_frequency(solution: Solution) -> InstantaneousFrequency:
+    """The rigid rotation that comes closest to the motion at every saved time,
+
+        Omega = argmin sum_a |dm_a/dt - Omega x m_a|^2,   i.e.  J Omega = sum_a m_a x dm_a/dt,
+        J = sum_a (|m_a|^2 - m_a m_a^T).
+
+    On a relative equilibrium it is the exact angular velocity, and equals that of `steady_state`. It uses the
+    velocities of the equation of motion, so that the spacing of the saved times does not matter. Of collinear moments
+    only the rotation across their axis shows; while a nearly collinear pair aligns, `rotation` is the precession of its
+    small tilt.
+
+    **Arguments** `solution`: from `simulate`, saved at the times of interest.
+
+    **Returns** an `InstantaneousFrequency`.
+
+    **Raises** `ValueError` if the solution carries no velocities.
+    """
+    if solution.velocities is None:
+        raise ValueError("the solution has no velocities. Take it from simulate(), or fill in `velocities` (1/ps).")
+    chase, omega = jax.vmap(_at_one_time)(solution.ms, solution.velocities)
+    rotation = safe_sqrt(jnp.sum(omega**2, axis=-1))
+    moving = safe_sqrt(jnp.max(jnp.sum(jnp.cross(omega[:, None, :], solution.ms) ** 2, axis=-1), axis=-1))
+    size = rotation * safe_sqrt(jnp.max(jnp.sum(solution.ms**2, axis=-1), axis=-1))
+    swing = moving / jnp.where(size > 0, size, 1.0)
+    return InstantaneousFrequency(solution.ts, jnp.abs(chase) / units.GHz, rotation / units.GHz, omega, swing)
+
+
+# Less swing than this is not shown, and its turns are not counted.
+VISIBLE_SWING: Final = 1e-2
+
+
+def visible(frequency: InstantaneousFrequency, values: Float[Array, " times"]) -> Float[np.ndarray, " times"]:
+    """Values of the times at which something turns that a probe could see; NaN at the others."""
+    return np.where(np.asarray(frequency.swing) > VISIBLE_SWING, np.asarray(values), np.nan)
+
+
+def _at_one_time(m: Float[Array, "L 3"], velocity: Float[Array, "L 3"]) -> tuple[Float[Array, ""], Float[Array, "3"]]:
+    """(n . Omega, Omega) in meV from moments and velocities in 1/ps."""
+    torque = jnp.sum(jnp.cross(m, velocity / units.ps), axis=0)
+    inertia = jnp.sum(m**2) * jnp.eye(3, dtype=m.dtype) - m.T @ m
+    rows = tuple(tuple(inertia[i, j] for j in range(3)) for i in range(3))
+    inverse, determinant = adjugate(rows)
+    # 0 to 1/4 in units of trace J cubed; it vanishes with the square of the tilt where all moments are collinear.
+    trace = jnp.trace(inertia)
+    spread = determinant > 0.01 * collinear_tolerance(m.dtype) * trace**3
+    rigid = jnp.stack([jnp.stack(row) for row in inverse]) @ torque / jnp.where(spread, determinant, 1.0)
+    ordered = trace > 0
+    across = torque * 2.0 / jnp.where(ordered, trace, 1.0)
+    omega = jnp.where(spread, rigid, jnp.where(ordered, across, 0.0))
+
+    normal = jnp.cross(m[0], m[min(1, m.shape[0] - 1)])
+    area = safe_sqrt(jnp.sum(normal**2))
+    chase = jnp.where(spread, jnp.dot(normal, omega) / jnp.where(area > 0, area, 1.0), 0.0)
+    return chase, omega

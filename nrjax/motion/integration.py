@@ -1,0 +1,430 @@
+"""Integrating spin dynamics in time: the one front door to Diffrax."""
+
+import concurrent.futures
+import functools
+from typing import Any, Final, Protocol, runtime_checkable
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from .. import units
+from .._numerics.tiles import power_of_two_below, run_tiles
+from .._numerics.unrolled_runge_kutta import UnrolledTsit5
+from .._numerics.validation import (
+    Numbers,
+    float_array,
+    is_concrete,
+    require,
+    require_finite,
+    require_memory,
+    require_nonnegative,
+)
+from ..light.envelopes import AbstractEnvelope
+from ..light.laser import Laser
+from ..magnets import LayeredMagnet
+from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt
+from .tilt_seeds import ROUNDING, look_times, seed_of, warn_of_seed
+
+# Above this many layers the stages are kept as arrays: writing them out would cost compile time.
+UNROLLED_LAYERS: Final = 4
+# Lanes integrated together by `simulate_many`, at most and at least, and the tiles that small batches are cut into.
+LARGEST_TILE: Final = 256
+SMALLEST_TILE: Final = 32
+TILES: Final = 16
+# A step this much shorter than the whole time ends a lane that has gone wrong.
+SHORTEST_STEP: Final = 1e-9
+# Light that changes in time is looked at this many times at least. Steps must land on the knots of its envelope, and
+# what remains before a knot may be short: the whole time is no round number of steps, and shorter ones are allowed.
+LOOKS_AT_LIGHT: Final = 618.0 * 5**0.5
+SHORTEST_STEP_TO_KNOT: Final = 1e-12
+
+# The tilt up to which the components are held to its own equation, in units of the tolerance and at most: where errors
+# of the components are a ten thousandth of it.
+HELD: Final = 1e4
+LARGEST_HELD: Final = 1e-2
+
+
+@runtime_checkable
+class SpinModel(Protocol):
+    """Anything with `vector_field(t, m, args)`: t in hbar/meV, m of shape (L, 3), result in meV."""
+
+    def vector_field(self, t: Any, m: Any, args: Any = None) -> Any: ...
+
+
+class Solution(eqx.Module):
+    """A trajectory of moments.
+
+    - `ts`: times in ps, shape (times,).
+    - `ms`: moments in units of the saturated moment, shape (times, L, 3).
+    - `result`: Diffrax's result code; its text says what to do.
+    - `stats`: step counts.
+    - `valid`: finite and successful.
+    - `velocities`: dm/dt in 1/ps, shape (times, L, 3), from the equation of motion; None for moments from elsewhere.
+    - `seed_tilt`: the least tilt, max |m_a x m_b| / max |m_a|^2, that grew tenfold or more: what a chase has grown
+      from (the tilt at the start if none grew).
+    - `seeded_by_rounding`: whether a chase grew from less than the tolerance resolves, so that the time at which it
+      starts is an accident. Never for an isotropic bilayer, whose tilt has an exact equation.
+    """
+
+    ts: Float[Array, " times"]
+    ms: Float[Array, "times L 3"]
+    result: diffrax.RESULTS
+    stats: dict[str, Any]
+    valid: Bool[Array, ""]
+    velocities: Float[Array, "times L 3"] | None = None
+    seed_tilt: Float[Array, ""] | None = None
+    seeded_by_rounding: Bool[Array, ""] | None = None
+
+    def __str__(self) -> str:
+        if self.ts.ndim > 1 or not is_concrete(self.ts):
+            return f"Solution(ts{self.ts.shape}, ms{self.ms.shape})"
+        steps = self.stats["num_steps"]
+        return (
+            f"Solution: {self.ts.shape[0]} times, {self.ts[0]:.4g} to {self.ts[-1]:.4g} ps, {self.ms.shape[1]} layers, "
+            f"{steps} steps ({self.stats['num_rejected_steps']} rejected), {'valid' if self.valid else 'not valid'}, "
+            f"{self.ms.dtype}"
+            + ("" if self.seed_tilt is None else f", grown from a tilt of {float(self.seed_tilt):.2g}")
+            + (", which is rounding: the start of the chase is an accident" if self.seeded_by_rounding else "")
+        )
+
+
+def smallest_tolerance(dtype: Any) -> float:
+    """The smallest relative tolerance that a floating-point type can reach: ten units in the last place."""
+    return 10.0 * float(jnp.finfo(dtype).eps)
+
+
+def require_reachable(name: str, tolerance: float | Array, dtype: Any) -> None:
+    """Raise `ValueError` if a relative tolerance is below what the type can represent."""
+    if is_concrete(tolerance) and not float(tolerance) >= smallest_tolerance(dtype):
+        raise ValueError(
+            f"{name} = {float(tolerance):g} cannot be reached in {jnp.dtype(dtype).name}, whose limit is "
+            f"{smallest_tolerance(dtype):.1e}. Enable double precision with "
+            "jax.config.update('jax_enable_x64', True) before building the model, or ask for a larger tolerance."
+        )
+
+
+def default_tolerance(dtype: Any) -> float:
+    """1e-8 in double, 1e-5 in single precision."""
+    return 1e-8 if jnp.dtype(dtype) == jnp.float64 else 1e-5
+
+
+def simulate(
+    model: SpinModel,
+    m0: Numbers,
+    t1: ArrayLike,
+    *,
+    t0: ArrayLike = 0.0,
+    saveat: diffrax.SaveAt | Numbers | None = None,
+    spins: ArrayLike | None = None,
+    watch_tilt: bool = True,
+    rtol: float | Array | None = None,
+    atol: float | Array | None = None,
+    solver: diffrax.AbstractSolver | None = None,
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+    event: diffrax.Event | None = None,
+    max_steps: int | None = 1_000_000,
+    throw: bool = True,
+    progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
+) -> Solution:
+    """Integrate dm/dt = model.vector_field(t, m) from t0 to t1.
+
+    **Arguments**
+
+    - `model`: a `LayeredMagnet`, or any object with `vector_field(t, m, args)`.
+    - `m0`: initial moments, shape (L, 3).
+    - `t1`, `t0`: final and initial time in ps.
+    - `saveat`: times in ps at which to save, as an array or as a `diffrax.SaveAt` whose `ts` are in ps.
+      Default: the final time only.
+    - `spins`: the number N of spins in each layer, whose thermal motion at the layer's temperature keeps the moments
+      from ever being quite collinear: a tilt of order 1/sqrt(N), from which a chase starts (isotropic bilayers).
+      Default: no noise; the deviation of m0 may then decay to a tilt that no sample has (`seed_tilt`), with a warning.
+    - `watch_tilt`: look at the tilt at a few hundred times for what the chase grows from, and warn; without, only the
+      saved times are looked at (for use in batches).
+    - `rtol`, `atol`: tolerances of the default step-size control (1e-8; 1e-5 in single precision).
+    - `solver`: default `diffrax.Tsit5()`. `nrjax.UnrolledTsit5()` takes the same steps with its stages written
+      out: several times faster under vmap (`simulate_many` uses it), slow to compile and to run in reverse mode.
+    - `stepsize_controller`: replaces the default PID control; `rtol` and `atol` are then not allowed. Steps in
+      hbar/meV.
+    - `adjoint`: default `diffrax.RecursiveCheckpointAdjoint()` (reverse mode); pass `diffrax.ForwardMode()` for jvp
+      and jacfwd.
+    - `event`: a `diffrax.Event` whose condition sees t in hbar/meV and y = m of shape (L, 3).
+    - `max_steps`: the most steps to take.
+    - `throw`: raise if the integration fails; with False look at `valid` and `result` (for use in batches).
+    - `progress_meter`: for example `diffrax.TqdmProgressMeter()`.
+
+    **Returns** a `Solution`, times in ps.
+
+    **Raises** `ValueError` for bad input; a runtime error from Diffrax if integration fails and `throw` is set.
+
+    Cost: the exchange precession (about gyro * j in meV) sets the step. Under vmap all lanes step until the slowest
+    is done; `simulate_many` groups lanes of equal cost.
+    """
+    state = float_array("m0", m0)
+    if state.ndim != 2 or state.shape[1] != 3:
+        raise ValueError(f"m0 has shape {state.shape}: it must be (layers, 3). Pass one row (x, y, z) for each layer.")
+    if isinstance(model, LayeredMagnet) and state.shape[0] != model.layers:
+        raise ValueError(
+            f"m0 has {state.shape[0]} rows, but the magnet has {model.layers} layers. Pass a row for each."
+        )
+    require_finite("m0", state)
+    if isinstance(model, LayeredMagnet) and not model.changes_in_time:
+        model = model.plateau()
+    for name, value in (("t0", t0), ("t1", t1)):
+        require_finite(name, value)
+    if is_concrete(t0, t1):
+        require_nonnegative("t1 - t0", np.asarray(t1) - np.asarray(t0), "Times run forward; give t1 after t0 (ps).")
+    laser = model.illumination.laser if isinstance(model, LayeredMagnet) and model.has_laser else None
+    if laser is not None:
+        require_envelope(laser, t0, t1)
+    if saveat is not None and not isinstance(saveat, diffrax.SaveAt):
+        # Moments, velocities, and copies of both on the way.
+        needed = 6.0 * np.size(saveat) * state.nbytes
+        require_memory(f"saving {np.size(saveat):.3g} times", needed, "Save fewer times: give a shorter saveat.")
+    dtype = jnp.result_type(state, *(x for x in jax.tree.leaves(model) if eqx.is_inexact_array(x)))
+    state = state.astype(dtype)
+    start = jnp.asarray(t0, dtype) * units.ps
+    stop = jnp.asarray(t1, dtype) * units.ps
+
+    if stepsize_controller is None:
+        rtol = default_tolerance(dtype) if rtol is None else rtol
+        atol = rtol if atol is None else atol
+        require_reachable("rtol", rtol, dtype)
+        control: Any = step_control(laser, start, stop, rtol, atol)
+    elif rtol is not None or atol is not None:
+        raise ValueError("rtol and atol belong to the default step-size control. Set them in your stepsize_controller.")
+    else:
+        control = stepsize_controller
+
+    method = diffrax.Tsit5() if solver is None else solver
+    unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5)
+    if unroll and event is not None:
+        raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
+    precision = jnp.asarray(default_tolerance(dtype) if rtol is None else rtol, dtype)
+    chosen = _coordinates(model, state, jnp.minimum(HELD * precision, LARGEST_HELD), spins, start, unroll)
+    looks = look_times(laser, start, stop) if watch_tilt else None
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(_rates),
+        method,
+        start,
+        stop,
+        None,
+        chosen.start(state),
+        args=chosen,
+        saveat=_internal_saveat(saveat, dtype, looks),
+        stepsize_controller=control,
+        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+        event=None if event is None else _internal_event(event),
+        max_steps=max_steps,
+        throw=throw,
+        progress_meter=progress_meter,
+    )
+    ts, ys, watched, tilts = solution.ts, solution.ys, None, None
+    if looks is not None and ts is not None and ys is not None:
+        (ts, watched), (ys, tilts) = ts, ys
+    if ts is None or ys is None:
+        raise ValueError("saveat saves no moments. Pass times, SaveAt(t1=True) or SaveAt(ts=...).")
+    # Diffrax pads the times that it did not use with infinity.
+    used = jnp.isfinite(ts)[:, None, None]
+    ms = jnp.where(used, chosen.moments(ys), jnp.inf)
+    valid = diffrax.is_okay(solution.result) & jnp.all(jnp.isfinite(ms) | ~used)
+    velocities = jax.vmap(lambda t, m: model.vector_field(t, m, None))(ts, ms) * units.ps
+    if watched is None or tilts is None:
+        watched, tilts = ts, jax.vmap(chosen.tilt)(ys)
+    seed, grew, by_rounding = seed_of(
+        watched, tilts, 0.0 if isinstance(chosen, ComponentsAndTilt) else ROUNDING * precision
+    )
+    done = Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding)
+    if watch_tilt:
+        warn_of_seed(done.seed_tilt, grew, done.seeded_by_rounding, spins)
+    return done
+
+
+def _coordinates(
+    model: Any, m0: Array, resolved: Array, spins: ArrayLike | None, t0: Array, unroll: bool
+) -> AbstractCoordinates:
+    """What is integrated. With `spins` only what has an equation for its tilt will do."""
+    exact = ComponentsAndTilt.applies_to(model)
+    if spins is not None and not exact:
+        raise ValueError(
+            f"spins = {spins}: the thermal tilt has an equation of its own only for two layers without field and "
+            "anisotropy. Leave spins out, and give m0 a deviation of the size that the noise would have."
+        )
+    if not exact:
+        return Components(model, unroll)
+    if spins is not None:
+        require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
+        spins = jnp.asarray(spins, m0.dtype)
+    return ComponentsAndTilt.of(model, m0, resolved, spins, t0, unroll)
+
+
+def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float | Array, atol: float | Array) -> Any:
+    """PID control that ends a lane gone wrong, and that steps over no pulse of a laser. Times in hbar/meV."""
+    duration = jnp.maximum(stop - start, 1e-30)
+    if laser is None or laser.is_constant:
+        return diffrax.PIDController(rtol=rtol, atol=atol, dtmin=SHORTEST_STEP * duration, force_dtmin=False)
+    shortest = max(SHORTEST_STEP_TO_KNOT, 4.0 * float(jnp.finfo(start.dtype).eps)) * duration
+    longest = duration / LOOKS_AT_LIGHT
+    control = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, dtmax=longest, force_dtmin=False)
+    if not isinstance(laser.envelope, AbstractEnvelope):
+        return control
+    # Where the steps fall is no part of the solution's derivative.
+    knots = jax.lax.stop_gradient(laser.envelope.knots().astype(start.dtype) * units.ps)
+    return control if knots.size == 0 else diffrax.ClipStepSizeController(control, step_ts=knots)
+
+
+def require_envelope(laser: Laser, t0: ArrayLike, t1: ArrayLike) -> None:
+    """Raise `ValueError` if the envelope is not a number, or negative, where a few looks fall (known numbers only)."""
+    if laser.envelope is None or not is_concrete(t0, t1, *(x for x in jax.tree.leaves(laser) if eqx.is_array(x))):
+        return
+    times = jnp.linspace(jnp.asarray(t0, float), jnp.asarray(t1, float), int(LOOKS_AT_LIGHT))
+    envelope: Any = laser.envelope
+    factors = jax.vmap(lambda t: jnp.asarray(envelope(t), times.dtype))(times)
+    require_nonnegative("envelope", factors, "It is the intensity relative to the laser's: mend f(t).")
+
+
+def simulate_many(
+    models: LayeredMagnet,
+    m0: Numbers,
+    t1: Numbers,
+    *,
+    saveat: Numbers | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int | None = 1_000_000,
+    tile: int | None = None,
+    executor: concurrent.futures.Executor | None = None,
+    progress: bool = True,
+) -> Solution:
+    """`simulate` for a batch, in tiles of lanes of like cost, so that no lane waits for one much slower.
+
+    **Arguments**
+
+    - `models`: a `LayeredMagnet` whose arrays carry a leading axis of lanes, made by `jax.vmap(build)(values)`.
+    - `m0`: initial moments, shape (L, 3) for all lanes or (lanes, L, 3).
+    - `t1`: final time in ps, for all lanes or shape (lanes,); times start at 0.
+    - `saveat`: times in ps, shape (times,). Default: the final time.
+    - `rtol`, `atol`, `max_steps`: as in `simulate`.
+    - `tile`: lanes integrated together. Default: 256, fewer for small batches, so that lanes of unlike cost are apart.
+    - `executor`, `progress`: as in `sweep`.
+
+    **Returns** a `Solution` of NumPy arrays with a leading axis of lanes; a lane that failed has `valid = False`
+    and spoils no other.
+
+    **Raises** `ValueError` for bad input.
+    """
+    arrays, static = eqx.partition(models, eqx.is_array)
+    lanes = jax.tree.leaves(arrays)[0].shape[0]
+    layers = models.exchange.shape[-1]
+    if models.exchange.ndim != 3:
+        raise ValueError(
+            f"models.exchange has shape {models.exchange.shape}: it must be (lanes, L, L). "
+            "Make a batch with jax.vmap(build)(values)."
+        )
+    starts = float_array("m0", m0)
+    if starts.shape not in ((layers, 3), (lanes, layers, 3)):
+        raise ValueError(f"m0 has shape {starts.shape}: it must be ({layers}, 3) or ({lanes}, {layers}, 3).")
+    starts = jnp.broadcast_to(starts, (lanes, layers, 3))
+    if tile is None:
+        tile = min(max(power_of_two_below(lanes // TILES), SMALLEST_TILE), LARGEST_TILE)
+    if tile < 1:
+        raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (lanes integrated together).")
+    dtype = models.exchange.dtype
+    rtol = default_tolerance(dtype) if rtol is None else rtol
+    require_reachable("rtol", rtol, dtype)
+    # As arrays, so that another tolerance needs no other program.
+    tolerances = jnp.asarray([rtol, rtol if atol is None else atol], dtype)
+    tile = min(tile, lanes)
+    stops = jnp.broadcast_to(float_array("t1", t1), (lanes,))
+    # Lanes of like cost side by side: precession sets the step.
+    order = np.argsort(np.asarray(stops * _precession_rate(arrays.exchange, arrays.gyro)), kind="stable")
+    back = np.argsort(order, kind="stable")
+    times = None if saveat is None else float_array("saveat", saveat)
+
+    solve = _batch_solver(static, max_steps)
+    packed = jax.tree.map(lambda x: np.asarray(x)[order], (arrays, starts, stops))
+
+    def run(part: Any) -> Any:
+        return solve(*part, times, tolerances)
+
+    values = run_tiles(run, packed, tile, executor=executor, progress=progress, label="simulate")
+    return jax.tree.map(lambda x: x[back], values)
+
+
+@jax.vmap
+def _precession_rate(exchange: Float[Array, "L L"], gyro: Float[Array, ""]) -> Float[Array, ""]:
+    """gyro * max_a sum_(b != a) |j_ab| in meV: an estimate of what sets the number of steps."""
+    others = jnp.abs(exchange) * (1.0 - jnp.eye(exchange.shape[0], dtype=exchange.dtype))
+    return jnp.abs(gyro) * jnp.max(jnp.sum(others, axis=1))
+
+
+@functools.lru_cache(maxsize=32)
+def _batch_solver(static: LayeredMagnet, max_steps: int | None) -> Any:
+    def one(arrays: Any, start: Array, t1: Any, times: Any, tolerances: Any) -> Solution:
+        model = eqx.combine(arrays, static)
+        solver = UnrolledTsit5() if model.layers <= UNROLLED_LAYERS else None
+        rtol, atol = tolerances
+        return simulate(
+            model,
+            start,
+            t1,
+            saveat=times,
+            rtol=rtol,
+            atol=atol,
+            solver=solver,
+            max_steps=max_steps,
+            throw=False,
+            watch_tilt=False,
+        )
+
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)))
+
+
+def _rates(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:
+    return coordinates.rates(t, y)
+
+
+def _tilt(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:
+    return coordinates.tilt(y)
+
+
+def _internal_event(event: diffrax.Event) -> diffrax.Event:
+    """The same event, which sees moments and the model where coordinates are integrated."""
+
+    def seeing_moments(condition: Any) -> Any:
+        return lambda t, y, args, **options: condition(t, args.moments(y), args.model, **options)
+
+    return eqx.tree_at(
+        lambda e: e.cond_fn, event, jax.tree.map(seeing_moments, event.cond_fn), is_leaf=lambda x: x is event.cond_fn
+    )
+
+
+def _internal_saveat(saveat: Any, dtype: Any, looks: Array | None) -> diffrax.SaveAt:
+    """The same `SaveAt` with its times in hbar/meV, and with the tilt at `looks` besides."""
+    asked = _saveat_in_internal_time(saveat, dtype)
+    if looks is None:
+        return asked
+    return eqx.tree_at(
+        lambda s: s.subs,
+        asked,
+        (asked.subs, diffrax.SubSaveAt(ts=looks, fn=_tilt)),
+        is_leaf=lambda x: x is asked.subs,
+    )
+
+
+def _saveat_in_internal_time(saveat: Any, dtype: Any) -> diffrax.SaveAt:
+    if saveat is None:
+        return diffrax.SaveAt(t1=True)
+    if not isinstance(saveat, diffrax.SaveAt):
+        times = float_array("saveat", saveat)
+        if times.ndim != 1 or times.size == 0:
+            raise ValueError(f"saveat has shape {times.shape}: it must be a list of times in ps, for example linspace.")
+        require_finite("saveat", times)
+        return diffrax.SaveAt(ts=times.astype(dtype) * units.ps)
+    if saveat.subs is not None and saveat.subs.ts is not None:
+        return eqx.tree_at(lambda s: s.subs.ts, saveat, saveat.subs.ts.astype(dtype) * units.ps)
+    return saveat

@@ -1,0 +1,139 @@
+"""Rigidly rotating states of an isotropic bilayer: Newton's polish, closed forms, stability."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Float
+
+from .._numerics.small_matrices import Adjugate, largest_real_part_2, largest_real_part_3, safe_sqrt
+from ..magnets.shape import Gram, ShapeDynamics
+from ..motion.phases import Phase, collinear_tolerance, label
+
+
+class BilayerState(NamedTuple):
+    """A relative equilibrium of a bilayer: everything that follows from its Gram matrix."""
+
+    gram: Gram
+    phase: Array
+    cosine: Array
+    sine: Array
+    chase_rate: Array
+    normal_sign: Array
+    growth_rate: Array
+    residual: Array
+
+
+def polish(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
+    """Newton's method on dG/dt = 0 from `start`, by Optimistix; derivatives by the implicit function theorem.
+
+    **Returns** the root and whether Newton's method converged.
+    """
+    dtype = start.aa.dtype
+    size = Gram(*(jax.lax.stop_gradient(jnp.where(x == 0, 1.0, jnp.abs(x))) for x in start))
+    size = size._replace(ab=jnp.sqrt(size.aa * size.bb))
+    rates_scale = jax.lax.stop_gradient(jnp.sqrt(sum(x * x for row in shape.linearize(start)[1] for x in row)))
+
+    def scaled_rates(y: Array, shape: ShapeDynamics) -> Array:
+        g = Gram(*(y[i] * size[i] for i in range(3)))
+        return jnp.stack([f / (s * rates_scale) for f, s in zip(shape.rates(g), size, strict=True)])
+
+    tolerance = 1e-9 if dtype == jnp.float64 else 3e-5
+    solution = optx.root_find(
+        scaled_rates,
+        optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=Adjugate()),
+        jax.lax.stop_gradient(jnp.stack([x / s for x, s in zip(start, size, strict=True)])),
+        args=shape,
+        max_steps=64,
+        throw=False,
+        adjoint=optx.ImplicitAdjoint(linear_solver=Adjugate()),
+    )
+    root = Gram(*(solution.value[i] * size[i] for i in range(3)))
+    return root, solution.result == optx.RESULTS.successful
+
+
+def describe(shape: ShapeDynamics, gram: Gram, paramagnetic: Array) -> BilayerState:
+    """Label, chase rate, stability and residual of a fixed point of the shape.
+
+    **Arguments** `gram`: a root of dG/dt. `paramagnetic`: whether it is m = 0.
+
+    **Source** docs/physics.md, "Shape dynamics".
+    """
+    ordered = ~paramagnetic
+    both = (gram.aa > 0) & (gram.bb > 0)
+    product = jnp.where(both, gram.aa * gram.bb, 1.0)
+    # A single ordered layer counts as aligned, like a magnet of one layer.
+    cosine = jnp.where(both, gram.ab / jnp.sqrt(product), 1.0)
+    sine_squared = jnp.where(both, 1.0 - cosine**2, 0.0)
+    collinear = sine_squared < collinear_tolerance(product.dtype)
+    sine = jnp.where(collinear, 0.0, safe_sqrt(sine_squared))
+    cosine = jnp.where(collinear, jnp.sign(cosine), cosine)
+
+    r_a, r_b = shape.relaxation_rates(gram)
+    w_a, w_b = shape.w_aa - r_a, shape.w_bb - r_b
+    determinant = w_a * w_b - shape.w_ab * shape.w_ba
+    phase = label(ordered=ordered, cosine=cosine, collinear=collinear, rotating=determinant > 0)
+    chiral = phase == Phase.CHIRAL
+    chase_rate = jnp.where(chiral, safe_sqrt(jnp.where(chiral, determinant, 0.0)), 0.0)
+
+    rates, jacobian, _ = shape.linearize(gram)
+    in_shape = largest_real_part_3(jacobian)
+    # Collinear: the lengths alone (signed, so that one layer may pass through zero), and the tilt at rate trace W.
+    a, b = safe_sqrt(gram.aa), safe_sqrt(gram.bb) * jnp.sign(cosine)
+    lengths = _length_matrix(shape, a, b)
+    in_lengths = largest_real_part_2(*lengths)
+    collinear_growth = jnp.where(paramagnetic, in_lengths, jnp.maximum(in_lengths, w_a + w_b))
+    growth = jnp.where(chiral, in_shape, collinear_growth)
+
+    sizes = shape.term_sizes(gram)
+    relative = [jnp.abs(f) / jnp.where(s > 0, s, 1.0) for f, s in zip(rates, sizes, strict=True)]
+    residual = jnp.maximum(jnp.maximum(relative[0], relative[1]), relative[2])
+    return BilayerState(gram, phase, cosine, sine, chase_rate, jnp.sign(shape.w_ab), growth, residual)
+
+
+def _length_matrix(shape: ShapeDynamics, a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
+    """The Jacobian of the collinear dynamics of the signed lengths (a, b)."""
+
+    def rates(a: Array, b: Array) -> tuple[Array, Array]:
+        r_a, r_b = shape.relaxation_rates(Gram(a * a, b * b, a * b))
+        return (shape.w_aa - r_a) * a + shape.w_ab * b, (shape.w_bb - r_b) * b + shape.w_ba * a
+
+    one, zero = jnp.ones_like(a), jnp.zeros_like(a)
+    _, (aa, ba) = jax.jvp(rates, (a, b), (one, zero))
+    _, (ab, bb) = jax.jvp(rates, (a, b), (zero, one))
+    return aa, ab, ba, bb
+
+
+def moments(state: BilayerState, like: Float[Array, "2 3"]) -> Float[Array, "2 3"]:
+    """The state's moments in the plane of `like`: m_A along like_A, m_B turned towards like_B.
+
+    Rotation symmetry leaves the orientation free; this choice turns with `like`.
+    """
+    first = _unit(like[0], jnp.array([0.0, 0.0, 1.0], like.dtype))
+    rest = like[1] - jnp.sum(like[1] * first) * first
+    # Some direction perpendicular to the first, where `like` offers none.
+    axis = jnp.where(
+        jnp.abs(first[0]) < 0.8, jnp.array([1.0, 0.0, 0.0], like.dtype), jnp.array([0.0, 1.0, 0.0], like.dtype)
+    )
+    second = _unit(rest, _unit(axis - jnp.sum(axis * first) * first, axis))
+    a, b = safe_sqrt(state.gram.aa), safe_sqrt(state.gram.bb)
+    return jnp.stack([a * first, b * (state.cosine * first + state.sine * second)])
+
+
+def _unit(vector: Array, otherwise: Array) -> Array:
+    square = jnp.sum(vector**2)
+    enough = square > 1e-24
+    return jnp.where(enough, vector / jnp.sqrt(jnp.where(enough, square, 1.0)), otherwise)
+
+
+def angular_velocity(state: BilayerState, m: Float[Array, "2 3"], precession: Float[Array, "3"]) -> Float[Array, "3"]:
+    """Omega = omega_c n - gyro (j_BA m_A + j_AB m_B) in meV, n the normal of the plane with n . Omega > 0.
+
+    **Arguments** `precession`: gyro (j_BA m_A + j_AB m_B). **Returns** zero for states that do not rotate.
+    """
+    chiral = state.phase == Phase.CHIRAL
+    cross = jnp.cross(m[0], m[1])
+    square = jnp.sum(cross**2)
+    normal = state.normal_sign * cross / jnp.sqrt(jnp.where(chiral & (square > 0), square, 1.0))
+    return jnp.where(chiral, state.chase_rate * normal - precession, jnp.zeros_like(precession))

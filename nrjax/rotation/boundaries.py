@@ -1,0 +1,109 @@
+"""Phase boundaries of an isotropic bilayer in closed form, and its exceptional point."""
+
+import enum
+from collections.abc import Callable
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Complex, Float
+
+from .._numerics.root_scan import roots_along
+from ..magnets import LayeredMagnet
+from .bilayer_branches import chiral_condition
+
+SCAN: Final = 512
+
+
+class Boundary(enum.Enum):
+    """The lines that separate the phases, each the zero of one function of the parameters.
+
+    - `ALIGNED_ANTIALIGNED`: layer B's torque from A vanishes, W_BA = 0: gamma_B = alpha_B |g_B|.
+    - `ANTIALIGNED_CHIRAL`: trace W = 0 on the antialigned state.
+    - `ALIGNED_CHIRAL`: trace W = 0 on the aligned state.
+    - `CHIRAL_PARAMAGNETIC`: trace W(m = 0) = 0 while det W(m = 0) > 0 (a complex pair crosses).
+    - `COLLINEAR_PARAMAGNETIC`: det W(m = 0) = 0 while trace W(m = 0) < 0 (a real eigenvalue crosses).
+    """
+
+    ALIGNED_ANTIALIGNED = "aligned - antialigned"
+    ANTIALIGNED_CHIRAL = "antialigned - chiral"
+    ALIGNED_CHIRAL = "aligned - chiral"
+    CHIRAL_PARAMAGNETIC = "chiral - paramagnetic"
+    COLLINEAR_PARAMAGNETIC = "collinear - paramagnetic"
+
+
+def indicator(model: LayeredMagnet, kind: Boundary) -> Float[Array, ""]:
+    """The function whose zero is the boundary (meV; meV^2 for determinants; W_BA/j_BA for the first); NaN elsewhere.
+
+    **Arguments** `model`: an isotropic bilayer with damping > 0 in layer 0. **Returns** a scalar, differentiable.
+
+    **Source** docs/physics.md, "Boundaries".
+    """
+    if kind in (Boundary.ANTIALIGNED_CHIRAL, Boundary.ALIGNED_CHIRAL):
+        # The chiral family ends on the collinear one where its angle closes.
+        cosine = -1.0 if kind is Boundary.ANTIALIGNED_CHIRAL else 1.0
+        return chiral_condition(model, jnp.asarray(cosine, model.exchange.dtype))[0]
+    if kind is Boundary.ALIGNED_ANTIALIGNED:
+        exchange = model.exchange[1, 0]
+        coupled = exchange != 0
+        return jnp.where(coupled, model.exchange_rates()[1, 0] / jnp.where(coupled, exchange, 1.0), jnp.nan)
+    w = model.linear_rates(jnp.zeros((2, 3), model.exchange.dtype))
+    trace, determinant = w[0, 0] + w[1, 1], w[0, 0] * w[1, 1] - w[0, 1] * w[1, 0]
+    if kind is Boundary.CHIRAL_PARAMAGNETIC:
+        return jnp.where(determinant > 0, trace, jnp.nan)
+    return jnp.where(trace < 0, determinant, jnp.nan)
+
+
+def boundary(
+    build: Callable[..., LayeredMagnet],
+    kind: Boundary,
+    unknown: str,
+    between: tuple[ArrayLike, ArrayLike],
+    **fixed: Any,
+) -> Float[np.ndarray, " roots"]:
+    """Where a boundary lies on a line through parameter space.
+
+    **Arguments**
+
+    - `build`: makes the magnet, as in `sweep`.
+    - `kind`: which boundary.
+    - `unknown`: the name of the argument of `build` to solve for.
+    - `between`: its range, two different numbers.
+    - `fixed`: the other arguments.
+
+    **Returns** every value of `unknown` in the range where the boundary is crossed, ascending, to rounding. Empty
+    if there is none.
+
+    **Raises** `ValueError` if the range is empty or reversed.
+    """
+    low, high = (float(np.asarray(x)) for x in between)
+    if not low < high:
+        raise ValueError(f"between = ({low:g}, {high:g}) is not a range: give the smaller value first.")
+
+    def value(x: Array) -> Array:
+        return indicator(build(**{unknown: x}, **fixed), kind)
+
+    return np.asarray(roots_along(value, jnp.linspace(low, high, SCAN)))
+
+
+def tilt_modes(model: LayeredMagnet, m: Float[Array, "2 3"]) -> Complex[Array, "2 2"]:
+    """The matrix of small tilts of a collinear bilayer, w = w_x + i w_y:
+
+        dw/dt = [W + i gyro (diag(m) j - diag(h))] w.
+
+    One eigenvalue is 0 (the Nambu-Goldstone mode: a common rotation). The other is
+    trace W - i gyro (j_BA m_A + j_AB m_B) and reaches the imaginary axis at the onset of the chase. Without
+    precession (gyro = 0) the two then coalesce: the matrix is a Jordan block, an exceptional point.
+
+    **Arguments** `model`: an isotropic bilayer. `m`: a collinear state, shape (2, 3).
+
+    **Returns** the matrix in meV, complex, shape (2, 2).
+
+    **Source** docs/physics.md, "Exceptional point".
+    """
+    axis = m[0] / jnp.sqrt(jnp.sum(m[0] ** 2))
+    along = m @ axis
+    field = model.exchange @ along
+    turning = along[:, None] * model.exchange - jnp.diag(field)
+    return jax.lax.complex(model.linear_rates(m), model.gyro * turning)

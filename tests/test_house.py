@@ -1,0 +1,43 @@
+"""The house stands as it is drawn: imports run down the road from light to rotation, and only public names show."""
+
+import ast
+from pathlib import Path
+
+import nrjax
+
+PACKAGE = Path(nrjax.__file__).parent
+# From the ground up. A part may import from those before it, and from itself.
+FLOORS = "units _numerics light bands magnets presets motion rotation lindblad maps inverse plot cli".split()
+
+
+def imports(path: Path) -> set[str]:
+    """The parts of the package that a file imports."""
+    here = path.relative_to(PACKAGE).with_suffix("").parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*here[: len(here) - node.level], *(node.module or "").split(".")]
+            base = [name for name in base if name]
+            found |= {base[0]} if base else {alias.name for alias in node.names}
+    return found
+
+
+def test_imports_run_down():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        here = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if here == "__init__":
+            continue
+        for there in imports(path):
+            assert FLOORS.index(there) <= FLOORS.index(here), f"{path.relative_to(PACKAGE)} imports {there}, above it"
+
+
+def test_no_module_is_called_like_a_public_function():
+    """Else one of them would hide the other."""
+    modules = {path.stem for path in PACKAGE.rglob("*.py")} | {path.parent.name for path in PACKAGE.rglob("*.py")}
+    functions = {n for space in (nrjax, nrjax.lindblad) for n in dir(space) if callable(getattr(space, n))}
+    assert not modules & functions
+
+
+def test_files_are_small():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 450, f"{path.relative_to(PACKAGE)} holds more than one idea"
