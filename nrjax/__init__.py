@@ -50,7 +50,11 @@ from .light import (
 )
 from .magnets import (
     AbstractBath as AbstractBath,
+    AbstractFieldTerm as AbstractFieldTerm,
+    BiaxialAnisotropy as BiaxialAnisotropy,
+    BrillouinBath as BrillouinBath,
     ClassicalBath as ClassicalBath,
+    DzyaloshinskiiMoriya as DzyaloshinskiiMoriya,
     Exposure as Exposure,
     LayeredMagnet as LayeredMagnet,
     QuantumBath as QuantumBath,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nrjax
-from nrjax import hanai2025_bilayer, illuminated_bilayer, sensitivity, steady_state
+from nrjax import BrillouinBath, DzyaloshinskiiMoriya, hanai2025_bilayer, illuminated_bilayer, sensitivity, steady_state
 from nrjax.maps.sensitivities import _unit
 from tests.refusal import assert_refused
 
@@ -14,7 +14,9 @@ DEGREE = {"angle": 0.0, "length A": 0.0, "length B": 0.0, "absorbed_power B": 2.
 
 def test_energies_scale_together():
     """Multiply every energy by s: frequencies and growth rates follow, lengths and angles stay (Euler's theorem)."""
-    table = sensitivity(hanai2025_bilayer(0.05, 6.0, mediated_exchange=[[9.0, 6.0], [5.0, 4.0]], field=None)).relative
+    spins = {"bath": BrillouinBath(2.5), "temperature": 4.0}
+    table = sensitivity(hanai2025_bilayer(0.05, 6.0, mediated_exchange=[[9.0, 6.0], [5.0, 4.0]], **spins)).relative
+    assert float(table.sel(observable="length A", parameter="bath_spin")) != 0.0
     energies = [str(p) for p in table.parameter.values if _unit(str(p)) == "meV"]
     assert len(energies) == 4 + 4 + 2 + 2 + 2
     for observable in table.observable.values:
@@ -70,8 +72,10 @@ def test_nothing_is_said_of_a_state_that_is_not_valid(monkeypatch):
 @pytest.mark.long
 @pytest.mark.parametrize("field", [[0.0, 0.0, 0.3]])
 def test_names_of_fields_and_anisotropies(field):
-    table = sensitivity(hanai2025_bilayer(0.0, 5.0, field=field, anisotropy=[0.1, 0.2])).relative
+    twist = DzyaloshinskiiMoriya.reciprocal(2, {(0, 1): (0.0, 0.0, 0.5)})
+    table = sensitivity(hanai2025_bilayer(0.0, 5.0, field=field, anisotropy=[0.1, 0.2], terms=(twist,))).relative
     names = [str(p) for p in table.parameter.values]
+    assert "DzyaloshinskiiMoriya_vectors ABz" in names
     assert {"field Az", "field Bz", "anisotropy_strength B", "anisotropy_axis x"} <= set(names)
     row = table.sel(observable="chase_frequency")
     assert np.isnan(row).all()

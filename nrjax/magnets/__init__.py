@@ -2,5 +2,13 @@
 
 from .absorption import Exposure as Exposure, exposure as exposure
 from .baths import AbstractBath as AbstractBath, ClassicalBath as ClassicalBath, QuantumBath as QuantumBath
-from .layers import LayeredMagnet as LayeredMagnet, UniaxialAnisotropy as UniaxialAnisotropy
+from .biaxial_anisotropy import BiaxialAnisotropy as BiaxialAnisotropy
+from .brillouin_bath import BrillouinBath as BrillouinBath
+from .field_terms import (
+    AbstractFieldTerm as AbstractFieldTerm,
+    UniaxialAnisotropy as UniaxialAnisotropy,
+    Zeeman as Zeeman,
+)
+from .interlayer_dmi import DzyaloshinskiiMoriya as DzyaloshinskiiMoriya
+from .layers import LayeredMagnet as LayeredMagnet
 from .shape import Gram as Gram, ShapeDynamics as ShapeDynamics

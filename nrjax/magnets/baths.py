@@ -43,7 +43,7 @@ def _polynomial(coefficients: Sequence[float], t: Array) -> Array:
 # The value and the slope each end in a division: XLA keeps the result of a division, but computes sums and products
 # anew for everything that uses them (see `small_matrices.solve`).
 @jax.custom_jvp
-def _reduced_coth(s: Float[Array, "..."]) -> Float[Array, "..."]:
+def reduced_coth(s: Float[Array, "..."]) -> Float[Array, "..."]:
     """q(s) = (x coth x - 1) / x^2 at x = sqrt(s)."""
     small = s < _SERIES_LIMIT
     safe = jnp.where(small, 1.0, s)
@@ -51,15 +51,15 @@ def _reduced_coth(s: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(small, _polynomial(_SERIES, jnp.where(small, s, 0.0)), x / jnp.tanh(x) - 1.0) / safe
 
 
-@_reduced_coth.defjvp
-def _reduced_coth_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+@reduced_coth.defjvp
+def reduced_coth_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (s,), (change,) = primals, tangents
     small = s < _SERIES_LIMIT
     safe = jnp.where(small, 1.0, s)
     x = jnp.sqrt(safe)
     coth = 1.0 / jnp.tanh(x)
     series = _polynomial([n * c for n, c in enumerate(_SERIES)][1:], jnp.where(small, s, 0.0))
-    value = _reduced_coth(s)
+    value = reduced_coth(s)
     slope = jnp.where(small, series, 0.5 * (coth / x - coth**2 + 1.0) - value) / safe
     return value, slope * change
 
@@ -138,7 +138,7 @@ class QuantumBath(AbstractBath):
 
     def reduced_rate(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
         """x coth x with x^2 = s."""
-        return 1.0 + s * _reduced_coth(s)
+        return 1.0 + s * reduced_coth(s)
 
     def transverse_variance(
         self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
@@ -156,4 +156,4 @@ class ClassicalBath(AbstractBath):
 
     def reduced_rate(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
         """x^2 / (x coth x - 1) with x^2 = s."""
-        return 1.0 / _reduced_coth(s)
+        return 1.0 / reduced_coth(s)

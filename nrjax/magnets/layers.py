@@ -22,31 +22,7 @@ from ..light.illumination import AbstractLight, GivenRates, Illumination
 from ..light.laser import Laser
 from ..light.local_moment import LocalMoment, stack_moments
 from .baths import AbstractBath, QuantumBath
-
-Vector = tuple[Array, Array, Array]
-
-
-class UniaxialAnisotropy(eqx.Module):
-    """h_a += K_a (m_a . e) e: an easy axis (K > 0) or an easy plane (K < 0) for every layer.
-
-    **Arguments**
-
-    - `strength`: K in meV, shape (L,) or a scalar for all layers.
-    - `axis`: e, shape (3,); normalized here.
-
-    **Raises** `ValueError` if the axis is zero or a value is not finite.
-    """
-
-    strength: Float[Array, "*layers"]
-    axis: Float[Array, "3"]
-
-    def __init__(self, strength: Numbers, axis: Numbers = (0.0, 0.0, 1.0)):
-        self.strength = float_array("anisotropy strength", strength)
-        require_finite("anisotropy strength", self.strength)
-        direction = float_array("anisotropy axis", axis, (3,))
-        length = jnp.sqrt(jnp.sum(direction**2))
-        require_positive("length of the anisotropy axis", length, "Pass a direction, for example (0, 0, 1).")
-        self.axis = direction / length
+from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Vector, Zeeman
 
 
 class LayerParameters(NamedTuple):
@@ -91,7 +67,7 @@ class LayeredMagnet(eqx.Module):
     """Mean-field moments of a stack of layers, with light-induced doublon loss:
 
         dm_a/dt = gyro m_a x h_a + 2 alpha_a [h_a - phi(h_a) m_a] + gamma_a [(2/g_a) sum_b jm_ab m_b - n_a m_a],
-        h_a     = sum_b j_ab m_b + B_a + K_a (m_a . e) e.
+        h_a     = sum_b j_ab m_b + B_a + K_a (m_a . e) e + ...
 
     The light term (last bracket) pushes a layer *against* the exchange field carried by the conduction electrons,
     since g < 0: with gamma_a > alpha_a |g_a| layer a wants to point away from its neighbour.
@@ -110,6 +86,7 @@ class LayeredMagnet(eqx.Module):
       not the light term.
     - `anisotropy`: a `UniaxialAnisotropy`, or strengths K (scalar or (L,), meV) along z.
     - `bath`: `QuantumBath()` (m = tanh) or `ClassicalBath()` (m = Langevin).
+    - `terms`: further parts of the field, each an `AbstractFieldTerm`.
 
     A magnet has one `light`: the rates given here, or local moments under a laser (`with_light`). g and gamma follow
     from it wherever they are used. Under a laser with an envelope they follow it in `vector_field` (and so in
@@ -132,6 +109,7 @@ class LayeredMagnet(eqx.Module):
     anisotropy: UniaxialAnisotropy | None
     bath: AbstractBath
     light: AbstractLight
+    terms: tuple[AbstractFieldTerm, ...]
 
     def __init__(
         self,
@@ -147,6 +125,7 @@ class LayeredMagnet(eqx.Module):
         field: Numbers | None = None,
         anisotropy: UniaxialAnisotropy | Numbers | None = None,
         bath: AbstractBath = QuantumBath(),
+        terms: Sequence[AbstractFieldTerm] = (),
     ):
         self.exchange = float_array("exchange", exchange)
         if self.exchange.ndim != 2 or self.exchange.shape[0] != self.exchange.shape[1]:
@@ -178,6 +157,7 @@ class LayeredMagnet(eqx.Module):
             strength = like_exchange("anisotropy strength", self.anisotropy.strength, (layers,))
             self.anisotropy = UniaxialAnisotropy(strength, self.anisotropy.axis)
         self.bath = bath
+        self.terms = tuple(jax.tree.map(lambda x: x.astype(self.exchange.dtype), term) for term in terms)
         self.light = GivenRates.checked(per_layer("sd_coupling", sd_coupling), per_layer("loss_rate", loss_rate))
 
     def __check_init__(self) -> None:
@@ -198,8 +178,15 @@ class LayeredMagnet(eqx.Module):
 
     @property
     def is_isotropic(self) -> bool:
-        """Whether neither a field nor an anisotropy singles out a direction in space."""
-        return self.field is None and self.anisotropy is None
+        """Whether nothing but the exchange acts on the moments, which singles out no direction in space."""
+        return not self.field_terms
+
+    @property
+    def field_terms(self) -> tuple[AbstractFieldTerm, ...]:
+        """Everything that adds to the field besides the exchange."""
+        zeeman = () if self.field is None else (Zeeman(self.field),)
+        uniaxial = () if self.anisotropy is None else (self.anisotropy,)
+        return (*zeeman, *uniaxial, *self.terms)
 
     @property
     def sd_coupling(self) -> Float[Array, "*batch L"]:
@@ -288,17 +275,11 @@ class LayeredMagnet(eqx.Module):
         return LayerParameters(self.damping, *self.light.couplings(), self.filling, self.temperature, self.gyro)
 
     def effective_field(self, m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
-        """h_a = sum_b j_ab m_b + B_a + K_a (m_a . e) e, in meV.
+        """h_a = sum_b j_ab m_b + B_a + K_a (m_a . e) e + ..., in meV: the exchange and all `field_terms`.
 
         **Arguments** `m`: moments in units of the saturated moment, shape (L, 3). **Returns** shape (L, 3).
         """
-        h = weighted_sums(self.exchange, m)
-        if self.field is not None:
-            h = h + self.field
-        if self.anisotropy is not None:
-            axis = self.anisotropy.axis
-            h = h + (self.anisotropy.strength * (m @ axis))[:, None] * axis[None, :]
-        return h
+        return sum((term.field(m) for term in self.field_terms), weighted_sums(self.exchange, m))
 
     def linear_rates(self, m: Float[Array, "L 3"]) -> Float[Array, "L L"]:
         """W_ab = 2 alpha_a j_ab + (2 gamma_a/g_a) jm_ab - delta_ab r_a,  r_a = 2 alpha_a phi(h_a) + gamma_a n_a.
@@ -363,13 +344,9 @@ class LayeredMagnet(eqx.Module):
             light = h = combine(self.exchange, layer)
             if self.mediated_exchange is not None:
                 light = combine(self.mediated_exchange, layer)
-            if self.field is not None:
-                field = self.field
-                h = tuple(h[i] + field[layer, i] for i in range(3))
-            if self.anisotropy is not None:
-                axis, strength = self.anisotropy.axis, self.anisotropy.strength[layer]
-                along = strength * (m[0] * axis[0] + m[1] * axis[1] + m[2] * axis[2])
-                h = tuple(h[i] + along * axis[i] for i in range(3))
+            for term in self.field_terms:
+                added = term.layer_field(layer, moments)
+                h = tuple(h[i] + added[i] for i in range(3))
             p = LayerParameters(*(value if value.ndim == 0 else value[layer] for value in parameters))
             torques.append(torque(m, h, light, p, self.bath))  # pyright: ignore[reportArgumentType]
         return torques

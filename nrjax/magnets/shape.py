@@ -30,9 +30,9 @@ class ShapeDynamics(eqx.Module):
     Exact for any gyro. All entries are kept as scalars, so that under vmap every operation is one loop over the
     batch.
 
-    **Arguments** `magnet`: a `LayeredMagnet` of two layers without field and anisotropy.
+    **Arguments** `magnet`: a `LayeredMagnet` of two layers without field, anisotropy or other terms.
 
-    **Raises** `ValueError` for another number of layers, a field or an anisotropy.
+    **Raises** `ValueError` for another number of layers, or a field term.
 
     **Source** docs/physics.md, "Shape dynamics".
     """
@@ -53,9 +53,9 @@ class ShapeDynamics(eqx.Module):
     def __init__(self, magnet: LayeredMagnet):
         if not self.applies_to(magnet):
             raise ValueError(
-                f"ShapeDynamics needs two layers without field and anisotropy, got {magnet.layers} layer(s), "
-                f"field {'set' if magnet.field is not None else 'None'}, anisotropy "
-                f"{'set' if magnet.anisotropy is not None else 'None'}. Use simulate() on the magnet itself."
+                f"ShapeDynamics needs two layers on which only the exchange acts, got {magnet.layers} layer(s) with "
+                f"{', '.join(type(term).__name__ for term in magnet.field_terms) or 'nothing'} besides. "
+                "Use simulate() on the magnet itself."
             )
         w, j, temperature = magnet.exchange_rates(), magnet.exchange, magnet.temperature
         self.w_aa, self.w_ab, self.w_ba, self.w_bb = w[0, 0], w[0, 1], w[1, 0], w[1, 1]

@@ -1,8 +1,9 @@
 """Which parameter matters: the derivatives of everything that is seen with respect to everything that is set."""
 
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import equinox as eqx
 import jax
@@ -24,7 +25,7 @@ AXES: Final = "xyz"
 UNITS: Final = (
     AXIS_UNITS
     | {name: unit for name, (unit, _) in VARIABLES.items()}
-    | dict.fromkeys(("damping", "filling", "gyro", "anisotropy_axis", "length"), "1")
+    | dict.fromkeys(("damping", "filling", "gyro", "length", "bath_spin"), "1")
     | {"absorbed_power": "nW"}
 )
 
@@ -95,12 +96,29 @@ def _parameters(model: LayeredMagnet) -> tuple[dict[str, Array], Callable[[dict[
         if model.illumination.moments.transition is not None:
             line = {"resonance": "energy", "dipole": "dipole", "linewidth": "linewidth"}
             places |= {name: f"light.moments.transition.{place}" for name, place in line.items()}
-    getters = [attrgetter(place) for place in places.values()]
+    getters: dict[str, Callable[[Any], Array]] = {name: attrgetter(place) for name, place in places.items()}
+    getters |= _of_bath_and_terms(model)
 
     def rebuild(values: dict[str, Array]) -> LayeredMagnet:
-        return eqx.tree_at(lambda m: [get(m) for get in getters], model, list(values.values()))
+        return eqx.tree_at(lambda m: [get(m) for get in getters.values()], model, list(values.values()))
 
-    return {name: get(model) for name, get in zip(places, getters, strict=True)}, rebuild
+    return {name: get(model) for name, get in getters.items()}, rebuild
+
+
+def _of_bath_and_terms(model: LayeredMagnet) -> dict[str, Callable[[Any], Array]]:
+    """Where the bath and further field terms keep numbers of their own: "bath_spin", "BiaxialAnisotropy_first"."""
+    getters = {}
+    for number, part in enumerate((model.bath, *model.terms)):
+        owner = type(part).__name__ if number else "bath"
+        for name in part.__dataclass_fields__:
+            if eqx.is_inexact_array(getattr(part, name)):
+                known = f"{owner}_{name}" if f"{owner}_{name}" not in getters else f"{owner}_{number}_{name}"
+                getters[known] = partial(_number_in, number, name)
+    return getters
+
+
+def _number_in(number: int, name: str, model: Any) -> Any:
+    return getattr(model.terms[number - 1] if number else model.bath, name)
 
 
 def _observables(magnet: LayeredMagnet, state: SteadyState) -> dict[str, Array]:
@@ -116,14 +134,15 @@ def _observables(magnet: LayeredMagnet, state: SteadyState) -> dict[str, Array]:
 
 def _names(parameters: dict[str, Array]) -> list[str]:
     """One name for each number: "exchange AB", "damping B", "field Ax", "gyro"."""
-    letters = {"field": (LAYERS, AXES), "anisotropy_axis": (AXES,)}
     names = []
     for name, values in parameters.items():
+        letters = (AXES,) if name.endswith("axis") else (LAYERS, AXES) if name == "field" else (LAYERS, LAYERS, AXES)
         for index in np.ndindex(values.shape):
-            places = "".join(which[i] for which, i in zip(letters.get(name, (LAYERS, LAYERS)), index, strict=False))
+            places = "".join(which[i] for which, i in zip(letters, index, strict=False))
             names.append(f"{name} {places}".rstrip())
     return names
 
 
 def _unit(name: str) -> str:
-    return UNITS.get(name.split(" ")[0], "meV")
+    name = name.split(" ")[0]
+    return "1" if name.endswith("axis") else UNITS.get(name, "meV")

@@ -50,11 +50,7 @@ class RigidState(NamedTuple):
 def symmetry_projector(magnet: LayeredMagnet) -> Float[Array, "3 3"]:
     """Projector on the axes about which a common rotation of all moments is a symmetry: all, one or none."""
     dtype = magnet.exchange.dtype
-    directions = []
-    if magnet.field is not None:
-        directions.append(magnet.field)
-    if magnet.anisotropy is not None:
-        directions.append(magnet.anisotropy.strength[:, None] * magnet.anisotropy.axis[None, :])
+    directions = [term.axes(magnet.layers) for term in magnet.field_terms]
     identity = jnp.eye(3, dtype=dtype)
     if not directions:
         return identity
