@@ -193,8 +193,12 @@ def test_batches_of_lasers():
     batch = simulate_many(jax.vmap(build)(intensities), start, 10.0)
     assert batch.valid.all()
     for lane in (0, 2):
-        alone = simulate(build(intensities[lane]), start, 10.0)
-        np.testing.assert_allclose(batch.ms[lane], alone.ms, atol=1e-9)
+        alone = simulate(build(intensities[lane]), start, 10.0, saveat=[1.2, 10.0])
+        np.testing.assert_allclose(batch.ms[lane], alone.ms[1:], atol=1e-9)
+        # Velocities are those under the light of the saved times.
+        for t, m, velocity in zip(alone.ts, alone.ms, alone.velocities, strict=True):
+            expected = build(intensities[lane]).vector_field(t * units.ps, m) * units.ps
+            np.testing.assert_allclose(velocity, expected, rtol=1e-9, atol=1e-12)
 
 
 @functools.cache

@@ -140,6 +140,9 @@ def test_interrupted_sweep_resumes(tmp_path):
     assert float(again["angle"].values.ravel()[27]) == 0.125
     with pytest.raises(ValueError, match="other input"):
         sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.1]}, store=store, progress=False)
+    moved = AXES | {"loss_rate": AXES["loss_rate"] + 1e-6}
+    with pytest.raises(ValueError, match="other input"):
+        sweep(hanai2025_bilayer, moved, tile=20, store=store, progress=False)
     other = sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.1]}, store=store, resume=False, progress=False)
     with xr.open_dataset(store, engine="h5netcdf") as stored:
         np.testing.assert_array_equal(stored["phase"], other["phase"])
