@@ -3,6 +3,7 @@
 import functools
 import json
 import sys
+from pathlib import Path
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 import xarray as xr
 
 from nrjax import AbstractBath, hanai2025_bilayer, illuminated_bilayer, steady_state, sweep
-from nrjax.maps.provenance import computation_digest
+from nrjax.maps.provenance import _source_digest, computation_digest
 
 AXES = {"x": np.linspace(0.0, 0.05, 3)}
 SCALE = 0.0
@@ -98,6 +99,13 @@ def test_what_a_digest_sees():
     for model in (shifted(0.3), shifted(0.3), shifted(0.31)):
         digests.append(computation_digest(lambda x, model=model: model.bath.field_squared_at_rate(x + 2.0, x), x))
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("name", ["nrjax/units.py", "nrjax/light/laser.py", "nrjax/rotation/attractors.py"])
+def test_every_file_of_the_source_counts(name, monkeypatch):
+    before, read = _source_digest.__wrapped__(), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path.as_posix().endswith(name) else b""))
+    assert _source_digest.__wrapped__() != before
 
 
 def test_parameters_stand_in_the_file(tmp_path):
