@@ -111,7 +111,7 @@ class Suite:
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
         if done.returncode in (0, 5) or "not found:" in done.stderr:  # 5: none of the tests has these marks
             return None
-        found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, flags=re.MULTILINE)
+        found = re.search(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", done.stdout, flags=re.MULTILINE)
         return found.group(1) if found else f"pytest ended with {done.returncode}"
 
     def close(self) -> None:
