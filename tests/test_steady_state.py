@@ -351,6 +351,16 @@ def test_the_default_start_is_the_state_without_light(j_ab):
     assert np.linalg.norm(np.cross(*start)) > 1e-3
 
 
+def test_a_layer_that_nothing_orders_has_no_length():
+    """Without exchange between them A orders and B, above its own Curie point, dies out: its length is 0, not small."""
+    alone = Bilayer(exchange=np.array([[10.0, 0.0], [0.0, 5.0]]))
+    for system, other in ((alone, 1), (alone.relabelled(), 0)):
+        state = steady_state(magnet_of(system))
+        assert bool(state.valid) and float(state.lengths[other]) == 0.0
+        expected = single_layer.ordered_length(10.0, 9.0)
+        np.testing.assert_allclose(state.lengths[1 - other], expected, rtol=1e-9)
+
+
 def test_a_layer_that_is_cut_in_two_rotates_as_before():
     """A and its copy A' share the exchange of A: the three layers A, A', B rotate like A and B. The first two stay
     parallel, so that only the third makes the state chiral."""
