@@ -1,4 +1,4 @@
-"""The house stands as it is drawn: imports run down the road from light to rotation, and only public names show."""
+"""The house stands as it is drawn: imports run down the road from light to rotation, and no name hides another."""
 
 import ast
 from pathlib import Path

@@ -20,17 +20,6 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 RESULTS = HERE / "results.json"
-COPIED = (
-    "nrjax",
-    "tests",
-    "docs",
-    "benchmarks",
-    "notebooks",
-    "README.md",
-    "CHANGELOG.md",
-    "CITATION.cff",
-    "pyproject.toml",
-)
 
 # Where a bug in a file is most likely noticed: these tests run first. Everything else follows.
 LIKELY = {
@@ -82,18 +71,23 @@ def likely(file: str) -> list[str]:
     return LIKELY[max((prefix for prefix in LIKELY if file.startswith(prefix)), key=len)]
 
 
+def project_files() -> list[str]:
+    """Everything that a clone would hold, and new files that are not ignored."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [name for name in names if (ROOT / name).is_file()]
+
+
 class Suite:
     """The tests of `make test` on a copy of the project, in order, until one fails."""
 
-    def __init__(self, bug: Bug, cache: Path | None):
+    def __init__(self, bug: Bug | None, cache: Path | None):
         self.folder = Path(tempfile.mkdtemp(prefix="nrjax-mutant-"))
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, self.folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nc"))
-            else:
-                shutil.copy(source, self.folder / name)
-        (self.folder / bug.file).write_text(mutated(bug))
+        for name in project_files():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, self.folder / name)
+        if bug is not None:
+            (self.folder / bug.file).write_text(mutated(bug))
         self.environment = os.environ | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
         if cache is not None:
             self.environment |= {
@@ -138,8 +132,17 @@ def hunt(bug: Bug, before: str | None, cache: Path | None, deep: bool) -> dict[s
     return {"caught_by": caught, "seconds": round(time.monotonic() - begin)}
 
 
+def fails_without_bug(cache: Path | None, workers: int) -> str | None:
+    """The first test that fails although no bug is planted: it would seem to catch all of them."""
+    suite, everything = Suite(None, cache), ["tests", "-n", str(workers)]
+    try:
+        return suite.fails(everything, QUICK) or suite.fails(everything, SLOW)
+    finally:
+        suite.close()
+
+
 def main() -> int:
-    """Exit code: 0 if every bug that is not marked as equivalent is caught."""
+    """Exit code: 0 if every bug that is not marked as equivalent is caught, 2 if tests fail without any."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="bugs, or the beginning of their names or files; default all")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="bugs at a time (default: cores)")
@@ -156,6 +159,10 @@ def main() -> int:
         chosen = [b for b in chosen if any(b.name.startswith(n) or b.file.startswith(n) for n in options.names)]
     if options.missed:
         chosen = [b for b in chosen if not known.get(b.name, {}).get("caught_by")]
+    broken = None if options.likely else fails_without_bug(options.cache, options.workers)
+    if broken is not None:
+        print(f"{broken} fails without any bug, and would seem to catch every one. Mend it first.", file=sys.stderr)
+        return 2
     lock = threading.Lock()
 
     def one(number: int, bug: Bug) -> None:
