@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.spatial.transform import Rotation
 
-from nrjax import LayeredMagnet, UniaxialAnisotropy, hanai2025_bilayer, illuminated_bilayer
+from nrjax import (
+    BiaxialAnisotropy,
+    BrillouinBath,
+    LayeredMagnet,
+    UniaxialAnisotropy,
+    hanai2025_bilayer,
+    illuminated_bilayer,
+)
 from tests.refusal import assert_refused
 from tests.systems.bilayer import Bilayer
 
@@ -138,7 +145,8 @@ def test_parameters_are_arrays_and_nothing_is_baked_into_a_trace():
 
 
 def test_numbers_take_the_precision_of_the_exchange():
-    magnet = LayeredMagnet(jnp.eye(2, dtype=jnp.float32), 0.1, -10, [0.0, 0.05], 1.0, 9.0, field=[0.0, 0.0, 1.0])
+    own = {"bath": BrillouinBath(2.5), "terms": (BiaxialAnisotropy(0.2, 0.1),), "field": [0.0, 0.0, 1.0]}
+    magnet = LayeredMagnet(jnp.eye(2, dtype=jnp.float32), 0.1, -10, [0.0, 0.05], 1.0, 9.0, **own)
     assert {x.dtype for x in jax.tree.leaves(magnet)} == {jnp.dtype(jnp.float32)}
 
 

@@ -60,6 +60,17 @@ def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None,
         ) from error
 
 
+def unit_vector(name: str, value: Numbers) -> Array:
+    """A direction in space, of length 1, from any vector along it; shape (3,).
+
+    **Raises** `ValueError` for another shape, or a vector of length 0.
+    """
+    vector = float_array(name, value, (3,))
+    length = jnp.sqrt(jnp.sum(vector**2))
+    require_positive(f"length of the {name}", length, "Pass a direction, for example (0, 0, 1).")
+    return vector / length
+
+
 def moments_array(m0: Numbers, layers: int) -> Array:
     """Initial moments as an array of shape (layers, 3).
 

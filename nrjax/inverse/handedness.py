@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._numerics.validation import Numbers, float_array, require_positive
+from .._numerics.validation import Numbers, require_positive, unit_vector
 from ..rotation.attractors import SteadyState
 
 
@@ -23,12 +23,10 @@ def turning_about(state: SteadyState, axis: Numbers) -> Float[Array, "L 3"]:
 
     **Source** docs/physics.md, "Shape dynamics".
     """
-    direction = float_array("axis", axis, (3,))
-    length = jnp.sqrt(jnp.sum(direction**2))
-    require_positive("length of the axis", length, "Pass a direction, for example (0, 0, 1).")
+    then = unit_vector("axis", axis)
     rate = jnp.sqrt(jnp.sum(state.angular_velocity**2))
     require_positive("rotation rate of the state", rate, "Only a chiral state turns.")
-    now, then = state.angular_velocity / rate, direction / length
+    now = state.angular_velocity / rate
     # The half turn about the bisector takes one direction to the other; opposite ones have none of their own.
     middle = now + then
     square = jnp.sum(middle**2)

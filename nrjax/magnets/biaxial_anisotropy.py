@@ -1,10 +1,12 @@
 """Two easy or hard axes across each other."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._numerics.validation import Numbers, float_array, require_finite, require_positive
-from .field_terms import AbstractFieldTerm
+from .._numerics.validation import Numbers, require_positive
+from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Vector
 
 
 class BiaxialAnisotropy(AbstractFieldTerm):
@@ -22,10 +24,8 @@ class BiaxialAnisotropy(AbstractFieldTerm):
     **Source** the two lowest invariants of an orthorhombic crystal.
     """
 
-    first: Float[Array, "*layers"]
-    second: Float[Array, "*layers"]
-    first_axis: Float[Array, "3"]
-    second_axis: Float[Array, "3"]
+    first: UniaxialAnisotropy
+    second: UniaxialAnisotropy
 
     def __init__(
         self,
@@ -34,28 +34,23 @@ class BiaxialAnisotropy(AbstractFieldTerm):
         first_axis: Numbers = (1.0, 0.0, 0.0),
         second_axis: Numbers = (0.0, 1.0, 0.0),
     ):
-        self.first, self.second = float_array("first", first), float_array("second", second)
-        require_finite("first", self.first)
-        require_finite("second", self.second)
-        axes = [
-            float_array(name, axis, (3,)) for name, axis in (("first_axis", first_axis), ("second_axis", second_axis))
-        ]
-        lengths = [jnp.sqrt(jnp.sum(axis**2)) for axis in axes]
-        for name, length in zip(("first_axis", "second_axis"), lengths, strict=True):
-            require_positive(f"length of {name}", length, "Pass a direction, for example (1, 0, 0).")
-        self.first_axis, self.second_axis = (axis / length for axis, length in zip(axes, lengths, strict=True))
+        self.first = UniaxialAnisotropy(first, first_axis)
+        self.second = UniaxialAnisotropy(second, second_axis)
         require_positive(
             "1e-6 - |cosine of the two axes|",
-            1e-6 - jnp.abs(jnp.sum(self.first_axis * self.second_axis)),
+            1e-6 - jnp.abs(jnp.sum(self.first.axis * self.second.axis)),
             "Make second_axis perpendicular to first_axis.",
         )
 
     def field(self, m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
         """K1 (m . e1) e1 + K2 (m . e2) e2."""
-        along_first = (self.first * (m @ self.first_axis))[:, None] * self.first_axis[None, :]
-        return along_first + (self.second * (m @ self.second_axis))[:, None] * self.second_axis[None, :]
+        return self.first.field(m) + self.second.field(m)
 
     def axes(self, layers: int) -> Float[Array, "axes 3"]:
         """Both axes, as long as each layer's constants."""
-        pairs = ((self.first, self.first_axis), (self.second, self.second_axis))
-        return jnp.concatenate([jnp.broadcast_to(k, (layers,))[:, None] * e[None, :] for k, e in pairs])
+        return jnp.concatenate([self.first.axes(layers), self.second.axes(layers)])
+
+    def layer_field(self, layer: int, moments: Sequence[Vector]) -> Vector:
+        """Both terms of one layer."""
+        (x, y, z), (u, v, w) = (term.layer_field(layer, moments) for term in (self.first, self.second))
+        return x + u, y + v, z + w

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._numerics.validation import Numbers, float_array, require_finite, require_positive
+from .._numerics.validation import Numbers, float_array, require_finite, unit_vector
 
 Vector = tuple[Array, Array, Array]
 
@@ -81,10 +81,7 @@ class UniaxialAnisotropy(AbstractFieldTerm):
     def __init__(self, strength: Numbers, axis: Numbers = (0.0, 0.0, 1.0)):
         self.strength = float_array("anisotropy strength", strength)
         require_finite("anisotropy strength", self.strength)
-        direction = float_array("anisotropy axis", axis, (3,))
-        length = jnp.sqrt(jnp.sum(direction**2))
-        require_positive("length of the anisotropy axis", length, "Pass a direction, for example (0, 0, 1).")
-        self.axis = direction / length
+        self.axis = unit_vector("anisotropy axis", axis)
 
     def field(self, m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
         """K (m . e) e."""

@@ -63,6 +63,11 @@ def torque(m: Vector, h: Vector, h_light: Vector, p: LayerParameters, bath: Abst
     return tx, ty, tz
 
 
+def _in_precision(part: Any, dtype: Any) -> Any:
+    """A part of a magnet with its floating-point numbers of one type."""
+    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, part)
+
+
 class LayeredMagnet(eqx.Module):
     """Mean-field moments of a stack of layers, with light-induced doublon loss:
 
@@ -156,8 +161,8 @@ class LayeredMagnet(eqx.Module):
         if self.anisotropy is not None:
             strength = like_exchange("anisotropy strength", self.anisotropy.strength, (layers,))
             self.anisotropy = UniaxialAnisotropy(strength, self.anisotropy.axis)
-        self.bath = bath
-        self.terms = tuple(jax.tree.map(lambda x: x.astype(self.exchange.dtype), term) for term in terms)
+        self.bath = _in_precision(bath, self.exchange.dtype)
+        self.terms = tuple(_in_precision(term, self.exchange.dtype) for term in terms)
         self.light = GivenRates.checked(per_layer("sd_coupling", sd_coupling), per_layer("loss_rate", loss_rate))
 
     def __check_init__(self) -> None:
@@ -257,8 +262,7 @@ class LayeredMagnet(eqx.Module):
 
     def _under(self, light: AbstractLight) -> "LayeredMagnet":
         """The same magnet under another light, in the magnet's own precision."""
-        dtype = self.exchange.dtype
-        light = jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, light)
+        light = _in_precision(light, self.exchange.dtype)
         return eqx.tree_at(lambda magnet: magnet.light, self, light, is_leaf=lambda x: isinstance(x, AbstractLight))
 
     @property

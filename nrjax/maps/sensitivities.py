@@ -106,19 +106,20 @@ def _parameters(model: LayeredMagnet) -> tuple[dict[str, Array], Callable[[dict[
 
 
 def _of_bath_and_terms(model: LayeredMagnet) -> dict[str, Callable[[Any], Array]]:
-    """Where the bath and further field terms keep numbers of their own: "bath_spin", "BiaxialAnisotropy_first"."""
+    """Where the bath and further field terms keep numbers of their own: "bath_spin", "DzyaloshinskiiMoriya_vectors"."""
     getters = {}
     for number, part in enumerate((model.bath, *model.terms)):
         owner = type(part).__name__ if number else "bath"
-        for name in part.__dataclass_fields__:
-            if eqx.is_inexact_array(getattr(part, name)):
+        for index, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(part)):
+            if eqx.is_inexact_array(leaf):
+                name = jax.tree_util.keystr(path, simple=True, separator="_")
                 known = f"{owner}_{name}" if f"{owner}_{name}" not in getters else f"{owner}_{number}_{name}"
-                getters[known] = partial(_number_in, number, name)
+                getters[known] = partial(_number_in, number, index)
     return getters
 
 
-def _number_in(number: int, name: str, model: Any) -> Any:
-    return getattr(model.terms[number - 1] if number else model.bath, name)
+def _number_in(number: int, index: int, model: Any) -> Any:
+    return jax.tree.leaves(model.terms[number - 1] if number else model.bath)[index]
 
 
 def _observables(magnet: LayeredMagnet, state: SteadyState) -> dict[str, Array]:

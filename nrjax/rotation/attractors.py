@@ -138,8 +138,12 @@ def default_start(model: LayeredMagnet) -> Float[Array, "L 3"]:
         return jnp.sign(h) * model.bath.equilibrium_length(jnp.abs(h), model.temperature)
 
     lengths = jax.lax.fori_loop(0, START_ITERATIONS, settle_lengths, sign)
-    along = jnp.stack([jnp.zeros_like(lengths), jnp.zeros_like(lengths), lengths], axis=1)
-    return along + DEVIATION * corotating_states.generic_directions(model.layers, lengths.dtype)
+    return _deviated(jnp.stack([jnp.zeros_like(lengths), jnp.zeros_like(lengths), lengths], axis=1))
+
+
+def _deviated(m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
+    """Moments with a small deviation in general position."""
+    return m + DEVIATION * corotating_states.generic_directions(m.shape[0], m.dtype)
 
 
 def steady_state(
@@ -399,14 +403,13 @@ def _general_steady_state(model: LayeredMagnet, start: Float[Array, "L 3"], max_
 def _not_quite_collinear(start: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
     """The start, with the default deviation where its moments are collinear: exactly collinear ones would stay so for
     ever, also where any tilt grows."""
-    layers, dtype = start.shape[0], start.dtype
-    if layers == 1:
+    if start.shape[0] == 1:
         return start
     gram = start @ start.T
     squares = jnp.diagonal(gram)
     areas = squares[:, None] * squares[None, :] - gram**2
-    tilted = jnp.max(areas) > jnp.finfo(dtype).eps * jnp.max(squares) ** 2
-    return jnp.where(tilted, start, start + DEVIATION * corotating_states.generic_directions(layers, dtype))
+    tilted = jnp.max(areas) > jnp.finfo(start.dtype).eps * jnp.max(squares) ** 2
+    return jnp.where(tilted, start, _deviated(start))
 
 
 def _general_state_near(model: LayeredMagnet, seed: Float[Array, "L 3"]) -> SteadyState:
