@@ -33,6 +33,7 @@ from nrjax import (
     steady_state,
     units,
 )
+from tests import differences
 from tests.magnets import magnet_of
 from tests.systems.bilayer import UNEQUAL
 
@@ -231,12 +232,9 @@ def test_derivatives_through_the_whole_chain():
     state = steady_state(band_magnet(*values))
     assert int(state.phase) == Phase.CHIRAL and float(state.chase_frequency) > 5.0
     gradient = np.asarray(jax.grad(chase)(one))
-    h = 1e-4
-    steps = jnp.eye(len(values))[:, None, :] * jnp.asarray([-2.0, -1.0, 1.0, 2.0])[None, :, None] * h
-    shifted = jax.jit(jax.vmap(chase))((one[None, None, :] + steps).reshape(-1, len(values)))
-    differences = np.asarray(shifted).reshape(-1, 4) @ np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * h)
     assert (np.abs(gradient) > 1e-3).all()
-    np.testing.assert_allclose(gradient, differences, rtol=1e-5, err_msg=", ".join(NAMES))
+    expected = differences.slopes(chase, one, 1e-4)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, err_msg=", ".join(NAMES))
 
 
 def test_derivative_through_a_pulse():
@@ -244,10 +242,8 @@ def test_derivative_through_a_pulse():
         model = illuminated_bilayer(envelope=Gaussian(10.0, width))
         return simulate(model, M, 15.0, rtol=1e-11, max_steps=4096).ms[-1, 1, 2]
 
-    h = 1e-3
-    value = jax.jit(final)
-    difference = (8 * (value(6.0 + h) - value(6.0 - h)) - (value(6.0 + 2 * h) - value(6.0 - 2 * h))) / (12 * h)
-    assert float(jax.grad(final)(6.0)) == pytest.approx(float(difference), rel=1e-6)
+    expected = differences.slope(jax.jit(final), 6.0, 1e-3)
+    assert float(jax.grad(final)(6.0)) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_exposure():

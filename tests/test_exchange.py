@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nrjax import Lattice, chemical_potential, layer_exchange, layer_susceptibility, pair_exchange, susceptibility
+from tests import differences
 from tests.refusal import assert_refused
 from tests.systems import microscopic
 
@@ -21,13 +22,10 @@ def response(hopping, temperature, mu):
     h = 0.02 * temperature
     chi = np.empty((n, n))
     for j in range(n):
-        unit = np.eye(n)[j] * h
-        first, second = (
-            microscopic.spin_polarization(hopping, temperature, mu, k * unit)
-            - microscopic.spin_polarization(hopping, temperature, mu, -k * unit)
-            for k in (1, 2)
+        unit = np.eye(n)[j]
+        chi[:, j] = differences.slope(
+            lambda b, unit=unit: microscopic.spin_polarization(hopping, temperature, mu, b * unit), 0.0, h
         )
-        chi[:, j] = (8 * first - second) / (12 * h)
     return chi
 
 
@@ -142,11 +140,7 @@ def test_derivatives():
 
     x = jnp.asarray([1.0, 0.6, 0.4, 0.7])
     forward, reverse = jax.jit(jax.jacfwd(chi))(x), jax.jit(jax.grad(chi))(x)
-    h = 1e-3
-    steps = jnp.eye(4)[:, None, :] * jnp.asarray([-2.0, -1.0, 1.0, 2.0])[None, :, None] * h
-    values = jax.jit(jax.vmap(jax.vmap(chi)))(x[None, None, :] + steps)
-    differences = values @ jnp.asarray([1.0, -8.0, 8.0, -1.0]) / (12.0 * h)
-    np.testing.assert_allclose(forward, differences, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(forward, differences.slopes(chi, x, 1e-3), rtol=1e-6, atol=1e-10)
     np.testing.assert_allclose(reverse, forward, rtol=1e-9)
 
 

@@ -22,6 +22,7 @@ from nrjax.lindblad import (
 )
 from nrjax.lindblad.generator import Triplets
 from nrjax.lindblad.sparse import ParametricMatrix
+from tests import differences
 from tests.refusal import assert_refused
 from tests.systems import lindblad as oracle
 
@@ -364,12 +365,8 @@ def test_derivatives(envelope):
     one = jnp.ones(2)
     forward = jax.jit(jax.jacfwd(lambda x: final_spin(x, None, envelope)))(one)
     reverse = jax.jit(jax.grad(lambda x: final_spin(x, diffrax.RecursiveCheckpointAdjoint(), envelope)))(one)
-    h = np.array([1e-2, 3e-4])
-    offsets = np.array([-2.0, -1.0, 1.0, 2.0])
-    points = (1.0 + np.eye(2)[:, None, :] * offsets[None, :, None] * h[:, None, None]).reshape(-1, 2)
-    values = np.asarray(jax.jit(jax.vmap(lambda x: final_spin(x, None, envelope)))(jnp.asarray(points))).reshape(2, 4)
-    differences = values @ np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * h)
-    np.testing.assert_allclose(forward, differences, rtol=1e-6)
+    expected = differences.slopes(lambda x: final_spin(x, None, envelope), one, [1e-2, 3e-4])
+    np.testing.assert_allclose(forward, expected, rtol=1e-6)
     np.testing.assert_allclose(reverse, forward, rtol=1e-8)
 
 
@@ -496,13 +493,11 @@ def test_derivatives_of_the_steady_state():
         seen = steady_state(model, ("impurity_spin", "site_density", "light_current")).observables
         return jnp.concatenate([seen["impurity_spin"][0, 2:], seen["site_density"], seen["light_current"]])
 
-    one, h = jnp.ones(6), 1e-3
+    one = jnp.ones(6)
     forward, reverse = jax.jit(jax.jacfwd(observed))(one), jax.jit(jax.jacrev(observed))(one)
-    steps = 1.0 + np.eye(6)[:, None, :] * h * np.array([-2.0, -1.0, 1.0, 2.0])[None, :, None]
-    values = np.asarray(jax.jit(jax.vmap(observed))(jnp.asarray(steps.reshape(-1, 6)))).reshape(6, 4, -1)
-    differences = np.einsum("k,pko->op", np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * h), values)
-    assert (np.abs(differences).max(axis=0) > 1e-3).all()
-    np.testing.assert_allclose(forward, differences, rtol=1e-6, atol=1e-9)
+    expected = differences.slopes(observed, one, 1e-3)
+    assert (np.abs(expected).max(axis=0) > 1e-3).all()
+    np.testing.assert_allclose(forward, expected, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(reverse, forward, rtol=1e-8, atol=1e-12)
 
 

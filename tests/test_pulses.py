@@ -21,6 +21,7 @@ from nrjax import (
     steady_state,
 )
 from nrjax.inverse.pulse_response import PulseResponse
+from tests import differences
 from tests.refusal import assert_refused
 
 
@@ -147,9 +148,8 @@ def test_derivatives_through_the_integration():
             return response.errors(y + s * toward)
 
         value, slope = jax.jvp(along, (jnp.zeros(()),), (jnp.ones(()),))
-        h = 1e-3
-        difference = (8.0 * (along(h) - along(-h)) - (along(2 * h) - along(-2 * h))) / (12.0 * h)
-        np.testing.assert_allclose(slope, difference, rtol=1e-3, atol=1e-3 * float(jnp.abs(slope).max()))
+        expected = differences.slope(along, 0.0, 1e-3)
+        np.testing.assert_allclose(slope, expected, rtol=1e-3, atol=1e-3 * float(jnp.abs(slope).max()))
         # Without precession, at the search's tolerance, the frequencies are those of the full equation.
         lit = response.under(response.coefficients(y))
         full = response.frequency(lit, quick=False)

@@ -6,6 +6,7 @@ import pytest
 import nrjax
 from nrjax import BrillouinBath, DzyaloshinskiiMoriya, hanai2025_bilayer, illuminated_bilayer, sensitivity, steady_state
 from nrjax.maps.sensitivities import _unit
+from tests import differences
 from tests.refusal import assert_refused
 
 # Power is an energy times a rate.
@@ -56,8 +57,9 @@ def test_against_differences():
     point, names = np.array([0.05, 6.0, 0.002]), ["loss_rate B", "exchange BA", "damping B"]
     np.testing.assert_allclose(float(dataset.observed.sel(observable="chase_frequency")), chase(*point), rtol=1e-10)
     for i, name in enumerate(names):
-        ends = [chase(*(point + k * 1e-4 * point[i] * np.eye(3)[i])) for k in (1, -1, 2, -2)]
-        slope = (8 * (ends[0] - ends[1]) - (ends[2] - ends[3])) / (12e-4 * point[i])
+        slope = differences.slope(
+            lambda x, i=i: chase(*np.where(np.arange(3) == i, x, point)), point[i], 1e-4 * point[i]
+        )
         cell = dataset.sel(observable="chase_frequency", parameter=name)
         np.testing.assert_allclose(float(cell.absolute), slope, rtol=1e-6)
         np.testing.assert_allclose(float(cell.relative), slope * point[i] / chase(*point), rtol=1e-6)

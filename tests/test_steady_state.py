@@ -22,6 +22,7 @@ from nrjax import (
     units,
 )
 from nrjax.rotation.attractors import continued, steady_states
+from tests import differences
 from tests.magnets import magnet_of
 from tests.systems import single_layer
 from tests.systems.bilayer import UNEQUAL, Bilayer
@@ -139,14 +140,10 @@ def test_derivatives_with_respect_to_every_leaf(name):
     here = np.asarray(value(p))
     assert (here > 0).all()
     reverse, forward = jax.jit(jax.jacrev(value))(p), jax.jit(jax.jacfwd(value))(p)
-    # Fourth-order central differences.
     size = np.maximum(np.abs(np.asarray(p)), 1e-2)
-    offsets = 1e-4 * np.array([-2.0, -1.0, 1.0, 2.0])
-    points = np.asarray(p) + np.eye(p.size)[:, None, :] * (offsets[:, None] * size)[None]
-    moved = np.asarray(jax.jit(jax.vmap(jax.vmap(value)))(jnp.asarray(points)))
-    differences = np.einsum("k,pko->op", np.array([1.0, -8.0, 8.0, -1.0]) / 12e-4, moved) / size
+    expected = differences.slopes(value, p, 1e-4 * size)
     for derivative in (reverse, forward):
-        np.testing.assert_allclose(np.asarray(derivative) * size, differences * size, rtol=1e-5, atol=1e-6 * here.min())
+        np.testing.assert_allclose(np.asarray(derivative) * size, expected * size, rtol=1e-5, atol=1e-6 * here.min())
     moving = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(arrays)[0]}
     if name in ("laser", "pulse"):
         slope = eqx.filter_grad(lambda m: steady_state(m).chase_frequency)(MAGNETS[name]())
