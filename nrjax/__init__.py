@@ -35,8 +35,10 @@ from .inverse import (
 from .light import (
     AbstractEnvelope as AbstractEnvelope,
     AbstractLight as AbstractLight,
+    AbstractMetallicLight as AbstractMetallicLight,
     Chirped as Chirped,
     Constant as Constant,
+    Darkness as Darkness,
     Gaussian as Gaussian,
     GivenRates as GivenRates,
     Illumination as Illumination,

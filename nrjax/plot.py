@@ -256,7 +256,7 @@ def switching(solution: Solution, magnet: LayeredMagnet, names: Sequence[str] = 
     if not magnet.has_laser or len(ts) < 2:
         raise ValueError("switching needs a magnet made by with_light and two saved times or more.")
     light = magnet.illumination
-    loss = np.asarray(jax.vmap(lambda t: light.couplings(t)[1])(solution.ts))
+    loss = np.asarray(jax.vmap(lambda t: light.at(t).loss_rate)(solution.ts))
     frequency = instantaneous_frequency(solution)
     lengths = np.linalg.norm(ms, axis=2)
     figure = Figure(figsize=(8.5, 8.5), layout="constrained")

@@ -1,20 +1,30 @@
-"""What every bath and every field term obeys, and what each is known to do. A new class joins by being added here."""
+"""What every bath, light and field term obeys, and what each is known to do. A new class joins by being added here."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array, Float
 from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
 from nrjax import (
+    AbstractLight,
     BiaxialAnisotropy,
     BrillouinBath,
     ClassicalBath,
+    Darkness,
     DzyaloshinskiiMoriya,
+    GivenRates,
+    Illumination,
+    Laser,
     LayeredMagnet,
+    LocalMoment,
+    OpticalTransition,
+    Phase,
     QuantumBath,
     UniaxialAnisotropy,
+    continued,
     steady_state,
 )
 from nrjax.magnets import Zeeman
@@ -37,6 +47,41 @@ ALL_FIELD_TERMS = {
     "uniaxial": (UniaxialAnisotropy([0.5, -0.3], (0.0, 1.0, 1.0)), (0.0, 1.0, 1.0)),
     "biaxial": (BiaxialAnisotropy([0.5, 0.2], [0.3, -0.1]), None),
     "interlayer DMI": (DzyaloshinskiiMoriya.reciprocal(2, {(0, 1): (0.0, 0.6, -0.8)}), (0.0, 0.6, -0.8)),
+}
+
+
+class SpinTransfer(AbstractLight):
+    """Electrons of the second layer land in the first, and take their spin along."""
+
+    rate: Float[Array, ""]
+
+    def torque(self, exchange, filling):
+        return self.rate * jnp.asarray([[0.0, 1.0], [0.0, 0.0]]), self.rate * jnp.asarray([0.0, 1.0])
+
+
+JM = np.array([[7.0, 2.0], [1.5, 6.0]])
+FILLING = np.array([1.0, 0.8])
+MOMENTS = LocalMoment([-400.0, -300.0], 1000.0, [40.0, 30.0], OpticalTransition(1500.0, 1.0, 80.0))
+LASER = Laser(2e10, 1480.0)
+
+
+def in_a_metal(g, gamma):
+    """Lambda and loss of light that empties doublons."""
+    return (2.0 * np.asarray(gamma) / np.asarray(g))[:, None] * JM, np.asarray(gamma) * FILLING
+
+
+# Each light with its Lambda and loss.
+ALL_LIGHTS = {
+    "rates": (
+        GivenRates(jnp.asarray([-10.0, -8.0]), jnp.asarray([0.01, 0.03])),
+        in_a_metal([-10.0, -8.0], [0.01, 0.03]),
+    ),
+    "laser": (
+        Illumination(jax.tree.map(lambda x: jnp.broadcast_to(x, (2,)), MOMENTS), LASER),
+        in_a_metal(MOMENTS.sd_coupling(LASER), MOMENTS.loss_rate(LASER)),
+    ),
+    "darkness": (Darkness(), (np.zeros((2, 2)), np.zeros(2))),
+    "spin transfer": (SpinTransfer(jnp.asarray(0.02)), ([[0.0, 0.02], [0.0, 0.0]], [0.0, 0.02])),
 }
 
 
@@ -94,6 +139,48 @@ def test_brillouin_bath_between_its_limits():
     np.testing.assert_allclose(bath(0.5).reduced_rate(s), QuantumBath().reduced_rate(s), rtol=1e-12)
     np.testing.assert_allclose(bath(1e7).reduced_rate(s), ClassicalBath().reduced_rate(s), rtol=1e-6)
     assert_refused(lambda: bath(0.2), ["spin", "0.2", "1/2"])
+
+
+# -- lights -----------------------------------------------------------------------------------------------------------
+
+
+def under(light, **overrides):
+    arguments = {"temperature": 7.0, "mediated_exchange": JM, "light": light} | overrides
+    return LayeredMagnet(J, [0.1, 0.04], filling=FILLING, **arguments)
+
+
+@pytest.mark.parametrize("name", ALL_LIGHTS)
+def test_a_light_is_its_torque(name):
+    """dm/dt lit and dark differ by Lambda m - loss m, for the magnet as a whole and layer by layer."""
+    light, (push, loss) = ALL_LIGHTS[name]
+    lit, dark = under(light), under(light).without_light()
+    expected = np.asarray(push) @ np.asarray(M) - np.asarray(loss)[:, None] * np.asarray(M)
+    np.testing.assert_allclose(lit.vector_field(0.0, M) - dark.vector_field(0.0, M), expected, atol=1e-15)
+    by_layer = jnp.stack([jnp.stack(m) for m in lit.layer_vector_fields([tuple(m) for m in M])])
+    np.testing.assert_allclose(by_layer, lit.vector_field(0.0, M), atol=1e-14)
+    for found, wanted in zip(lit.light_torque(), (push, loss), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_state_under_a_light_of_its_own():
+    """Valid in the equation of motion, and with the derivative by the light's own number that differences give."""
+
+    def length(rate):
+        return continued(under(SpinTransfer(rate)), state).lengths[0]
+
+    state = steady_state(under(SpinTransfer(jnp.asarray(0.02))))
+    assert bool(state.valid) and state.phase == Phase.ALIGNED
+    slope = float(jax.jit(jax.grad(length))(jnp.asarray(0.02)))
+    assert slope > 0.1 and slope == pytest.approx(float(differences.slope(jax.jit(length), 0.02, 1e-4)), rel=1e-8)
+
+
+def test_a_magnet_has_one_light():
+    light = SpinTransfer(jnp.asarray(0.02))
+    assert_refused(lambda: under(light, loss_rate=0.1), ["loss_rate", "0.1", "one light"])
+    assert_refused(lambda: under(None), ["sd_coupling", "loss_rate", "light"])
+    assert_refused(lambda: under(light, temperature=None), ["temperature", "missing"])
+    assert_refused(lambda: under(light).loss_rate, ["loss_rate", "SpinTransfer", "light_torque"])
+    assert isinstance(under(light).plateau().light, SpinTransfer)
 
 
 # -- field terms ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..light.illumination import AbstractMetallicLight
 from ..magnets import LayeredMagnet, ShapeDynamics
 from ..rotation.attractors import SteadyState
 
@@ -10,7 +11,7 @@ from ..rotation.attractors import SteadyState
 def chase_distance(model: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
     """How far a magnet is from the chiral phase, dimensionless; 0 inside it. Where moments are ordered
 
-        D = 1 + s_AB s_BA + max(0, -lambda)/r,   s_ab = w_ab / (2 alpha_a |j_ab| + 2 gamma_a |jm_ab/g_a|),
+        D = 1 + s_AB s_BA + max(0, -lambda)/r,   s_ab = w_ab / (2 alpha_a |j_ab| + |Lambda_ab|),
 
     which asks for opposite torques of the first two layers (s_AB s_BA is 1 in darkness, -1 where one is fully reversed)
     and for a deviation that grows; where nothing is ordered
@@ -34,11 +35,17 @@ def chase_distance(model: LayeredMagnet, state: SteadyState) -> Float[Array, ""]
     distance = jnp.maximum(-growth, 0.0) / relaxation
     if model.layers > 1:
         rates = model.exchange_rates()
-        coupling = jnp.where(model.sd_coupling == 0, 1.0, jnp.abs(model.sd_coupling))
-        light = (2.0 * model.loss_rate / coupling)[:, None] * jnp.abs(model.light_exchange())
-        size = 2.0 * model.damping[:, None] * jnp.abs(model.exchange) + light
+        size = 2.0 * model.damping[:, None] * jnp.abs(model.exchange) + _size_of_push(model)
         product = size[0, 1] * size[1, 0]
         alike = jnp.where(product > 0, rates[0, 1] * rates[1, 0] / jnp.where(product > 0, product, 1.0), 0.0)
         ordered = jnp.max(state.lengths) > 0
         distance = distance + jnp.where(ordered, 1.0 + alike, jnp.maximum(alike, 0.0))
     return jnp.where(state.chase_frequency > 0, 0.0, distance)
+
+
+def _size_of_push(model: LayeredMagnet) -> Float[Array, "L L"]:
+    """|Lambda_ab| in meV; in a metal 2 gamma_a |jm_ab/g_a|, which has a slope in darkness, where |Lambda| has none."""
+    if not isinstance(model.light, AbstractMetallicLight):
+        return jnp.abs(model.light_torque()[0])
+    coupling = jnp.where(model.sd_coupling == 0, 1.0, jnp.abs(model.sd_coupling))
+    return (2.0 * model.loss_rate / coupling)[:, None] * jnp.abs(model.light_exchange())

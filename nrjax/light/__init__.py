@@ -1,4 +1,4 @@
-"""From the laser to g and gamma: light, the transition that it drives, the local moment whose doublons it empties."""
+"""From the laser to a torque: light, the transition that it drives, the local moment whose doublons it empties."""
 
 from .envelopes import (
     AbstractEnvelope as AbstractEnvelope,
@@ -9,6 +9,12 @@ from .envelopes import (
     Square as Square,
     Tabulated as Tabulated,
 )
-from .illumination import AbstractLight as AbstractLight, GivenRates as GivenRates, Illumination as Illumination
+from .illumination import (
+    AbstractLight as AbstractLight,
+    AbstractMetallicLight as AbstractMetallicLight,
+    Darkness as Darkness,
+    GivenRates as GivenRates,
+    Illumination as Illumination,
+)
 from .laser import Laser as Laser, OpticalTransition as OpticalTransition
 from .local_moment import LocalMoment as LocalMoment, Validity as Validity

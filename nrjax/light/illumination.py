@@ -1,4 +1,5 @@
-"""Where a magnet's light comes from: rates set by hand, or local moments under a laser. Each number has one source."""
+"""Where a magnet's light comes from: torques, rates set by hand, or local moments under a laser. Each number has one
+source."""
 
 import abc
 
@@ -12,26 +13,73 @@ from .local_moment import LocalMoment
 
 
 class AbstractLight(eqx.Module):
-    """What light does to L local moments: their sd coupling g and their loss rate gamma, at every instant.
+    """dm_a/dt|light = sum_b Lambda_ab m_b - loss_a m_a: what light does to the moments of L layers.
+
+    A new light gives `torque`; one that changes in time also `is_constant`, `at` and `plateau`. All that follows
+    (motion, steady states, boundaries, design) knows light by its torque alone, and derivatives pass through it to the
+    light's leaves.
+    """
+
+    @abc.abstractmethod
+    def torque(
+        self, exchange: Float[Array, "L L"], filling: Float[Array, " L"]
+    ) -> tuple[Float[Array, "L L"], Float[Array, " L"]]:
+        """(Lambda, loss) in meV, shapes (L, L) and (L,), at full intensity.
+
+        **Arguments** of the magnet, for a light that acts through its conduction electrons: `exchange`, the part of
+        the exchange that they carry, in meV; `filling`, electrons per site.
+        """
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the torque is the same at all times."""
+        return True
+
+    def at(self, t: ArrayLike) -> "AbstractLight":
+        """The light of time `t` (ps), constant."""
+        del t
+        return self
+
+    def plateau(self) -> "AbstractLight":
+        """The light at full intensity, constant."""
+        return self
+
+    def dark(self) -> "AbstractLight":
+        """The same moments without light."""
+        return Darkness()
+
+
+class Darkness(AbstractLight):
+    """No light: Lambda = 0, loss = 0."""
+
+    def torque(
+        self, exchange: Float[Array, "L L"], filling: Float[Array, " L"]
+    ) -> tuple[Float[Array, "L L"], Float[Array, " L"]]:
+        """Zeros."""
+        return jnp.zeros_like(exchange), jnp.zeros_like(filling)
+
+
+class AbstractMetallicLight(AbstractLight):
+    """Lambda_ab = (2 gamma_a/g_a) jm_ab, loss_a = gamma_a n_a: doublons of local moments in a metal lose an electron.
 
     Nothing else of a magnet holds g or gamma: they follow from the leaves of its light, and so do all derivatives.
     """
 
     @abc.abstractmethod
-    def couplings(self, t: ArrayLike | None = None) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
-        """(g, gamma) in meV at time `t` (ps), each of shape (L,); at full intensity for None."""
+    def couplings(self) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
+        """(g, gamma) in meV at full intensity, each of shape (L,)."""
 
-    @property
-    @abc.abstractmethod
-    def is_constant(self) -> bool:
-        """Whether the couplings are the same at all times."""
+    def torque(
+        self, exchange: Float[Array, "L L"], filling: Float[Array, " L"]
+    ) -> tuple[Float[Array, "L L"], Float[Array, " L"]]:
+        """(2 gamma/g) jm and gamma n, in meV; no torque on a layer without coupling, whose light must be 0."""
+        g, gamma = self.couplings()
+        coupled = g != 0
+        factor = jnp.where(coupled, 2.0 * gamma / jnp.where(coupled, g, 1.0), 0.0)
+        return factor[:, None] * exchange, gamma * filling
 
-    @abc.abstractmethod
-    def dark(self) -> "GivenRates":
-        """The same moments without light: loss rate 0, and the g of darkness where it is known."""
 
-
-class GivenRates(AbstractLight):
+class GivenRates(AbstractMetallicLight):
     """g and gamma set by hand, without a laser.
 
     **Arguments** `sd_coupling`: g in meV, shape (L,). `loss_rate`: gamma in meV, shape (L,), 0 or greater.
@@ -60,22 +108,16 @@ class GivenRates(AbstractLight):
             )
         return cls(sd_coupling, loss_rate)
 
-    def couplings(self, t: ArrayLike | None = None) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
-        """(g, gamma) in meV, the same at all times."""
-        del t
+    def couplings(self) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
+        """(g, gamma) in meV."""
         return self.sd_coupling, self.loss_rate
-
-    @property
-    def is_constant(self) -> bool:
-        """True."""
-        return True
 
     def dark(self) -> "GivenRates":
         """The same g, loss rate 0."""
         return GivenRates(self.sd_coupling, jnp.zeros_like(self.loss_rate))
 
 
-class Illumination(AbstractLight):
+class Illumination(AbstractMetallicLight):
     """The moments of all layers under one laser.
 
     **Arguments** `moments`: a `LocalMoment` of arrays over layers, shape (L,). `laser`: a `Laser`.
@@ -84,14 +126,20 @@ class Illumination(AbstractLight):
     moments: LocalMoment
     laser: Laser
 
-    def laser_at(self, t: ArrayLike | None) -> Laser:
-        """The constant laser of time `t` (ps); the one of full intensity for None."""
-        return self.laser.plateau() if t is None else self.laser.at(t)
-
-    def couplings(self, t: ArrayLike | None = None) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
-        """(g, gamma) in meV at time `t` (ps), each of shape (L,); at full intensity for None."""
-        laser = self.laser_at(t)
+    def _under(self, laser: Laser) -> tuple[Array, Array]:
         return self.moments.sd_coupling(laser), self.moments.loss_rate(laser)
+
+    def couplings(self) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
+        """(g, gamma) in meV at full intensity, each of shape (L,)."""
+        return self._under(self.laser.plateau())
+
+    def at(self, t: ArrayLike) -> GivenRates:
+        """g and gamma of time `t` (ps)."""
+        return GivenRates(*self._under(self.laser.at(t)))
+
+    def plateau(self) -> GivenRates:
+        """g and gamma at full intensity."""
+        return GivenRates(*self.couplings())
 
     @property
     def is_constant(self) -> bool:

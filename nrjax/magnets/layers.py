@@ -7,18 +7,20 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import units
 from .._numerics.validation import (
     Numbers,
     float_array,
+    is_concrete,
     require_finite,
     require_nonnegative,
     require_positive,
     warn_if_implausible,
 )
-from ..light.illumination import AbstractLight, GivenRates, Illumination
+from ..light.illumination import AbstractLight, AbstractMetallicLight, GivenRates, Illumination
 from ..light.laser import Laser
 from ..light.local_moment import LocalMoment, stack_moments
 from .baths import AbstractBath, QuantumBath
@@ -26,20 +28,12 @@ from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Vector, Zeeman
 
 
 class LayerParameters(NamedTuple):
-    """What one layer (or an array of layers) feels besides the field: damping, light and bath."""
+    """What one layer (or an array of layers) feels besides the field and light's push: damping, loss and bath."""
 
     damping: Array
-    sd_coupling: Array
-    loss_rate: Array
-    filling: Array
+    loss: Array
     temperature: Array
     gyro: Array
-
-
-def light_torque_factor(loss_rate: Array, sd_coupling: Array) -> Array:
-    """2 gamma/g, and 0 for a layer without coupling (which then has no light either); its derivatives stay finite."""
-    coupled = sd_coupling != 0
-    return jnp.where(coupled, 2.0 * loss_rate / jnp.where(coupled, sd_coupling, 1.0), 0.0)
 
 
 def weighted_sums(matrix: Float[Array, "L K"], m: Float[Array, "K 3"]) -> Float[Array, "L 3"]:
@@ -47,20 +41,22 @@ def weighted_sums(matrix: Float[Array, "L K"], m: Float[Array, "K 3"]) -> Float[
     return jnp.sum(matrix[:, :, None] * m[None, :, :], axis=1)
 
 
-def torque(m: Vector, h: Vector, h_light: Vector, p: LayerParameters, bath: AbstractBath) -> Vector:
-    """dm/dt = gyro m x h + 2 alpha [h - phi(h) m] + gamma [2 h_light/g - n m], by Cartesian components.
+def torque(m: Vector, h: Vector, push: Vector, p: LayerParameters, bath: AbstractBath) -> Vector:
+    """dm/dt = gyro m x h + 2 alpha [h - phi(h) m] + push - loss m, by components; push_a = sum_b Lambda_ab m_b.
 
     Every entry may be a scalar (one layer, the fast layout under vmap) or an array over layers.
     """
     (mx, my, mz), (hx, hy, hz) = m, h
     phi = bath.relaxation_rate(hx * hx + hy * hy + hz * hz, p.temperature)
-    relaxation = 2.0 * p.damping * phi + p.loss_rate * p.filling
-    light = light_torque_factor(p.loss_rate, p.sd_coupling)
+    relaxation = 2.0 * p.damping * phi + p.loss
     precession = (my * hz - mz * hy, mz * hx - mx * hz, mx * hy - my * hx)
-    tx, ty, tz = (
-        p.gyro * precession[i] + 2.0 * p.damping * h[i] + light * h_light[i] - relaxation * m[i] for i in range(3)
-    )
+    tx, ty, tz = (p.gyro * precession[i] + 2.0 * p.damping * h[i] + push[i] - relaxation * m[i] for i in range(3))
     return tx, ty, tz
+
+
+def _refuse_second_light(loss_rate: Numbers | None) -> None:
+    if loss_rate is not None and is_concrete(loss_rate) and np.any(np.asarray(loss_rate) != 0):
+        raise ValueError(f"loss_rate = {loss_rate} and a light: a magnet has one light. Leave loss_rate out.")
 
 
 def _in_precision(part: Any, dtype: Any) -> Any:
@@ -69,13 +65,14 @@ def _in_precision(part: Any, dtype: Any) -> Any:
 
 
 class LayeredMagnet(eqx.Module):
-    """Mean-field moments of a stack of layers, with light-induced doublon loss:
+    """Mean-field moments of a stack of layers under light:
 
-        dm_a/dt = gyro m_a x h_a + 2 alpha_a [h_a - phi(h_a) m_a] + gamma_a [(2/g_a) sum_b jm_ab m_b - n_a m_a],
+        dm_a/dt = gyro m_a x h_a + 2 alpha_a [h_a - phi(h_a) m_a] + sum_b Lambda_ab m_b - loss_a m_a,
         h_a     = sum_b j_ab m_b + B_a + K_a (m_a . e) e + ...
 
-    The light term (last bracket) pushes a layer *against* the exchange field carried by the conduction electrons,
-    since g < 0: with gamma_a > alpha_a |g_a| layer a wants to point away from its neighbour.
+    In a metal whose doublons lose an electron at the rate gamma, Lambda_ab = (2 gamma_a/g_a) jm_ab and
+    loss_a = gamma_a n_a: since g < 0, light pushes a layer *against* the exchange field that the conduction electrons
+    carry, and with gamma_a > alpha_a |g_a| layer a wants to point away from its neighbour.
 
     **Arguments** (L layers; energies and rates in meV with hbar = 1; scalars are shared by all layers)
 
@@ -83,7 +80,7 @@ class LayeredMagnet(eqx.Module):
     - `damping`: alpha, shape (L,), dimensionless, 0 or greater.
     - `sd_coupling`: g, shape (L,), meV; negative for the antiferromagnetic coupling of a local moment.
     - `loss_rate`: gamma, shape (L,), meV; the light. 0 or greater.
-    - `filling`: n, shape (L,), conduction electrons per site.
+    - `filling`: n, shape (L,), conduction electrons per site. Default: 1.
     - `temperature`: k_B T, shape (L,), meV, greater than 0.
     - `gyro`: precession factor, scalar; 2 for spin 1/2, 0 switches precession off.
     - `mediated_exchange`: jm, shape (L, L), meV: the part of j that conduction electrons carry. Default: all.
@@ -92,11 +89,12 @@ class LayeredMagnet(eqx.Module):
     - `anisotropy`: a `UniaxialAnisotropy`, or strengths K (scalar or (L,), meV) along z.
     - `bath`: `QuantumBath()` (m = tanh) or `ClassicalBath()` (m = Langevin).
     - `terms`: further parts of the field, each an `AbstractFieldTerm`.
+    - `light`: any `AbstractLight`, in place of `sd_coupling` and `loss_rate`.
 
-    A magnet has one `light`: the rates given here, or local moments under a laser (`with_light`). g and gamma follow
-    from it wherever they are used. Under a laser with an envelope they follow it in `vector_field` (and so in
-    `simulate`); the properties `sd_coupling` and `loss_rate`, and with them `steady_state`, are those of the plateau,
-    where the envelope is 1.
+    A magnet has one `light`: the rates given here, local moments under a laser (`with_light`), or torques of another
+    kind. They follow from it wherever they are used. Under a laser with an envelope they follow it in `vector_field`
+    (and so in `simulate`); the properties `sd_coupling` and `loss_rate`, and with them `steady_state`, are those of the
+    plateau, where the envelope is 1.
 
     **Raises** `ValueError` naming the argument, its value and the remedy.
 
@@ -120,10 +118,10 @@ class LayeredMagnet(eqx.Module):
         self,
         exchange: Numbers,
         damping: Numbers,
-        sd_coupling: Numbers,
-        loss_rate: Numbers,
-        filling: Numbers,
-        temperature: Numbers,
+        sd_coupling: Numbers | None = None,
+        loss_rate: Numbers | None = None,
+        filling: Numbers = 1.0,
+        temperature: Numbers | None = None,
         *,
         gyro: ArrayLike = 2.0,
         mediated_exchange: Numbers | None = None,
@@ -131,7 +129,10 @@ class LayeredMagnet(eqx.Module):
         anisotropy: UniaxialAnisotropy | Numbers | None = None,
         bath: AbstractBath = QuantumBath(),
         terms: Sequence[AbstractFieldTerm] = (),
+        light: AbstractLight | None = None,
     ):
+        if temperature is None:
+            raise ValueError("temperature is missing: give k_B T in meV; 1 K is 0.0862 meV.")
         self.exchange = float_array("exchange", exchange)
         if self.exchange.ndim != 2 or self.exchange.shape[0] != self.exchange.shape[1]:
             raise ValueError(
@@ -163,6 +164,15 @@ class LayeredMagnet(eqx.Module):
             self.anisotropy = UniaxialAnisotropy(strength, self.anisotropy.axis)
         self.bath = _in_precision(bath, self.exchange.dtype)
         self.terms = tuple(_in_precision(term, self.exchange.dtype) for term in terms)
+        if light is not None:
+            _refuse_second_light(loss_rate)
+            self.light = _in_precision(light, self.exchange.dtype)
+            return
+        if sd_coupling is None or loss_rate is None:
+            raise ValueError(
+                f"sd_coupling = {sd_coupling}, loss_rate = {loss_rate}: give both, in meV (loss_rate = 0 is darkness), "
+                "or a light."
+            )
         self.light = GivenRates.checked(per_layer("sd_coupling", sd_coupling), per_layer("loss_rate", loss_rate))
 
     def __check_init__(self) -> None:
@@ -195,13 +205,26 @@ class LayeredMagnet(eqx.Module):
 
     @property
     def sd_coupling(self) -> Float[Array, "*batch L"]:
-        """g in meV, shape (L,), at full intensity."""
-        return self.light.couplings()[0]
+        """g in meV, shape (L,), at full intensity.
+
+        **Raises** `ValueError` for a light that acts through no such coupling.
+        """
+        return self._metallic("sd_coupling").couplings()[0]
 
     @property
     def loss_rate(self) -> Float[Array, "*batch L"]:
-        """gamma in meV, shape (L,), at full intensity."""
-        return self.light.couplings()[1]
+        """gamma in meV, shape (L,), at full intensity.
+
+        **Raises** `ValueError` for a light that acts through no such rate.
+        """
+        return self._metallic("loss_rate").couplings()[1]
+
+    def _metallic(self, asked: str) -> AbstractMetallicLight:
+        if not isinstance(self.light, AbstractMetallicLight):
+            raise ValueError(
+                f"{asked}: {type(self.light).__name__} has none; its torque is magnet.light_torque(), (Lambda, loss)."
+            )
+        return self.light
 
     def with_light(self, moments: LocalMoment | Sequence[LocalMoment], laser: Laser) -> "LayeredMagnet":
         """The same magnet with g and gamma of `moments` under `laser`; exchange and damping stay as they are.
@@ -249,16 +272,16 @@ class LayeredMagnet(eqx.Module):
         return self.with_light(self.illumination.moments, laser)
 
     def without_light(self) -> "LayeredMagnet":
-        """The same magnet with loss_rate = 0 in every layer, and the g of darkness where the moments are known."""
+        """The same magnet in darkness, with loss_rate = 0 in every layer and the g of darkness where it is known."""
         return self._under(self.light.dark())
 
     def plateau(self) -> "LayeredMagnet":
-        """The magnet with the rates of its light at full intensity: constant, and of one kind whatever made them."""
-        return self._under(GivenRates(*self.light.couplings()))
+        """The magnet under its light at full intensity, held constant: a laser becomes the rates that it makes."""
+        return self._under(self.light.plateau())
 
     def at(self, t: ArrayLike) -> "LayeredMagnet":
-        """The magnet with the rates of time `t` (hbar/meV), held constant."""
-        return self._under(GivenRates(*self.light.couplings(jnp.asarray(t) / units.ps)))
+        """The magnet under the light of time `t` (hbar/meV), held constant."""
+        return self._under(self.light.at(jnp.asarray(t) / units.ps))
 
     def _under(self, light: AbstractLight) -> "LayeredMagnet":
         """The same magnet under another light, in the magnet's own precision."""
@@ -271,12 +294,12 @@ class LayeredMagnet(eqx.Module):
         return not self.light.is_constant
 
     def light_exchange(self) -> Float[Array, "L L"]:
-        """The exchange that enters the light term: `mediated_exchange`, or all of `exchange`."""
+        """The exchange that conduction electrons carry: `mediated_exchange`, or all of `exchange`."""
         return self.exchange if self.mediated_exchange is None else self.mediated_exchange
 
     def parameters(self) -> LayerParameters:
         """The per-layer parameters, each of shape (L,)."""
-        return LayerParameters(self.damping, *self.light.couplings(), self.filling, self.temperature, self.gyro)
+        return LayerParameters(self.damping, self.light_torque()[1], self.temperature, self.gyro)
 
     def effective_field(self, m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
         """h_a = sum_b j_ab m_b + B_a + K_a (m_a . e) e + ..., in meV: the exchange and all `field_terms`.
@@ -286,7 +309,7 @@ class LayeredMagnet(eqx.Module):
         return sum((term.field(m) for term in self.field_terms), weighted_sums(self.exchange, m))
 
     def linear_rates(self, m: Float[Array, "L 3"]) -> Float[Array, "L L"]:
-        """W_ab = 2 alpha_a j_ab + (2 gamma_a/g_a) jm_ab - delta_ab r_a,  r_a = 2 alpha_a phi(h_a) + gamma_a n_a.
+        """W_ab = 2 alpha_a j_ab + Lambda_ab - delta_ab r_a,  r_a = 2 alpha_a phi(h_a) + loss_a.
 
         For an isotropic magnet dm_a/dt = gyro m_a x h_a + sum_b W_ab m_b.
 
@@ -302,18 +325,16 @@ class LayeredMagnet(eqx.Module):
         return 2.0 * self.damping * self.bath.free_rate(self.temperature) + self.light_torque()[1]
 
     def light_torque(self) -> tuple[Float[Array, "L L"], Float[Array, " L"]]:
-        """dm_a/dt|light = sum_b Lambda_ab m_b - loss_a m_a, with Lambda_ab = (2 gamma_a/g_a) jm_ab, loss_a = gamma_a
-        n_a.
+        """dm_a/dt|light = sum_b Lambda_ab m_b - loss_a m_a.
 
         **Returns** Lambda of shape (L, L) and loss of shape (L,), both in meV, at full intensity.
         """
-        g, gamma = self.light.couplings()
-        return light_torque_factor(gamma, g)[:, None] * self.light_exchange(), gamma * self.filling
+        return self.light.torque(self.light_exchange(), self.filling)
 
     def exchange_rates(self) -> Float[Array, "L L"]:
-        """w_ab = 2 alpha_a j_ab + (2 gamma_a/g_a) jm_ab in meV: W without its relaxation; independent of m."""
-        torque, _ = self.light_torque()
-        return 2.0 * self.damping[:, None] * self.exchange + torque
+        """w_ab = 2 alpha_a j_ab + Lambda_ab in meV: W without its relaxation; independent of m."""
+        push, _ = self.light_torque()
+        return 2.0 * self.damping[:, None] * self.exchange + push
 
     def vector_field(self, t: ArrayLike, m: Float[Array, "L 3"], args: Any = None) -> Float[Array, "L 3"]:
         """dm/dt of the class docstring.
@@ -328,9 +349,9 @@ class LayeredMagnet(eqx.Module):
         """
         mx, my, mz = m.T
         hx, hy, hz = self.effective_field(m).T
-        lx, ly, lz = weighted_sums(self.light_exchange(), m).T
-        p = (self.at(t) if self.changes_in_time else self).parameters()
-        return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (lx, ly, lz), p, self.bath), axis=-1)
+        now = self.at(t) if self.changes_in_time else self
+        px, py, pz = weighted_sums(now.light_torque()[0], m).T
+        return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (px, py, pz), now.parameters(), self.bath), axis=-1)
 
     def layer_vector_fields(self, moments: Sequence[Vector]) -> list[Vector]:
         """`vector_field` of constant light on scalars, layer by layer: under vmap every operation is one loop over
@@ -343,14 +364,12 @@ class LayeredMagnet(eqx.Module):
             x, y, z = (sum(matrix[layer, b] * moments[b][i] for b in range(self.layers)) for i in range(3))
             return x, y, z  # pyright: ignore[reportReturnType]
 
-        parameters, torques = self.parameters(), []
+        parameters, torques, (pushes, _) = self.parameters(), [], self.light_torque()
         for layer, m in enumerate(moments):
-            light = h = combine(self.exchange, layer)
-            if self.mediated_exchange is not None:
-                light = combine(self.mediated_exchange, layer)
+            h, push = combine(self.exchange, layer), combine(pushes, layer)
             for term in self.field_terms:
                 added = term.layer_field(layer, moments)
                 h = tuple(h[i] + added[i] for i in range(3))
             p = LayerParameters(*(value if value.ndim == 0 else value[layer] for value in parameters))
-            torques.append(torque(m, h, light, p, self.bath))  # pyright: ignore[reportArgumentType]
+            torques.append(torque(m, h, push, p, self.bath))  # pyright: ignore[reportArgumentType]
         return torques

@@ -82,7 +82,7 @@ class ShapeDynamics(eqx.Module):
         return magnet.layers == 2 and magnet.is_isotropic
 
     def relaxation_rates(self, g: Gram) -> tuple[Array, Array]:
-        """(r_A, r_B) = 2 alpha phi(h) + gamma n in meV, with |h_a|^2 = sum_bc j_ab j_ac G_bc."""
+        """(r_A, r_B) = 2 alpha phi(h) + loss in meV, with |h_a|^2 = sum_bc j_ab j_ac G_bc."""
         return (
             self.damping_a * self.bath.reduced_rate(_field_squared(self.field_a, g)) + self.light_a,
             self.damping_b * self.bath.reduced_rate(_field_squared(self.field_b, g)) + self.light_b,

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from .._numerics.validation import Numbers
+from ..light.illumination import GivenRates, Illumination
 from ..magnets import LayeredMagnet
 from ..magnets.absorption import exposure
 from ..rotation.attractors import SteadyState, continued, steady_state
@@ -87,9 +88,9 @@ def _parameters(model: LayeredMagnet) -> tuple[dict[str, Array], Callable[[dict[
     places |= {name: name for name in ("mediated_exchange", "field") if getattr(model, name) is not None}
     if model.anisotropy is not None:
         places |= {f"anisotropy_{name}": f"anisotropy.{name}" for name in ("strength", "axis")}
-    if not model.has_laser:
+    if isinstance(model.light, GivenRates):
         places |= {name: f"light.{name}" for name in ("sd_coupling", "loss_rate")}
-    else:
+    elif model.has_laser:
         places |= {name: f"light.laser.{name}" for name in ("intensity", "photon_energy")}
         moment = ("level", "repulsion", "hybridization", "fermi_energy")
         places |= {name: f"light.moments.{name}" for name in moment}
@@ -97,7 +98,7 @@ def _parameters(model: LayeredMagnet) -> tuple[dict[str, Array], Callable[[dict[
             line = {"resonance": "energy", "dipole": "dipole", "linewidth": "linewidth"}
             places |= {name: f"light.moments.transition.{place}" for name, place in line.items()}
     getters: dict[str, Callable[[Any], Array]] = {name: attrgetter(place) for name, place in places.items()}
-    getters |= _of_bath_and_terms(model)
+    getters |= _of_parts(model)
 
     def rebuild(values: dict[str, Array]) -> LayeredMagnet:
         return eqx.tree_at(lambda m: [get(m) for get in getters.values()], model, list(values.values()))
@@ -105,11 +106,18 @@ def _parameters(model: LayeredMagnet) -> tuple[dict[str, Array], Callable[[dict[
     return {name: get(model) for name, get in getters.items()}, rebuild
 
 
-def _of_bath_and_terms(model: LayeredMagnet) -> dict[str, Callable[[Any], Array]]:
-    """Where the bath and further field terms keep numbers of their own: "bath_spin", "DzyaloshinskiiMoriya_vectors"."""
+def _parts(model: LayeredMagnet) -> list[tuple[str, Any]]:
+    """What may be of the user's own kind, with the name under which its numbers go."""
+    own_light = (
+        [] if isinstance(model.light, GivenRates | Illumination) else [(type(model.light).__name__, model.light)]
+    )
+    return [("bath", model.bath), *own_light, *((type(term).__name__, term) for term in model.terms)]
+
+
+def _of_parts(model: LayeredMagnet) -> dict[str, Callable[[Any], Array]]:
+    """Where bath, light and further field terms keep numbers of their own, as in "DzyaloshinskiiMoriya_vectors"."""
     getters = {}
-    for number, part in enumerate((model.bath, *model.terms)):
-        owner = type(part).__name__ if number else "bath"
+    for number, (owner, part) in enumerate(_parts(model)):
         for index, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(part)):
             if eqx.is_inexact_array(leaf):
                 name = jax.tree_util.keystr(path, simple=True, separator="_")
@@ -119,7 +127,7 @@ def _of_bath_and_terms(model: LayeredMagnet) -> dict[str, Callable[[Any], Array]
 
 
 def _number_in(number: int, index: int, model: Any) -> Any:
-    return jax.tree.leaves(model.terms[number - 1] if number else model.bath)[index]
+    return jax.tree.leaves(_parts(model)[number][1])[index]
 
 
 def _observables(magnet: LayeredMagnet, state: SteadyState) -> dict[str, Array]:

@@ -63,9 +63,9 @@ def branches(model: LayeredMagnet) -> tuple[SteadyState, ...]:
 
 
 def _field_for(model: LayeredMagnet, layer: int, relaxation: Array) -> Array:
-    """|h|^2 at which r = 2 alpha phi(h) + gamma n of a layer has a given value; negative if it never has."""
+    """|h|^2 at which r = 2 alpha phi(h) + loss of a layer has a given value; negative if it never has."""
     p = LayerParameters(*(value if value.ndim == 0 else value[layer] for value in model.parameters()))
-    return model.bath.field_squared_at_rate((relaxation - p.loss_rate * p.filling) / (2.0 * p.damping), p.temperature)
+    return model.bath.field_squared_at_rate((relaxation - p.loss) / (2.0 * p.damping), p.temperature)
 
 
 def _trace_part(model: LayeredMagnet, gram: Gram) -> tuple[Array, Array]:
