@@ -53,9 +53,12 @@ from .light import (
 from .magnets import (
     AbstractBath as AbstractBath,
     AbstractFieldTerm as AbstractFieldTerm,
+    AbstractOrderParameters as AbstractOrderParameters,
+    AbstractRelaxation as AbstractRelaxation,
     BiaxialAnisotropy as BiaxialAnisotropy,
     BrillouinBath as BrillouinBath,
     ClassicalBath as ClassicalBath,
+    CoupledCondensates as CoupledCondensates,
     DzyaloshinskiiMoriya as DzyaloshinskiiMoriya,
     Exposure as Exposure,
     LayeredMagnet as LayeredMagnet,
@@ -77,8 +80,13 @@ from .motion import (
 )
 from .presets import hanai2025_bilayer as hanai2025_bilayer, illuminated_bilayer as illuminated_bilayer
 from .rotation import (
+    OBSERVABLES as OBSERVABLES,
     RESULTS as RESULTS,
+    AbstractObservable as AbstractObservable,
+    AbstractSteadyStateSolver as AbstractSteadyStateSolver,
     Boundary as Boundary,
+    CorotatingSolver as CorotatingSolver,
+    ShapeSolver as ShapeSolver,
     SteadyState as SteadyState,
     boundary as boundary,
     branches as branches,

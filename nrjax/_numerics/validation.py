@@ -71,14 +71,17 @@ def unit_vector(name: str, value: Numbers) -> Array:
     return vector / length
 
 
-def moments_array(m0: Numbers, layers: int) -> Array:
-    """Initial moments as an array of shape (layers, 3).
+def moments_array(m0: Numbers, layers: int, components: int = 3) -> Array:
+    """Initial moments as an array of shape (layers, components).
 
     **Raises** `ValueError` for another shape or numbers that are not finite.
     """
     moments = float_array("m0", m0)
-    if moments.shape != (layers, 3):
-        raise ValueError(f"m0 has shape {moments.shape}: it must be ({layers}, 3), one row (x, y, z) for each layer.")
+    if moments.shape != (layers, components):
+        row = ", ".join("xyz"[:components])
+        raise ValueError(
+            f"m0 has shape {moments.shape}: it must be ({layers}, {components}), one row ({row}) for each layer."
+        )
     require_finite("m0", moments)
     return moments
 

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from .._numerics.validation import require_memory
-from ..magnets import LayeredMagnet, ShapeDynamics
+from ..magnets import LayeredMagnet
 from ..maps.provenance import parameters, versions
 from ..motion.frequencies import InstantaneousFrequency, instantaneous_frequency, visible
 from ..motion.integration import simulate
@@ -133,7 +133,7 @@ def _simulate(options: argparse.Namespace) -> int:
 def _spins(asked: Any, model: LayeredMagnet) -> float | None:
     """How many spins seed the chase: the default only where their tilt has an equation."""
     if asked is None:
-        return DEFAULT_SPINS if ShapeDynamics.applies_to(model) else None
+        return DEFAULT_SPINS if ComponentsAndTilt.applies_to(model) else None
     if not (isinstance(asked, int | float) and asked >= 0):
         raise ValueError(f"spins = {asked!r}: give the number of spins in each layer, or 0 for none.")
     return float(asked) if asked > 0 else None

@@ -8,7 +8,7 @@ from .._numerics.files import atomic
 from ..magnets import LayeredMagnet
 from ..magnets.absorption import exposure
 from ..maps.store import save_dataset
-from ..rotation.attractors import SteadyState
+from ..rotation.rigid_states import SteadyState
 
 
 def save(figure: Any, dataset: xr.Dataset, run: dict[str, Any]) -> None:

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..light.illumination import AbstractMetallicLight
-from ..magnets import LayeredMagnet, ShapeDynamics
-from ..rotation.attractors import SteadyState
+from ..magnets import LayeredMagnet
+from ..rotation.rigid_states import SteadyState
 
 
 def chase_distance(model: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
@@ -28,7 +28,7 @@ def chase_distance(model: LayeredMagnet, state: SteadyState) -> Float[Array, ""]
     **Source** docs/physics.md, "Shape dynamics": chiral states need W_AB W_BA < 0 and tr W = 0.
     """
     relaxation = jnp.sum(model.free_relaxation())
-    if ShapeDynamics.applies_to(model):
+    if model.shape_closes:
         growth = jnp.trace(model.linear_rates(jnp.where(jnp.isfinite(state.m), state.m, 0.0)))
     else:
         growth = jnp.where(jnp.isfinite(state.growth_rate), state.growth_rate, 0.0)

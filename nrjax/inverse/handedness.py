@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics.validation import Numbers, require_positive, unit_vector
-from ..rotation.attractors import SteadyState
+from ..rotation.rigid_states import SteadyState
 
 
 def turning_about(state: SteadyState, axis: Numbers) -> Float[Array, "L 3"]:

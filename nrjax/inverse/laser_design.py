@@ -12,10 +12,12 @@ import optax
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
+from .._numerics.precision import design_tolerance
 from .._numerics.validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
 from ..rotation.attractors import steady_state
+from ..rotation.observables import AbstractObservable, observable_of
 from .box import Box
-from .problem import Problem, require_frequency
+from .problem import Problem, is_frequency
 from .result import DesignResult, best_of_restarts, history
 from .search import Lane, relative_error, replace_lanes, start_lanes, take_steps
 
@@ -74,9 +76,10 @@ def design(  # pyright: ignore[reportInconsistentOverload]
 
     - `build`: makes a magnet from the parameters, as in `sweep`; anything that it takes can be designed.
     - `initial`: name -> value where the first restart starts, darkness allowed. None or a missing name: the middle.
-    - `target`: GHz for frequencies, greater than 0; the observable's unit for a function. Several in a list are
+    - `target`: GHz for frequencies, greater than 0; the observable's unit for others. Several in a list are
       designed as one batch: the settings of a frequency modulator.
-    - `observable`: "chase_frequency", "rotation_frequency" or a differentiable function of the `SteadyState`.
+    - `observable`: "chase_frequency", "rotation_frequency" or another name of the table of observables, an
+      `AbstractObservable`, or a differentiable function of the `SteadyState`.
     - `bounds`: name -> (low, high), for every parameter to be found.
     - `optimizer`: an Optax optimizer of coordinates in which every range has the width 1. Default: Adam with a falling
       rate. Keep one object for several designs, or each compiles anew.
@@ -108,7 +111,8 @@ def design(  # pyright: ignore[reportInconsistentOverload]
     **Source** docs/physics.md, "Inverse design".
     """
     box = Box(bounds, [name for name in logarithmic if name in bounds])
-    goals = _checked_targets(target, observable)
+    wanted = observable_of(observable)
+    goals = _checked_targets(target, wanted)
     for name, value in (("steps", steps), ("restarts", restarts), ("patience", patience)):
         if value < 1:
             raise ValueError(f"{name} = {value} is out of range: it must be 1 or greater.")
@@ -117,10 +121,10 @@ def design(  # pyright: ignore[reportInconsistentOverload]
     start = None if m0 is None else float_array("m0", m0)
     require_nonnegative("spread_weight", spread_weight)
     weight = jnp.asarray(spread_weight, box.low.dtype)
-    problem = Problem(build, box, start, observable, tuple(objectives), material, jnp.asarray(worst_case), weight)
+    problem = Problem(build, box, start, wanted, tuple(objectives), material, jnp.asarray(worst_case), weight)
     _check_build(problem, box.coordinates(first))
     if tolerance is None:
-        tolerance = 1e-8 if box.low.dtype == jnp.float64 else 1e-4
+        tolerance = design_tolerance(box.low.dtype)
     method = default_optimizer(steps) if optimizer is None else optimizer
 
     shares = starting_shares(first, restarts, seed)
@@ -245,23 +249,20 @@ def gaussian_ensemble(
     return {name: mean[name] + deviation[name] * draws[:, i] for i, name in enumerate(mean)}
 
 
-def _checked_targets(target: Any, observable: Any) -> np.ndarray:
+def _checked_targets(target: Any, observable: AbstractObservable) -> np.ndarray:
     try:
         goals = np.atleast_1d(np.asarray(target, float))
     except (TypeError, ValueError) as error:
         raise ValueError(f"target = {target!r} is not a number. Give a frequency in GHz.") from error
     if goals.ndim != 1 or goals.size == 0:
         raise ValueError(f"target has shape {goals.shape}: give one number, or a list of them.")
-    if isinstance(observable, str):
-        require_frequency(observable, ", or pass a function of the steady state, for example lambda state: state.angle")
+    if is_frequency(observable):
         remedy = (
             "A frequency counts turns, in GHz; which way they go follows from m0."
             if (goals < 0).any()
             else "It is a frequency in GHz."
         )
         require_positive("target", goals if goals.size > 1 else goals[0], remedy)
-    elif not callable(observable):
-        raise ValueError(f"observable = {observable!r}: pass a name or a function of the steady state.")
     else:
         require_finite("target", goals if goals.size > 1 else goals[0])
     return goals
@@ -310,7 +311,7 @@ def _check_build(problem: Problem, y: Array) -> None:
     # Shapes only: nothing is computed.
     state = jax.eval_shape(lambda: steady_state(magnet, problem.m0, throw=False))
     for what, function, arguments in [
-        ("observable", problem.observe, (state,)),
+        ("observable", problem.observable, (magnet, state)),
         *(("objective", f, (magnet, state)) for f in problem.objectives),
     ]:
         value = eqx.filter_eval_shape(function, *arguments)

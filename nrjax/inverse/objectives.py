@@ -11,7 +11,8 @@ from .._numerics.validation import require, require_nonnegative, require_positiv
 from ..light.laser import Laser
 from ..magnets import LayeredMagnet
 from ..magnets.absorption import exposure
-from ..rotation.attractors import SteadyState, continued, steady_state
+from ..rotation.attractors import continued, steady_state
+from ..rotation.rigid_states import SteadyState
 
 
 class AbstractObjective(eqx.Module):

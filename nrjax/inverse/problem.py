@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..rotation.attractors import SteadyState, steady_state, unknown_state
+from ..rotation.attractors import steady_state
+from ..rotation.observables import OBSERVABLES, AbstractObservable
+from ..rotation.rigid_states import SteadyState, unknown_state
 from .box import Box
 from .distance_to_chase import chase_distance
 
@@ -20,6 +22,11 @@ def require_frequency(observable: str, alternative: str = "") -> None:
     if observable not in FREQUENCIES:
         names = " or ".join(map(repr, FREQUENCIES))
         raise ValueError(f"observable = {observable!r} is unknown: take {names}{alternative}.")
+
+
+def is_frequency(observable: AbstractObservable) -> bool:
+    """Whether it is a frequency of the table."""
+    return any(observable is OBSERVABLES[name] for name in FREQUENCIES)
 
 
 class Look(NamedTuple):
@@ -52,7 +59,7 @@ class Problem(eqx.Module):
     """A design without its target: how parameters become an observable.
 
     - `build`: parameters -> magnet. `box`: where they may lie. `m0`: the start of every steady state; None for default.
-    - `observable`: a name of `FREQUENCIES`, or a function of the steady state.
+    - `observable`: what shall meet the target.
     - `objectives`: losses (magnet, state) -> scalar.
     - `ensemble`: further arguments of `build`, each of shape (M,); empty for M = 1.
     - `worst_case`: aim the middle between the extremes at the target, not the mean.
@@ -62,7 +69,7 @@ class Problem(eqx.Module):
     build: Callable[..., Any] = eqx.field(static=True)
     box: Box
     m0: Float[Array, "L 3"] | None
-    observable: str | Callable[[SteadyState], Array] = eqx.field(static=True)
+    observable: AbstractObservable = eqx.field(static=True)
     objectives: tuple[Callable[..., Array], ...]
     ensemble: dict[str, Float[Array, " M"]]
     worst_case: Bool[Array, ""]
@@ -87,9 +94,10 @@ class Problem(eqx.Module):
         far, each = zero + jnp.inf, jnp.zeros(self.members, y.dtype)
         return Look(y, far, vector, far, vector, zero, each, vector, states, none, none)
 
-    def observe(self, state: SteadyState) -> Any:
-        """The observable of a steady state."""
-        return getattr(state, self.observable) if isinstance(self.observable, str) else self.observable(state)
+    @property
+    def is_frequency(self) -> bool:
+        """Whether the observable is a frequency, which rises like a square root from the onset of the chase."""
+        return is_frequency(self.observable)
 
     def _measure(self, p: Float[Array, " n"]) -> Any:
         """Observable and guidance of each member, and the loss; then what is looked at without derivatives."""
@@ -98,7 +106,7 @@ class Problem(eqx.Module):
         def member(material: dict[str, Array]) -> Any:
             magnet = self.build(**parameters, **material)
             state = steady_state(magnet, self.m0, throw=False)
-            value = jnp.asarray(self.observe(state))
+            value = jnp.asarray(self.observable(magnet, state))
             loss = sum((f(magnet, state) for f in self.objectives), start=jnp.zeros_like(value))
             ok = state.valid & jnp.isfinite(value)
             distance = chase_distance(magnet, state)
@@ -132,7 +140,7 @@ class Problem(eqx.Module):
 
         centre, d_centre = self._centre(share, d_share)
         achieved, gradient = self._centre(value, d_value)
-        miss, stretch = _squared(centre) if isinstance(self.observable, str) else (centre - aim, 1.0)
+        miss, stretch = _squared(centre) if self.is_frequency else (centre - aim, 1.0)
         total, slope = jnp.mean(loss), jnp.mean(d_loss, axis=0)
         if self.ensemble:
             spread, d_spread = self._spread(share, d_share)

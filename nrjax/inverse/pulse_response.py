@@ -12,7 +12,7 @@ from .. import units
 from .._numerics.small_matrices import safe_sqrt
 from ..light.envelopes import Spline
 from ..light.laser import Laser
-from ..magnets import LayeredMagnet, ShapeDynamics
+from ..magnets import LayeredMagnet
 from ..motion.frequencies import instantaneous_frequency
 from ..motion.integration import simulate
 from .box import coordinate_of, share_at
@@ -83,7 +83,7 @@ class PulseResponse(eqx.Module):
 
     def frequency(self, magnet: LayeredMagnet, quick: bool) -> Float[Array, " times"]:
         """GHz at `times`; `quick` leaves precession out where it only turns the whole magnet, at a lower tolerance."""
-        slow = quick and ShapeDynamics.applies_to(magnet)
+        slow = quick and magnet.shape_closes
         moving = eqx.tree_at(lambda x: x.gyro, magnet, jnp.zeros_like(magnet.gyro)) if slow else magnet
         solution = simulate(
             moving,

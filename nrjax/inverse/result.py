@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from ..motion.phases import Phase
-from ..rotation.attractors import SteadyState
+from ..rotation.rigid_states import SteadyState
 from .box import Box
 from .problem import Look, Problem
 from .search import STRIKES, Lane, badness
@@ -78,8 +78,8 @@ def best_of_restarts(
     active = box.active(shares[k])
     values = _values(box, jnp.asarray(look.y))
     state = None if problem.ensemble else jax.tree.map(lambda x: jnp.asarray(x[0]), look.states)
-    unit = "GHz" if isinstance(problem.observable, str) else ""
-    what = problem.observable.replace("_", " ") if isinstance(problem.observable, str) else "observable"
+    unit = "" if problem.observable.unit == "1" else problem.observable.unit
+    what = problem.observable.name.replace("_", " ")
     return DesignResult(
         parameters={name: float(value) for name, value in values.items()},
         target=target,

@@ -6,7 +6,6 @@ from typing import Any, Final
 import numpy as np
 
 from .. import units
-from ..magnets import ShapeDynamics
 from ..magnets.absorption import exposure
 from ..maps.sweeps import AXIS_UNITS
 from ..rotation.boundaries import Boundary, boundary
@@ -49,7 +48,7 @@ def design_sheet(result: DesignResult, build: Callable[..., Any], bounds: Mappin
     if magnet.has_laser:
         lines += ["light", *(f"  {line}" for line in str(exposure(magnet, result.state.m)).splitlines())]
     if result.state.chase_frequency > 0:
-        if ShapeDynamics.applies_to(magnet) and float(magnet.damping[0]) > 0:
+        if magnet.shape_closes and float(magnet.damping[0]) > 0:
             lines += ["margins (the edges of the chiral phase, one parameter at a time)"]
             lines += [f"  {line}" for line in _margins(result, build, bounds)]
         lines.append("gradient")

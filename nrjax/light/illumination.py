@@ -112,6 +112,15 @@ class GivenRates(AbstractMetallicLight):
         """(g, gamma) in meV."""
         return self.sd_coupling, self.loss_rate
 
+    def at(self, t: ArrayLike) -> "GivenRates":
+        """The same at all times."""
+        del t
+        return self
+
+    def plateau(self) -> "GivenRates":
+        """The same."""
+        return self
+
     def dark(self) -> "GivenRates":
         """The same g, loss rate 0."""
         return GivenRates(self.sd_coupling, jnp.zeros_like(self.loss_rate))
@@ -126,16 +135,20 @@ class Illumination(AbstractMetallicLight):
     moments: LocalMoment
     laser: Laser
 
+    def laser_at(self, t: ArrayLike | None) -> Laser:
+        """The constant laser of time `t` (ps); the one of full intensity for None."""
+        return self.laser.plateau() if t is None else self.laser.at(t)
+
     def _under(self, laser: Laser) -> tuple[Array, Array]:
         return self.moments.sd_coupling(laser), self.moments.loss_rate(laser)
 
     def couplings(self) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
         """(g, gamma) in meV at full intensity, each of shape (L,)."""
-        return self._under(self.laser.plateau())
+        return self._under(self.laser_at(None))
 
     def at(self, t: ArrayLike) -> GivenRates:
         """g and gamma of time `t` (ps)."""
-        return GivenRates(*self._under(self.laser.at(t)))
+        return GivenRates(*self._under(self.laser_at(t)))
 
     def plateau(self) -> GivenRates:
         """g and gamma at full intensity."""

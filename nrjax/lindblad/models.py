@@ -260,7 +260,7 @@ class SpinFermionModel(AbstractLindbladModel):
     hopping: Array
     reservoir: Reservoir | None
     field: Float[Array, "3"] | None
-    light: AbstractLight
+    light: GivenRates | Illumination
     sites: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(
@@ -312,17 +312,21 @@ class SpinFermionModel(AbstractLindbladModel):
     @property
     def sd_coupling(self) -> Float[Array, " impurities"]:
         """g in meV, at full intensity."""
-        return self.light.couplings()[0]
+        return self._now(None).sd_coupling
 
     @property
     def loss_rate(self) -> Float[Array, " impurities"]:
         """gamma in meV, at full intensity."""
-        return self.light.couplings()[1]
+        return self._now(None).loss_rate
 
     @property
     def potential(self) -> Float[Array, " impurities"]:
         """K in meV, at full intensity."""
         return self._potential(None)
+
+    def _now(self, t: ArrayLike | None) -> GivenRates:
+        """g and gamma at time `t` (ps); at full intensity for None."""
+        return self.light.plateau() if t is None else self.light.at(t)
 
     def _potential(self, t: ArrayLike | None) -> Float[Array, " impurities"]:
         """K in meV at time `t` (ps), from where g and gamma come from."""
@@ -355,8 +359,8 @@ class SpinFermionModel(AbstractLindbladModel):
 
     def light_values(self, t: ArrayLike = 0.0) -> Float[Array, " lights"]:
         """g, K and gamma."""
-        g, gamma = self.light.couplings(jnp.asarray(t))
-        return jnp.concatenate([g, self._potential(jnp.asarray(t)), gamma])
+        now = self._now(jnp.asarray(t))
+        return jnp.concatenate([now.sd_coupling, self._potential(jnp.asarray(t)), now.loss_rate])
 
     @property
     def light_indices(self) -> tuple[int, ...]:

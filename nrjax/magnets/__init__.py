@@ -4,6 +4,7 @@ from .absorption import Exposure as Exposure, exposure as exposure
 from .baths import AbstractBath as AbstractBath, ClassicalBath as ClassicalBath, QuantumBath as QuantumBath
 from .biaxial_anisotropy import BiaxialAnisotropy as BiaxialAnisotropy
 from .brillouin_bath import BrillouinBath as BrillouinBath
+from .condensates import CoupledCondensates as CoupledCondensates
 from .field_terms import (
     AbstractFieldTerm as AbstractFieldTerm,
     UniaxialAnisotropy as UniaxialAnisotropy,
@@ -11,4 +12,6 @@ from .field_terms import (
 )
 from .interlayer_dmi import DzyaloshinskiiMoriya as DzyaloshinskiiMoriya
 from .layers import LayeredMagnet as LayeredMagnet
-from .shape import Gram as Gram, ShapeDynamics as ShapeDynamics
+from .order_parameters import AbstractOrderParameters as AbstractOrderParameters
+from .relaxation import AbstractRelaxation as AbstractRelaxation, Gram as Gram
+from .shape import ShapeDynamics as ShapeDynamics

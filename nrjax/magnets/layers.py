@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,6 +25,11 @@ from ..light.laser import Laser
 from ..light.local_moment import LocalMoment, stack_moments
 from .baths import AbstractBath, QuantumBath
 from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Vector, Zeeman
+from .order_parameters import AbstractOrderParameters
+from .relaxation import BathRelaxation, Gram
+
+# Fixed-point iterations for the lengths of the state without light, which is only a place to start from.
+DARK_ITERATIONS: Final = 60
 
 
 class LayerParameters(NamedTuple):
@@ -55,7 +60,7 @@ def torque(m: Vector, h: Vector, push: Vector, p: LayerParameters, bath: Abstrac
 
 
 def _refuse_second_light(loss_rate: Numbers | None) -> None:
-    if loss_rate is not None and is_concrete(loss_rate) and np.any(np.asarray(loss_rate) != 0):
+    if loss_rate is not None and is_concrete(jnp.asarray(loss_rate)) and np.any(np.asarray(loss_rate) != 0):
         raise ValueError(f"loss_rate = {loss_rate} and a light: a magnet has one light. Leave loss_rate out.")
 
 
@@ -64,7 +69,7 @@ def _in_precision(part: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, part)
 
 
-class LayeredMagnet(eqx.Module):
+class LayeredMagnet(AbstractOrderParameters):
     """Mean-field moments of a stack of layers under light:
 
         dm_a/dt = gyro m_a x h_a + 2 alpha_a [h_a - phi(h_a) m_a] + sum_b Lambda_ab m_b - loss_a m_a,
@@ -335,6 +340,52 @@ class LayeredMagnet(eqx.Module):
         """w_ab = 2 alpha_a j_ab + Lambda_ab in meV: W without its relaxation; independent of m."""
         push, _ = self.light_torque()
         return 2.0 * self.damping[:, None] * self.exchange + push
+
+    def precession_exchange(self) -> Float[Array, "L L"]:
+        """gyro j in meV."""
+        return self.gyro * self.exchange
+
+    def relaxation(self) -> BathRelaxation:
+        """r_a = 2 alpha_a phi(h_a) + loss_a of an isotropic bilayer, as a function of the scalar products."""
+        j, temperature = self.exchange, self.temperature
+        _, loss = self.light_torque()
+
+        def field(a: int) -> Gram:
+            return Gram(
+                j[a, 0] ** 2 / temperature[a] ** 2,
+                j[a, 1] ** 2 / temperature[a] ** 2,
+                2.0 * j[a, 0] * j[a, 1] / temperature[a] ** 2,
+            )
+
+        damping = 2.0 * self.damping[0] * temperature[0], 2.0 * self.damping[1] * temperature[1]
+        return BathRelaxation(damping, (field(0), field(1)), (loss[0], loss[1]), self.bath)
+
+    def symmetry_axes(self) -> Float[Array, "axes 3"]:
+        """Those of all `field_terms`."""
+        axes = [term.axes(self.layers) for term in self.field_terms]
+        return jnp.concatenate(axes) if axes else jnp.zeros((0, 3), self.dtype)
+
+    def term_size(self, m: Float[Array, "L 3"]) -> Float[Array, ""]:
+        """The largest |gyro| m h + 2 alpha h + sum_b |W_ab| m_b of a layer, in meV."""
+        h = jnp.sqrt(jnp.sum(self.effective_field(m) ** 2, axis=1))
+        length = jnp.sqrt(jnp.sum(m**2, axis=1))
+        rates = jnp.abs(self.linear_rates(m))
+        dissipative = 2.0 * self.damping * h + jnp.sum(rates * length[None, :], axis=1)
+        return jnp.max(jnp.abs(self.gyro) * length * h + dissipative)
+
+    def nonlinearity(self, m: Float[Array, "L 3"]) -> Float[Array, ""]:
+        """The largest |h_a|^2/T_a^2: phi(h) grows with the field, so that a larger moment is damped more."""
+        return jnp.max(jnp.sum(self.effective_field(m) ** 2, axis=1) / self.temperature**2)
+
+    def dark_lengths(self) -> Float[Array, " L"]:
+        """m_a = B(h_a/T_a) of the exchange alone, negative where a layer is opposite to the first."""
+        sign = jnp.where(self.exchange[0] < 0, -1.0, 1.0).at[0].set(1.0)
+
+        def settle_lengths(_: Any, lengths: Array) -> Array:
+            h = jnp.sum(self.exchange * lengths[None, :], axis=1)
+            return jnp.sign(h) * self.bath.equilibrium_length(jnp.abs(h), self.temperature)
+
+        return jax.lax.fori_loop(0, DARK_ITERATIONS, settle_lengths, sign)
 
     def vector_field(self, t: ArrayLike, m: Float[Array, "L 3"], args: Any = None) -> Float[Array, "L 3"]:
         """dm/dt of the class docstring.

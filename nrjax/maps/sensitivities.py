@@ -1,6 +1,6 @@
 """Which parameter matters: the derivatives of everything that is seen with respect to everything that is set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final
@@ -16,28 +16,30 @@ from jaxtyping import Array
 from .._numerics.validation import Numbers
 from ..light.illumination import GivenRates, Illumination
 from ..magnets import LayeredMagnet
-from ..magnets.absorption import exposure
-from ..rotation.attractors import SteadyState, continued, steady_state
-from .sweeps import AXIS_UNITS, VARIABLES
+from ..rotation.attractors import continued, steady_state
+from ..rotation.observables import AbstractObservable, observable_of
+from .sweeps import AXIS_UNITS
 
 LAYERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 AXES: Final = "xyz"
 # Everything else is an energy or a rate, in meV.
-UNITS: Final = (
-    AXIS_UNITS
-    | {name: unit for name, (unit, _) in VARIABLES.items()}
-    | dict.fromkeys(("damping", "filling", "gyro", "length", "bath_spin"), "1")
-    | {"absorbed_power": "nW"}
-)
+UNITS: Final = AXIS_UNITS | dict.fromkeys(("damping", "filling", "gyro", "bath_spin"), "1")
+# What has a derivative.
+DIFFERENTIABLE: Final = ("lengths", "angle", "chase_frequency", "rotation_frequency", "growth_rate", "absorbed_power")
 
 
-def sensitivity(model: LayeredMagnet, m0: Numbers | None = None) -> xr.Dataset:
-    """The Jacobian of all observables of the steady state with respect to all parameters of a magnet,
+def sensitivity(
+    model: LayeredMagnet,
+    m0: Numbers | None = None,
+    observables: Sequence[str | AbstractObservable] = DIFFERENTIABLE,
+) -> xr.Dataset:
+    """The Jacobian of observables of the steady state with respect to all parameters of a magnet,
 
         S_op = (p/O) dO/dp:  per cent of the observable O for one per cent of the parameter p.
 
     **Arguments** `model`: a `LayeredMagnet`; under a laser the parameters of light and moments stand in for the sd
-    coupling and the loss rate that follow from them. `m0`: as in `steady_state`.
+    coupling and the loss rate that follow from them. `m0`: as in `steady_state`. `observables`: names or
+    `AbstractObservable`s; those that the magnet does not have are left out.
 
     **Returns** an xarray.Dataset over `observable` and `parameter`: `relative` (S, dimensionless; 0 for a parameter
     that is 0, NaN for an observable that is), `absolute` (dO/dp in their units), and over one of them `value`,
@@ -47,6 +49,7 @@ def sensitivity(model: LayeredMagnet, m0: Numbers | None = None) -> xr.Dataset:
 
     **Source** implicit function theorem, docs/physics.md, "Shape dynamics".
     """
+    asked = [f for f in map(observable_of, observables) if f.exists_for(model)]
     parameters, rebuild = _parameters(model)
     flat, unravel = ravel_pytree(list(parameters.values()))
     names = _names(parameters)
@@ -57,9 +60,9 @@ def sensitivity(model: LayeredMagnet, m0: Numbers | None = None) -> xr.Dataset:
 
     def observed(flat: Array) -> Array:
         magnet = rebuild(dict(zip(parameters, unravel(flat), strict=True)))
-        return jnp.stack(list(_observables(magnet, continued(magnet, state)).values()))
+        return jnp.concatenate([jnp.atleast_1d(f(magnet, continued(magnet, state))) for f in asked])
 
-    found = _observables(model, state)
+    found = {name: value for f in asked for name, value in _named(f, f(model, state)).items()}
     seen, p = np.asarray(list(found.values())), np.asarray(flat)
     slopes = np.asarray(jax.jit(jax.jacfwd(observed))(flat))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -76,7 +79,7 @@ def sensitivity(model: LayeredMagnet, m0: Numbers | None = None) -> xr.Dataset:
             "parameter": names,
             "observable": list(found),
             "parameter_unit": ("parameter", [_unit(name) for name in names]),
-            "observable_unit": ("observable", [_unit(name) for name in found]),
+            "observable_unit": ("observable", [f.unit for f in asked for _ in _named(f, f(model, state))]),
         },
         attrs={"title": "nrjax sensitivity", "dtype": str(flat.dtype)},
     )
@@ -106,39 +109,40 @@ def _parameters(model: LayeredMagnet) -> tuple[dict[str, Array], Callable[[dict[
     return {name: get(model) for name, get in getters.items()}, rebuild
 
 
-def _parts(model: LayeredMagnet) -> list[tuple[str, Any]]:
-    """What may be of the user's own kind, with the name under which its numbers go."""
-    own_light = (
-        [] if isinstance(model.light, GivenRates | Illumination) else [(type(model.light).__name__, model.light)]
-    )
-    return [("bath", model.bath), *own_light, *((type(term).__name__, term) for term in model.terms)]
+def _parts(model: LayeredMagnet) -> list[tuple[str, Callable[[Any], Any]]]:
+    """Where a magnet keeps what may be of the user's own kind, with the name under which its numbers go."""
+    own = {"bath": "bath"}
+    if not isinstance(model.light, GivenRates | Illumination):
+        own[type(model.light).__name__] = "light"
+    places: list[tuple[str, Callable[[Any], Any]]] = [(name, attrgetter(place)) for name, place in own.items()]
+    return places + [(type(term).__name__, partial(_term, k)) for k, term in enumerate(model.terms)]
+
+
+def _term(number: int, model: Any) -> Any:
+    return model.terms[number]
 
 
 def _of_parts(model: LayeredMagnet) -> dict[str, Callable[[Any], Array]]:
     """Where bath, light and further field terms keep numbers of their own, as in "DzyaloshinskiiMoriya_vectors"."""
     getters = {}
-    for number, (owner, part) in enumerate(_parts(model)):
-        for index, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(part)):
+    for number, (owner, place) in enumerate(_parts(model)):
+        for index, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(place(model))):
             if eqx.is_inexact_array(leaf):
                 name = jax.tree_util.keystr(path, simple=True, separator="_")
                 known = f"{owner}_{name}" if f"{owner}_{name}" not in getters else f"{owner}_{number}_{name}"
-                getters[known] = partial(_number_in, number, index)
+                getters[known] = partial(_number_in, place, index)
     return getters
 
 
-def _number_in(number: int, index: int, model: Any) -> Any:
-    return jax.tree.leaves(_parts(model)[number][1])[index]
+def _number_in(place: Callable[[Any], Any], index: int, model: Any) -> Any:
+    return jax.tree.leaves(place(model))[index]
 
 
-def _observables(magnet: LayeredMagnet, state: SteadyState) -> dict[str, Array]:
-    """Everything that is seen, by name."""
-    values = {f"length {LAYERS[a]}": state.lengths[a] for a in range(magnet.layers)}
-    for name in ("angle", "chase_frequency", "rotation_frequency", "growth_rate"):
-        values[name] = getattr(state, name)
-    if magnet.has_laser:
-        power = exposure(magnet, state.m).absorbed_power
-        values |= {f"absorbed_power {LAYERS[a]}": power[a] for a in range(magnet.layers)}
-    return values
+def _named(observable: AbstractObservable, value: Array) -> dict[str, Array]:
+    """The numbers of an observable: "angle", or "length A", "length B" for one of each layer."""
+    if not observable.each:
+        return {observable.name: value}
+    return {f"{observable.each} {LAYERS[a]}": value[a] for a in range(value.shape[0])}
 
 
 def _names(parameters: dict[str, Array]) -> list[str]:

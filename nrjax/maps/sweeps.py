@@ -1,12 +1,14 @@
 """Sweeps: a steady state (or any observable) on every point of a grid, as an xarray.Dataset."""
 
 import concurrent.futures
+import dataclasses
 import functools
 import hashlib
+import inspect
 import itertools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import equinox as eqx
@@ -17,9 +19,11 @@ import xarray as xr
 
 from .._numerics.tiles import power_of_two_above, run_tiles
 from .._numerics.validation import Numbers, require_memory
-from ..magnets import LayeredMagnet, ShapeDynamics
 from ..motion.phases import Phase
-from ..rotation.attractors import RESULTS, SteadyState, steady_state, steady_states
+from ..rotation.attractors import solver_for, steady_states
+from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservable, observable_of
+from ..rotation.rigid_states import RESULTS, SteadyState
+from ..rotation.solvers import AbstractSteadyStateSolver
 from .provenance import computation_digest, parameters, versions
 from .store import TileStore
 
@@ -32,17 +36,8 @@ SMALL_CPU_TILE: Final = 1 << 11
 
 RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite", "inconsistent")
 
-VARIABLES: Final = {
-    "phase": ("1", "phase"),
-    "lengths": ("1", "length of each moment, in units of the saturated moment"),
-    "angle": ("rad", "angle between layers 0 and 1"),
-    "chase_frequency": ("GHz", "chase frequency omega_c / 2 pi hbar"),
-    "rotation_frequency": ("GHz", "rotation frequency |Omega| / 2 pi hbar"),
-    "growth_rate": ("meV", "largest real part of the linearization without zero modes"),
-    "residual": ("1", "relative residual of the steady state"),
-    "valid": ("1", "finite, converged to a rigid state, stable"),
-    "result": ("1", "result code"),
-}
+# What a sweep looks at.
+Observe = str | AbstractObservable | Sequence[str | AbstractObservable] | Callable[[Any], Any]
 
 AXIS_UNITS: Final = {"intensity": "W/cm^2", "dipole": "e*angstrom"} | dict.fromkeys(
     "loss_rate interlayer_exchange temperature sd_coupling field photon_energy level repulsion hybridization resonance "
@@ -55,21 +50,24 @@ def sweep(
     build: Callable[..., Any],
     axes: Mapping[str, Numbers],
     *,
-    observe: Callable[[Any], Any] = steady_state,
+    observe: Observe = OF_EVERY_STATE,
+    solver: AbstractSteadyStateSolver | None = None,
     tile: int | None = None,
     store: str | os.PathLike[str] | None = None,
     resume: bool = True,
     progress: bool = True,
     executor: concurrent.futures.Executor | None = None,
 ) -> xr.Dataset:
-    """observe(build(**point)) on every point of the grid spanned by `axes`.
+    """Observables of the steady state of build(**point) on every point of the grid spanned by `axes`.
 
     **Arguments**
 
     - `build`: makes a model from one value of each axis, `build(**point)`; traced once.
     - `axes`: name -> 1-D array of strictly increasing or decreasing values. The order is the order of dimensions.
-    - `observe`: maps the model to a `SteadyState` (default: `steady_state` with throw=False), a dictionary of arrays
-      or one array.
+    - `observe`: names of observables, `AbstractObservable`s, or several of them. Default: all of every steady state.
+      Or a function of the model: its values are a `SteadyState`, a dictionary of arrays or one array; called with
+      throw=False if it takes that.
+    - `solver`: of steady states, as in `steady_state`.
     - `tile`: points computed at a time; bounds the memory. Default: 2048 or 16384 on a CPU, on an accelerator a power
       of two up to 262144.
     - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
@@ -78,9 +76,9 @@ def sweep(
     - `executor`: where tiles run; default one thread per core.
 
     **Returns** a Dataset with the axes as coordinates and, in its attributes, all parameters of the models that are
-    the same on the whole grid (JSON) and the names of the others; for steady states the variables `phase` (int8, CF
-    flags), `lengths`, `angle` (rad), `chase_frequency` and `rotation_frequency` (GHz), `growth_rate` (meV), `residual`,
-    `valid`, `result`. One bad point is flagged and spoils no other.
+    the same on the whole grid (JSON) and the names of the others; the variables are those asked for, by default `phase`
+    (int8, CF flags), `lengths`, `angle` (rad), `chase_frequency` and `rotation_frequency` (GHz), `growth_rate` (meV),
+    `residual`, `valid`, `result`. One bad point is flagged and spoils no other.
 
     **Raises** `ValueError` for empty, non-monotonic or unknown axes, values that the model refuses, a store that
     cannot be written or that holds other input.
@@ -88,18 +86,17 @@ def sweep(
     grid = _checked_axes(axes)
     total = int(np.prod([len(values) for values in grid.values()], dtype=float))
     # Coordinates and observables, and once more while tiles are put together.
-    needed = 16.0 * total * (len(grid) + len(VARIABLES))
+    needed = 16.0 * total * (len(grid) + len(OBSERVABLES))
     require_memory(f"a grid of {total:.3g} points", needed, "Take fewer points, or several sweeps.")
     corners = _checked_build(build, grid)
-    model = corners[0]
     dtype = jnp.result_type(float)
-    settles = observe is steady_state and ShapeDynamics.applies_to(model)
+    observation = _Observation.of(observe, corners[0], solver)
     default = tile is None
     if tile is None:
         tile = _default_tile(total)
     elif tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (points computed at a time).")
-    if not (settles and default):
+    if not (observation.is_light and default):
         # Only a bilayer's points cost so little that a tile may be larger than the grid, to share a program.
         tile = min(tile, total)
 
@@ -107,7 +104,7 @@ def sweep(
     lanes = {name: values.reshape(-1) for name, values in zip(grid, mesh, strict=True)}
 
     part = {name: jax.ShapeDtypeStruct((tile,), dtype) for name in lanes}
-    fingerprint = None if store is None else _fingerprint(grid, tile, build, observe, part)
+    fingerprint = None if store is None else _fingerprint(grid, tile, build, observation, part)
     kept = TileStore(store, fingerprint, resume)
     finished = kept.finished()
     if finished is not None:
@@ -115,17 +112,17 @@ def sweep(
     # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road is
     # free of them.
     values = run_tiles(
-        _compiled(build, observe, fingerprint or computation_digest(_batched(build), part)),
+        _compiled(build, observation, fingerprint or computation_digest(_batched(build), part)),
         lanes,
         tile,
         executor=executor,
-        threads=None if settles else 1,
+        threads=None if observation.is_light else 1,
         progress=progress,
         label="sweep",
         load=kept.load,
         save=kept.save,
     )
-    dataset = _dataset(grid, values, dtype)
+    dataset = _dataset(grid, values, dtype, observation.names)
     dataset.attrs |= _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
     kept.finish(dataset)
     return dataset
@@ -143,30 +140,100 @@ def _batched(build: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
 
     def plain(values: dict[str, Any]) -> Any:
         model = build(**values)
-        return model.plateau() if isinstance(model, LayeredMagnet) else model
+        return model.plateau() if hasattr(model, "plateau") else model
 
     return jax.vmap(lambda values: eqx.filter(plain(values), eqx.is_array))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Observation:
+    """What is looked at: observables of the steady state, or a function of the model."""
+
+    observables: tuple[AbstractObservable, ...]
+    function: Callable[[Any], Any] | None
+    solver: AbstractSteadyStateSolver | None
+    is_light: bool
+
+    @classmethod
+    def of(cls, observe: Observe, model: Any, solver: AbstractSteadyStateSolver | None) -> "_Observation":
+        if callable(observe) and not isinstance(observe, AbstractObservable):
+            return cls((), _never_throwing(observe), None, False)
+        asked = [observe] if isinstance(observe, str | AbstractObservable) else list(observe)
+        observables = tuple(map(observable_of, asked))
+        for observable in observables:
+            if not observable.exists_for(model):
+                raise ValueError(f"observable {observable.name!r}: a {type(model).__name__} like this one has none.")
+        solver = solver_for(model, solver)
+        return cls(observables, None, solver, solver.is_light)
+
+    @property
+    def names(self) -> dict[str, AbstractObservable]:
+        """The observables of the table, and those asked for."""
+        return OBSERVABLES | {observable.name: observable for observable in self.observables}
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the state alone does not tell."""
+        return not all(map(_of_table, self.observables))
+
+
+def _of_table(observable: AbstractObservable) -> bool:
+    """Whether it is one of those that every state has, and not another of the same name."""
+    return observable.name in OF_EVERY_STATE and observable is OBSERVABLES[observable.name]
+
+
+def _never_throwing(observe: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of the model, told to flag bad points instead of raising if it can be told."""
+    try:
+        takes = "throw" in inspect.signature(observe).parameters
+    except ValueError:
+        takes = False
+    return _Quiet(observe) if takes else observe
+
+
+@dataclasses.dataclass(frozen=True)
+class _Quiet:
+    """observe(model, throw=False); equal for equal functions, so that a second sweep compiles nothing."""
+
+    observe: Callable[..., Any]
+
+    def __call__(self, model: Any) -> Any:
+        return self.observe(model, throw=False)
+
+
 @functools.lru_cache(maxsize=32)
-def _compiled(build: Callable[..., Any], observe: Callable[[Any], Any], digest: str) -> Callable[..., Any]:
+def _compiled(build: Callable[..., Any], observation: _Observation, digest: str) -> Callable[..., Any]:
     """The observables of a batch of points; kept, so that a second sweep of the same functions compiles nothing.
 
     `digest`: of what they compute, so that a function whose surroundings have changed is compiled anew.
     """
     del digest
-    if observe is steady_state:
-        # Of these programs only the first depends on `build`.
-        make = jax.jit(jax.vmap(lambda values: build(**values).plateau()))
-        return lambda values: _variables(steady_states(make(values)))
-    return jax.jit(jax.vmap(lambda values: _variables(observe(build(**values)))))
+    function, asked = observation.function, observation.observables
+    if function is not None:
+        return jax.jit(jax.vmap(lambda values: _variables(function(build(**values)))))
+    # Of these programs only the first depends on `build`, and the last where it is asked for more than the state.
+    make = jax.jit(jax.vmap(lambda values: build(**values).plateau()))
+
+    def states(values: Any) -> SteadyState:
+        return steady_states(make(values), solver=observation.solver)
+
+    if not observation.needs_model:
+        names = [observable.name for observable in asked]
+        return lambda values: {name: x for name, x in _variables(states(values)).items() if name in names}
+
+    def look(values: dict[str, Any], state: SteadyState) -> dict[str, Any]:
+        model, plain = build(**values), _variables(state)
+        return {f.name: plain[f.name] if _of_table(f) else f(model, state) for f in asked}
+
+    tell = jax.jit(jax.vmap(look))
+    return lambda values: tell(values, states(values))
 
 
 def _fingerprint(
-    grid: dict[str, np.ndarray], tile: int, build: Callable[..., Any], observe: Callable[[Any], Any], part: Any
+    grid: dict[str, np.ndarray], tile: int, build: Callable[..., Any], observation: _Observation, part: Any
 ) -> str:
     """What a sweep is computed from: its axes, its tile, and every operation and constant of the computation."""
-    computation = computation_digest(_compiled.__wrapped__(build, observe, ""), part)
+    computation = computation_digest(_compiled.__wrapped__(build, observation, ""), part)
     digest = hashlib.sha256(f"{tile} {computation}".encode())
     for name, values in grid.items():
         digest.update(name.encode() + values.tobytes())
@@ -236,7 +303,7 @@ def _variables(observed: Any) -> dict[str, Any]:
     """What a sweep's Dataset holds of an observation, by name."""
     if isinstance(observed, SteadyState):
         return {
-            **{name: getattr(observed, name) for name in VARIABLES},
+            **{name: getattr(observed, name) for name in OF_EVERY_STATE},
             "result": _code(observed.result),
             "phase": observed.phase.astype(jnp.int8),
         }
@@ -252,12 +319,16 @@ def _code(result: Any) -> Any:
     ).astype(jnp.int8)
 
 
-def _dataset(grid: dict[str, np.ndarray], values: dict[str, np.ndarray], dtype: Any) -> xr.Dataset:
+def _dataset(
+    grid: dict[str, np.ndarray], values: dict[str, np.ndarray], dtype: Any, known: dict[str, AbstractObservable]
+) -> xr.Dataset:
     shape = tuple(len(axis) for axis in grid.values())
     variables = {}
     for name, array in values.items():
-        extra = ["layer"] if name == "lengths" else [f"{name}_{i}" for i in range(array.ndim - 1)]
-        unit, text = VARIABLES.get(name, ("", name))
+        unit, text, each = (
+            (known[name].unit, known[name].long_name, known[name].each) if name in known else ("", name, "")
+        )
+        extra = ["layer"] if each else [f"{name}_{i}" for i in range(array.ndim - 1)]
         attributes: dict[str, Any] = {"long_name": text} | ({"units": unit} if unit else {})
         if name == "phase":
             attributes["flag_values"] = np.array([phase.value for phase in Phase], np.int8)

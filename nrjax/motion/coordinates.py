@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics.small_matrices import safe_sqrt
-from ..magnets import LayeredMagnet, ShapeDynamics
+from ..magnets import LayeredMagnet
 from ..magnets.layers import Vector
 
 # The square of a tilt above which thermal motion no longer adds to it, in units of the square that it has by chance.
@@ -102,7 +102,7 @@ class ComponentsAndTilt(AbstractCoordinates):
     @staticmethod
     def applies_to(model: Any) -> bool:
         """Whether the model is an isotropic bilayer."""
-        return isinstance(model, LayeredMagnet) and ShapeDynamics.applies_to(model)
+        return isinstance(model, LayeredMagnet) and model.shape_closes
 
     @classmethod
     def of(

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
-from .._numerics.small_matrices import adjugate, safe_sqrt
+from .._numerics.small_matrices import safe_sqrt
 from .integration import Solution
-from .phases import collinear_tolerance
+from .rigid_rotation import closest_rotation, leading_pair, turning
 
 
 class InstantaneousFrequency(NamedTuple):
@@ -54,7 +54,7 @@ def instantaneous_frequency(solution: Solution) -> InstantaneousFrequency:
         raise ValueError("the solution has no velocities. Take it from simulate(), or fill in `velocities` (1/ps).")
     chase, omega = jax.vmap(_at_one_time)(solution.ms, solution.velocities)
     rotation = safe_sqrt(jnp.sum(omega**2, axis=-1))
-    moving = safe_sqrt(jnp.max(jnp.sum(jnp.cross(omega[:, None, :], solution.ms) ** 2, axis=-1), axis=-1))
+    moving = safe_sqrt(jnp.max(jnp.sum(jax.vmap(turning)(omega, solution.ms) ** 2, axis=-1), axis=-1))
     size = rotation * safe_sqrt(jnp.max(jnp.sum(solution.ms**2, axis=-1), axis=-1))
     swing = moving / jnp.where(size > 0, size, 1.0)
     return InstantaneousFrequency(solution.ts, jnp.abs(chase) / units.GHz, rotation / units.GHz, omega, swing)
@@ -69,21 +69,7 @@ def visible(frequency: InstantaneousFrequency, values: Float[Array, " times"]) -
     return np.where(np.asarray(frequency.swing) > VISIBLE_SWING, np.asarray(values), np.nan)
 
 
-def _at_one_time(m: Float[Array, "L 3"], velocity: Float[Array, "L 3"]) -> tuple[Float[Array, ""], Float[Array, "3"]]:
+def _at_one_time(m: Float[Array, "L n"], velocity: Float[Array, "L n"]) -> tuple[Float[Array, ""], Float[Array, "3"]]:
     """(n . Omega, Omega) in meV from moments and velocities in 1/ps."""
-    torque = jnp.sum(jnp.cross(m, velocity / units.ps), axis=0)
-    inertia = jnp.sum(m**2) * jnp.eye(3, dtype=m.dtype) - m.T @ m
-    rows = tuple(tuple(inertia[i, j] for j in range(3)) for i in range(3))
-    inverse, determinant = adjugate(rows)
-    # 0 to 1/4 in units of trace J cubed; it vanishes with the square of the tilt where all moments are collinear.
-    trace = jnp.trace(inertia)
-    spread = determinant > 0.01 * collinear_tolerance(m.dtype) * trace**3
-    rigid = jnp.stack([jnp.stack(row) for row in inverse]) @ torque / jnp.where(spread, determinant, 1.0)
-    ordered = trace > 0
-    across = torque * 2.0 / jnp.where(ordered, trace, 1.0)
-    omega = jnp.where(spread, rigid, jnp.where(ordered, across, 0.0))
-
-    normal = jnp.cross(m[0], m[min(1, m.shape[0] - 1)])
-    area = safe_sqrt(jnp.sum(normal**2))
-    chase = jnp.where(spread, jnp.dot(normal, omega) / jnp.where(area > 0, area, 1.0), 0.0)
-    return chase, omega
+    omega, spread = closest_rotation(m, velocity / units.ps)
+    return jnp.where(spread, jnp.dot(leading_pair(m).normal, omega), 0.0), omega

@@ -12,12 +12,14 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .. import units
+from .._numerics.precision import integration_tolerance, require_reachable
 from .._numerics.tiles import power_of_two_below, run_tiles
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
 from .._numerics.validation import (
     Numbers,
     float_array,
     is_concrete,
+    moments_array,
     require,
     require_finite,
     require_memory,
@@ -25,7 +27,7 @@ from .._numerics.validation import (
 )
 from ..light.envelopes import AbstractEnvelope
 from ..light.laser import Laser
-from ..magnets import LayeredMagnet
+from ..magnets import AbstractOrderParameters, LayeredMagnet
 from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt
 from .tilt_seeds import ROUNDING, look_times, seed_of, warn_of_seed
 
@@ -50,7 +52,7 @@ LARGEST_HELD: Final = 1e-2
 
 @runtime_checkable
 class SpinModel(Protocol):
-    """Anything with `vector_field(t, m, args)`: t in hbar/meV, m of shape (L, 3), result in meV."""
+    """Anything with `vector_field(t, m, args)`: t in hbar/meV, m of shape (L, n), result in meV."""
 
     def vector_field(self, t: Any, m: Any, args: Any = None) -> Any: ...
 
@@ -59,11 +61,11 @@ class Solution(eqx.Module):
     """A trajectory of moments.
 
     - `ts`: times in ps, shape (times,).
-    - `ms`: moments in units of the saturated moment, shape (times, L, 3).
+    - `ms`: moments in units of the saturated moment (or other order parameters), shape (times, L, n).
     - `result`: Diffrax's result code; its text says what to do.
     - `stats`: step counts.
     - `valid`: finite and successful.
-    - `velocities`: dm/dt in 1/ps, shape (times, L, 3), from the equation of motion; None for moments from elsewhere.
+    - `velocities`: dm/dt in 1/ps, shape (times, L, n), from the equation of motion; None for moments from elsewhere.
     - `seed_tilt`: the least tilt, max |m_a x m_b| / max |m_a|^2, that grew tenfold or more: what a chase has grown
       from (the tilt at the start if none grew).
     - `seeded_by_rounding`: whether a chase grew from less than the tolerance resolves, so that the time at which it
@@ -71,11 +73,11 @@ class Solution(eqx.Module):
     """
 
     ts: Float[Array, " times"]
-    ms: Float[Array, "times L 3"]
+    ms: Float[Array, "times L n"]
     result: diffrax.RESULTS
     stats: dict[str, Any]
     valid: Bool[Array, ""]
-    velocities: Float[Array, "times L 3"] | None = None
+    velocities: Float[Array, "times L n"] | None = None
     seed_tilt: Float[Array, ""] | None = None
     seeded_by_rounding: Bool[Array, ""] | None = None
 
@@ -90,26 +92,6 @@ class Solution(eqx.Module):
             + ("" if self.seed_tilt is None else f", grown from a tilt of {float(self.seed_tilt):.2g}")
             + (", which is rounding: the start of the chase is an accident" if self.seeded_by_rounding else "")
         )
-
-
-def smallest_tolerance(dtype: Any) -> float:
-    """The smallest relative tolerance that a floating-point type can reach: ten units in the last place."""
-    return 10.0 * float(jnp.finfo(dtype).eps)
-
-
-def require_reachable(name: str, tolerance: float | Array, dtype: Any) -> None:
-    """Raise `ValueError` if a relative tolerance is below what the type can represent."""
-    if is_concrete(tolerance) and not float(tolerance) >= smallest_tolerance(dtype):
-        raise ValueError(
-            f"{name} = {float(tolerance):g} cannot be reached in {jnp.dtype(dtype).name}, whose limit is "
-            f"{smallest_tolerance(dtype):.1e}. Enable double precision with "
-            "jax.config.update('jax_enable_x64', True) before building the model, or ask for a larger tolerance."
-        )
-
-
-def default_tolerance(dtype: Any) -> float:
-    """1e-8 in double, 1e-5 in single precision."""
-    return 1e-8 if jnp.dtype(dtype) == jnp.float64 else 1e-5
 
 
 def simulate(
@@ -135,8 +117,8 @@ def simulate(
 
     **Arguments**
 
-    - `model`: a `LayeredMagnet`, or any object with `vector_field(t, m, args)`.
-    - `m0`: initial moments, shape (L, 3).
+    - `model`: a `LayeredMagnet`, other `AbstractOrderParameters`, or any object with `vector_field(t, m, args)`.
+    - `m0`: initial moments, shape (L, n), n = 3 unless the model has another number of `components`.
     - `t1`, `t0`: final and initial time in ps.
     - `saveat`: times in ps at which to save, as an array or as a `diffrax.SaveAt` whose `ts` are in ps.
       Default: the final time only.
@@ -165,15 +147,12 @@ def simulate(
     is done; `simulate_many` groups lanes of equal cost.
     """
     state = float_array("m0", m0)
-    if state.ndim != 2 or state.shape[1] != 3:
+    if isinstance(model, AbstractOrderParameters):
+        state = moments_array(state, model.layers, model.components)
+        model = model if model.changes_in_time else model.plateau()
+    elif state.ndim != 2 or state.shape[1] != 3:
         raise ValueError(f"m0 has shape {state.shape}: it must be (layers, 3). Pass one row (x, y, z) for each layer.")
-    if isinstance(model, LayeredMagnet) and state.shape[0] != model.layers:
-        raise ValueError(
-            f"m0 has {state.shape[0]} rows, but the magnet has {model.layers} layers. Pass a row for each."
-        )
     require_finite("m0", state)
-    if isinstance(model, LayeredMagnet) and not model.changes_in_time:
-        model = model.plateau()
     for name, value in (("t0", t0), ("t1", t1)):
         require_finite(name, value)
     if is_concrete(t0, t1):
@@ -191,7 +170,7 @@ def simulate(
     stop = jnp.asarray(t1, dtype) * units.ps
 
     if stepsize_controller is None:
-        rtol = default_tolerance(dtype) if rtol is None else rtol
+        rtol = integration_tolerance(dtype) if rtol is None else rtol
         atol = rtol if atol is None else atol
         require_reachable("rtol", rtol, dtype)
         control: Any = step_control(laser, start, stop, rtol, atol)
@@ -204,7 +183,7 @@ def simulate(
     unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5)
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
-    precision = jnp.asarray(default_tolerance(dtype) if rtol is None else rtol, dtype)
+    precision = jnp.asarray(integration_tolerance(dtype) if rtol is None else rtol, dtype)
     chosen = _coordinates(model, state, jnp.minimum(HELD * precision, LARGEST_HELD), spins, start, unroll)
     looks = look_times(laser, start, stop) if watch_tilt else None
     solution = diffrax.diffeqsolve(
@@ -334,7 +313,7 @@ def simulate_many(
     if tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (lanes integrated together).")
     dtype = models.exchange.dtype
-    rtol = default_tolerance(dtype) if rtol is None else rtol
+    rtol = integration_tolerance(dtype) if rtol is None else rtol
     require_reachable("rtol", rtol, dtype)
     # As arrays, so that another tolerance needs no other program.
     tolerances = jnp.asarray([rtol, rtol if atol is None else atol], dtype)

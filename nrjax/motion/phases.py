@@ -1,15 +1,17 @@
 """The phases of a layered magnet, told from a state or from a trajectory."""
 
 import enum
-from typing import Any, Final
+from typing import Final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._numerics.validation import is_concrete
 from .integration import Solution
+from .rigid_rotation import leading_pair
 
 
 class Phase(enum.IntEnum):
@@ -31,11 +33,6 @@ class Phase(enum.IntEnum):
     CHIRAL = 3
     MODULATED = 4
     UNRESOLVED = -1
-
-
-def collinear_tolerance(dtype: Any) -> float:
-    """sin^2 of the largest angle that counts as collinear; what rounding leaves of a vanishing one."""
-    return 1e-10 if jnp.dtype(dtype) == jnp.float64 else 1e-5
 
 
 def label(
@@ -87,7 +84,7 @@ def classify_trajectory(solution: Solution) -> TrajectoryPhase:
 
     **Raises** `ValueError` if there are fewer times.
     """
-    times, layers, _ = solution.ms.shape
+    times = solution.ms.shape[0]
     if times < 16:
         raise ValueError(
             f"the trajectory has {times} saved times: classify_trajectory needs 16. Set saveat=linspace(...)."
@@ -116,10 +113,8 @@ def classify_trajectory(solution: Solution) -> TrajectoryPhase:
     sine_squared = jnp.where(products > 0, 1.0 - end**2 / jnp.where(products > 0, products, 1.0), 0.0)
     collinear = jnp.max(sine_squared) < SETTLED_SPREAD
     step = jnp.linalg.norm(ms[-1] - ms[-2]) / jnp.sqrt(size)
-    first, second = 0, min(1, layers - 1)
-    cosines = gram[times // 2 :, first, second] / jnp.maximum(
-        lengths[times // 2 :, first] * lengths[times // 2 :, second], jnp.finfo(ms.dtype).tiny
-    )
+    pairs = jax.vmap(leading_pair)(ms[times // 2 :])
+    cosines = pairs.product / jnp.maximum(pairs.first * pairs.second, jnp.finfo(ms.dtype).tiny)
     rigid = label(ordered=~vanished, cosine=cosines[-1], collinear=collinear, rotating=step > 1e-6)
     phase = jnp.where(steady | vanished, rigid, jnp.where(recurrent, Phase.MODULATED, Phase.UNRESOLVED))
     return TrajectoryPhase(

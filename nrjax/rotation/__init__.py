@@ -1,8 +1,6 @@
 """The state that a magnet settles in: solved for, with its stability, its branches and the lines between phases."""
 
 from .attractors import (
-    RESULTS as RESULTS,
-    SteadyState as SteadyState,
     continued as continued,
     default_start as default_start,
     steady_state as steady_state,
@@ -10,3 +8,8 @@ from .attractors import (
 )
 from .bilayer_branches import branches as branches
 from .boundaries import Boundary as Boundary, boundary as boundary, indicator as indicator, tilt_modes as tilt_modes
+from .corotating_solver import CorotatingSolver as CorotatingSolver
+from .observables import OBSERVABLES as OBSERVABLES, AbstractObservable as AbstractObservable
+from .rigid_states import RESULTS as RESULTS, SteadyState as SteadyState
+from .shape_solver import ShapeSolver as ShapeSolver
+from .solvers import AbstractSteadyStateSolver as AbstractSteadyStateSolver

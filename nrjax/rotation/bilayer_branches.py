@@ -12,8 +12,11 @@ from .._numerics.root_scan import roots_along
 from .._numerics.validation import is_concrete, require_positive
 from ..magnets import LayeredMagnet
 from ..magnets.layers import LayerParameters
-from ..magnets.shape import Gram, ShapeDynamics
-from .attractors import SteadyState, bilayer_state_from_gram, default_start
+from ..magnets.relaxation import Gram
+from ..magnets.shape import ShapeDynamics
+from .attractors import default_start
+from .rigid_states import SteadyState
+from .shape_solver import state_near_gram
 
 SCAN: Final = 4001
 
@@ -52,7 +55,7 @@ def branches(model: LayeredMagnet) -> tuple[SteadyState, ...]:
     seeds += [(g, False) for g in _roots(lambda c: chiral_condition(model, c), cosines)]
 
     start = default_start(model)
-    finish = eqx.filter_jit(bilayer_state_from_gram)
+    finish = eqx.filter_jit(state_near_gram)
     states: list[SteadyState] = []
     for seed, paramagnetic in seeds:
         state = finish(model, seed, jnp.asarray(paramagnetic), start)

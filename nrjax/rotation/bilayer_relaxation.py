@@ -17,7 +17,8 @@ from jaxtyping import Array
 
 from .._numerics.refilled_loops import iterate
 from .._numerics.small_matrices import Matrix, adjugate, characteristic, is_stable, solve
-from ..magnets.shape import Gram, ShapeDynamics
+from ..magnets.relaxation import Gram
+from ..magnets.shape import ShapeDynamics
 
 # Relative error of one step. It only has to lead to the right attractor; Newton's method polishes.
 STEP_TOLERANCE: Final = 1e-2
@@ -85,7 +86,7 @@ def rosenbrock_step(shape: ShapeDynamics, g: Gram, rates: Gram, jacobian: Matrix
 
 def paramagnet_is_stable(shape: ShapeDynamics) -> Array:
     """Whether both eigenvalues of W(m = 0) have a negative real part."""
-    zero = jnp.zeros_like(shape.light_a)
+    zero = jnp.zeros_like(shape.w_aa)
     r_a, r_b = shape.relaxation_rates(Gram(zero, zero, zero))
     w_aa, w_bb = shape.w_aa - r_a, shape.w_bb - r_b
     return (w_aa + w_bb < 0) & (w_aa * w_bb - shape.w_ab * shape.w_ba > 0)
@@ -166,7 +167,7 @@ def _has_arrived(
     tilt = product - g.ab * g.ab
     change = g.aa * newton.bb + g.bb * newton.aa - 2.0 * g.ab * newton.ab
     close = close & (alone | (jnp.abs(change) < 0.3 * jnp.maximum(tilt, COLLINEAR * product)))
-    paramagnetic = paramagnet_is_stable & (shape.field_scale * total < LINEAR_FIELD)
+    paramagnetic = paramagnet_is_stable & (shape.nonlinearity_scale * total < LINEAR_FIELD)
     return (close & stable) | paramagnetic, paramagnetic
 
 

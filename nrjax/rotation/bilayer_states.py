@@ -1,4 +1,4 @@
-"""Rigidly rotating states of an isotropic bilayer: Newton's polish, closed forms, stability."""
+"""Rigidly rotating states of two order parameters: Newton's polish, closed forms, stability."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float
 
+from .._numerics.precision import collinear_tolerance, newton_tolerance
 from .._numerics.small_matrices import Adjugate, largest_real_part_2, largest_real_part_3, safe_sqrt
-from ..magnets.shape import Gram, ShapeDynamics
-from ..motion.phases import Phase, collinear_tolerance, label
+from ..magnets.relaxation import Gram
+from ..magnets.shape import ShapeDynamics
+from ..motion.phases import Phase, label
+from ..motion.rigid_rotation import LeadingPair, in_space
 
 
 class BilayerState(NamedTuple):
@@ -30,7 +33,6 @@ def polish(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
 
     **Returns** the root and whether Newton's method converged.
     """
-    dtype = start.aa.dtype
     size = Gram(*(jax.lax.stop_gradient(jnp.where(x == 0, 1.0, jnp.abs(x))) for x in start))
     size = size._replace(ab=jnp.sqrt(size.aa * size.bb))
     rates_scale = jax.lax.stop_gradient(jnp.sqrt(sum(x * x for row in shape.linearize(start)[1] for x in row)))
@@ -39,7 +41,7 @@ def polish(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
         g = Gram(*(y[i] * size[i] for i in range(3)))
         return jnp.stack([f / (s * rates_scale) for f, s in zip(shape.rates(g), size, strict=True)])
 
-    tolerance = 1e-9 if dtype == jnp.float64 else 3e-5
+    tolerance = newton_tolerance(start.aa.dtype)
     solution = optx.root_find(
         scaled_rates,
         optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=Adjugate()),
@@ -105,17 +107,16 @@ def _length_matrix(shape: ShapeDynamics, a: Array, b: Array) -> tuple[Array, Arr
     return aa, ab, ba, bb
 
 
-def moments(state: BilayerState, like: Float[Array, "2 3"]) -> Float[Array, "2 3"]:
+def moments(state: BilayerState, like: Float[Array, "2 n"]) -> Float[Array, "2 n"]:
     """The state's moments in the plane of `like`: m_A along like_A, m_B turned towards like_B.
 
     Rotation symmetry leaves the orientation free; this choice turns with `like`.
     """
-    first = _unit(like[0], jnp.array([0.0, 0.0, 1.0], like.dtype))
+    axes = jnp.eye(like.shape[1], dtype=like.dtype)
+    first = _unit(like[0], axes[-1])
     rest = like[1] - jnp.sum(like[1] * first) * first
     # Some direction perpendicular to the first, where `like` offers none.
-    axis = jnp.where(
-        jnp.abs(first[0]) < 0.8, jnp.array([1.0, 0.0, 0.0], like.dtype), jnp.array([0.0, 1.0, 0.0], like.dtype)
-    )
+    axis = jnp.where(jnp.abs(first[0]) < 0.8, axes[0], axes[1])
     second = _unit(rest, _unit(axis - jnp.sum(axis * first) * first, axis))
     a, b = safe_sqrt(state.gram.aa), safe_sqrt(state.gram.bb)
     return jnp.stack([a * first, b * (state.cosine * first + state.sine * second)])
@@ -127,13 +128,21 @@ def _unit(vector: Array, otherwise: Array) -> Array:
     return jnp.where(enough, vector / jnp.sqrt(jnp.where(enough, square, 1.0)), otherwise)
 
 
-def angular_velocity(state: BilayerState, m: Float[Array, "2 3"], precession: Float[Array, "3"]) -> Float[Array, "3"]:
+def leading_pair_of(state: BilayerState, m: Float[Array, "2 n"]) -> LeadingPair:
+    """Both moments as a pair, with the angle of their Gram matrix: a collinear one is exactly so."""
+    a, b = safe_sqrt(state.gram.aa), safe_sqrt(state.gram.bb)
+    first, second = in_space(m)
+    cross = jnp.cross(first, second)
+    square = jnp.sum(cross**2)
+    apart = (state.phase == Phase.CHIRAL) & (square > 0)
+    normal = jnp.where(apart, cross / jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
+    return LeadingPair(a, b, a * b * state.cosine, normal, a * b * state.sine)
+
+
+def angular_velocity(state: BilayerState, pair: LeadingPair, precession: Float[Array, " n"]) -> Float[Array, "3"]:
     """Omega = omega_c n - gyro (j_BA m_A + j_AB m_B) in meV, n the normal of the plane with n . Omega > 0.
 
     **Arguments** `precession`: gyro (j_BA m_A + j_AB m_B). **Returns** zero for states that do not rotate.
     """
-    chiral = state.phase == Phase.CHIRAL
-    cross = jnp.cross(m[0], m[1])
-    square = jnp.sum(cross**2)
-    normal = state.normal_sign * cross / jnp.sqrt(jnp.where(chiral & (square > 0), square, 1.0))
-    return jnp.where(chiral, state.chase_rate * normal - precession, jnp.zeros_like(precession))
+    rigid = state.chase_rate * state.normal_sign * pair.normal - in_space(precession[None])[0]
+    return jnp.where(state.phase == Phase.CHIRAL, rigid, jnp.zeros_like(rigid))

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._numerics.refilled_loops import iterate
-from ..magnets.shape import Gram, ShapeDynamics
+from ..magnets.relaxation import Gram
+from ..magnets.shape import ShapeDynamics
 from .bilayer_relaxation import Journey, attempt_step, paramagnet_is_stable
 
 # Relative error of one step: here the motion itself is the answer.
@@ -53,11 +54,11 @@ class Watch(NamedTuple):
 
 
 def watch_for_repetition(
-    shape: ShapeDynamics, gyro_exchange: tuple[Array, Array], start: Journey, max_steps: int
+    shape: ShapeDynamics, turning_rates: tuple[Array, Array], start: Journey, max_steps: int
 ) -> tuple[Journey, Watch]:
     """Follow a motion that has not settled, in fine steps, until it settles or repeats itself.
 
-    **Arguments** `gyro_exchange`: gyro j_BA and gyro j_AB in meV. `start`: where `settle` left off; a motion that has
+    **Arguments** `turning_rates`: gyro j_BA and gyro j_AB in meV. `start`: where `settle` left off; a motion that has
     arrived stays as it is. `max_steps`: the most steps, those of `start` included.
 
     **Returns** the journey, its steps counted on, and the `Watch`, which `is_modulated` and `averages` read. Not
@@ -65,18 +66,18 @@ def watch_for_repetition(
     """
 
     def step(parameters: Any, state: tuple[Journey, Watch]) -> tuple[Journey, Watch]:
-        shape, stable, gyro_exchange = parameters
+        shape, stable, turning_rates = parameters
         (before, steps), watch = state
         motion = attempt_step(shape, stable, before, STEP_TOLERANCE)
         took = motion.time - before.time
-        watch = _observe(shape, gyro_exchange, watch, before.gram, motion.gram, motion.log_tilt, took)
+        watch = _observe(shape, turning_rates, watch, before.gram, motion.gram, motion.log_tilt, took)
         return Journey(motion, steps + 1), watch
 
     def done(state: tuple[Journey, Watch]) -> Array:
         journey, watch = state
         return journey.motion.arrived | is_modulated(watch) | (journey.steps >= max_steps)
 
-    parameters = (shape, paramagnet_is_stable(shape), gyro_exchange)
+    parameters = (shape, paramagnet_is_stable(shape), turning_rates)
     return iterate(step, done, parameters, (start, _begin(start.motion.gram)), few=True)
 
 
@@ -103,7 +104,7 @@ def averages(watch: Watch) -> Averages:
 
 def _observe(
     shape: ShapeDynamics,
-    gyro_exchange: tuple[Array, Array],
+    turning_rates: tuple[Array, Array],
     watch: Watch,
     before: Gram,
     after: Gram,
@@ -112,12 +113,12 @@ def _observe(
 ) -> Watch:
     """The watch after a step from `before` to `after`.
 
-    **Arguments** `gyro_exchange`: gyro j_BA and gyro j_AB in meV. `log_tilt`: ln det G after the step. `took`: its
+    **Arguments** `turning_rates`: gyro j_BA and gyro j_AB in meV. `log_tilt`: ln det G after the step. `took`: its
     duration in hbar/meV, 0 if it was rejected.
     """
     moved = took > 0
     middle = Gram(*(0.5 * (x + y) for x, y in zip(before, after, strict=True)))
-    to_a, to_b = gyro_exchange
+    to_a, to_b = turning_rates
     tilt = jnp.sqrt(jnp.maximum(middle.aa * middle.bb - middle.ab**2, 0.0))
     chase = jnp.abs(shape.w_ab) * tilt / jnp.maximum(middle.aa, 1e-12)
     precession = to_a**2 * middle.aa + 2.0 * to_a * to_b * middle.ab + to_b**2 * middle.bb

@@ -1,0 +1,215 @@
+"""A steady state and what is told of it: built in one place from moments and angular velocity, whoever found them."""
+
+from typing import Any, Final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from .. import units
+from .._numerics.precision import residual_tolerance
+from .._numerics.small_matrices import safe_sqrt
+from .._numerics.validation import is_concrete
+from ..magnets import AbstractOrderParameters
+from ..motion.phases import Phase
+from ..motion.rigid_rotation import LeadingPair, leading_pair, turning
+
+# What a detector makes of the two frequencies of a rigid rotation.
+PROBE: Final = " (the line that a probe sees)"
+
+
+class RESULTS(eqx.Enumeration):  # pyright: ignore
+    """Why a steady state is, or is not, valid; the text says what to do."""
+
+    successful = ""
+    modulated = (
+        "The shape of the state keeps moving: phase MODULATED, with observables averaged over the last stretch. "
+        "Use simulate() to look at the motion."
+    )
+    not_settled = (
+        "The dynamics from m0 did not settle within max_steps; close to a phase boundary it is critically slow. "
+        "Raise max_steps, give another m0, or move the parameters away from the boundary."
+    )
+    not_an_attractor = (
+        "Newton's method left the state that the dynamics reached for another or an unstable one: the parameters are "
+        "very close to a phase boundary. Look at branches(model), or move the parameters."
+    )
+    inconsistent = (
+        "The state that was found does not solve the magnet's own vector_field: its bath, light or field do not obey "
+        "what the solver takes for granted. Look at state.residual; use simulate(), and report it."
+    )
+    nonfinite = "NaN or infinity in the parameters, in m0 or in the dynamics. Check the lane's parameters."
+
+
+class SteadyState(eqx.Module):
+    """The attractor of a magnet: a rigidly rotating (or static) state.
+
+    - `phase`: integer of `Phase`; `Phase(int(state.phase)).name` is its name.
+    - `m`: moments, shape (L, n). An isotropic magnet leaves their orientation free: m_A is then put along m0_A with
+      m_B on the side of m0_B.
+    - `lengths`: |m_a|, shape (L,), in units of the saturated moment.
+    - `angle`: between layers 0 and 1, rad.
+    - `chase_frequency`: omega_c / 2 pi hbar in GHz, the rate at which the layers chase each other about the normal of
+      their plane; zero outside the chiral phase. The order parameter of the transition, and no line of any spectrum
+      (unless gyro = 0).
+    - `rotation_frequency`: |Omega| / 2 pi hbar in GHz: the whole magnet turns rigidly about Omega, so that a probe sees
+      lines at 0 and at this frequency, and no other.
+    - `angular_velocity`: Omega, shape (3,), meV: dm_a/dt = Omega x m_a.
+    - `growth_rate`: the largest real part of the linearization without the symmetry's zero modes, meV; negative for an
+      attractor, close to zero near a boundary, NaN for a state that is not rigid.
+    - `residual`: |dm/dt - Omega x m| relative to the terms of dm/dt, from the magnet's own `vector_field`.
+    - `result`: why; see `RESULTS`.
+    - `steps`: pseudo-time steps taken (0 for states found by time integration).
+    - `valid`: finite, converged to a rigid state, stable. False for MODULATED, which is no rigid state.
+
+    For MODULATED lengths (root mean square for a bilayer), angle and frequencies are averages; where time integration
+    was needed the frequencies are NaN. Where the dynamics did not settle at all, every observable is NaN.
+    """
+
+    phase: Int[Array, ""]
+    m: Float[Array, "L n"]
+    lengths: Float[Array, " L"]
+    angle: Float[Array, ""]
+    chase_frequency: Float[Array, ""]
+    rotation_frequency: Float[Array, ""]
+    angular_velocity: Float[Array, "3"]
+    growth_rate: Float[Array, ""]
+    residual: Float[Array, ""]
+    result: RESULTS
+    steps: Int[Array, ""]
+    valid: Bool[Array, ""]
+
+    def __str__(self) -> str:
+        if not is_concrete(self.phase) or self.phase.ndim:
+            return f"SteadyState(phase{self.phase.shape})"
+        lengths = ", ".join(f"{x:.6g}" for x in np.asarray(self.lengths))
+        return (
+            f"{Phase(int(self.phase)).name}: lengths {lengths}, angle {float(self.angle):.6g} rad, "
+            f"chase {float(self.chase_frequency):.6g} GHz, rotation {float(self.rotation_frequency):.6g} GHz"
+            f"{PROBE if self.phase == Phase.CHIRAL else ''}, "
+            f"growth rate {float(self.growth_rate):.3g} meV, residual {float(self.residual):.1e}"
+            + ("" if self.valid else f" [not valid: {RESULTS[self.result]}]")
+        )
+
+
+class Averages(eqx.Module):
+    """What is told of a state whose shape keeps moving: lengths, angle (rad), frequencies (GHz; NaN if unknown)."""
+
+    lengths: Float[Array, " L"]
+    angle: Float[Array, ""]
+    chase_frequency: Float[Array, ""]
+    rotation_frequency: Float[Array, ""]
+
+
+def unknown_state(layers: int, dtype: Any, components: int = 3) -> SteadyState:
+    """A state of which nothing is known yet: UNRESOLVED, not valid."""
+    zero = jnp.zeros((), dtype)
+    return SteadyState(
+        phase=jnp.asarray(Phase.UNRESOLVED.value, jnp.int32),
+        m=jnp.zeros((layers, components), dtype),
+        lengths=jnp.zeros(layers, dtype),
+        angle=zero,
+        chase_frequency=zero,
+        rotation_frequency=zero,
+        angular_velocity=jnp.zeros(3, dtype),
+        growth_rate=zero,
+        residual=zero + jnp.inf,
+        result=RESULTS.not_settled,
+        steps=jnp.asarray(0, jnp.int32),
+        valid=jnp.asarray(False),
+    )
+
+
+def rigid_residual(
+    model: AbstractOrderParameters, m: Float[Array, "L n"], omega: Float[Array, "3"]
+) -> Float[Array, ""]:
+    """max_a |dm_a/dt - Omega x m_a| from the model's own `vector_field`, relative to the terms of dm/dt.
+
+    It knows nothing of how m and Omega (meV) were found. Not below the rounding unit, which is all that can be told.
+    """
+    rest = model.vector_field(0.0, m) - turning(omega, m)
+    scale = jnp.maximum(model.term_size(m), 0.5 * jnp.max(model.free_relaxation()))
+    scale = jnp.maximum(scale, jnp.finfo(m.dtype).tiny ** 0.5)
+    return jnp.maximum(safe_sqrt(jnp.max(jnp.sum(rest**2, axis=1))) / scale, jnp.finfo(m.dtype).eps)
+
+
+def rigid_state(
+    model: AbstractOrderParameters,
+    m: Float[Array, "L n"],
+    omega: Float[Array, "3"],
+    phase: Int[Array, ""],
+    growth_rate: Float[Array, ""],
+    attractor: Bool[Array, ""],
+    pair: LeadingPair | None = None,
+) -> SteadyState:
+    """Everything that follows from moments m that turn with the angular velocity Omega.
+
+    **Arguments** `omega`, `growth_rate`: meV. `attractor`: whether the solver holds it for one. `pair`: the first two
+    moments, where the solver knows their angle better than m does.
+
+    **Returns** a `SteadyState`: valid if it is finite, an attractor, and solves the model's own `vector_field`.
+    """
+    residual = rigid_residual(model, m, omega)
+    consistent = residual < residual_tolerance(m.dtype)
+    finite = jnp.all(jnp.isfinite(m)) & jnp.all(jnp.isfinite(omega)) & jnp.isfinite(growth_rate)
+    result = RESULTS.where(consistent, RESULTS.successful, RESULTS.inconsistent)
+    result = RESULTS.where(attractor, result, RESULTS.not_an_attractor)
+    result = RESULTS.where(finite, result, RESULTS.nonfinite)
+
+    pair = leading_pair(m) if pair is None else pair
+    chiral = phase == Phase.CHIRAL
+    chase = jnp.where(chiral, jnp.abs(jnp.dot(pair.normal, omega)), 0.0)
+    rate = jnp.where(chiral, safe_sqrt(jnp.sum(jnp.where(chiral, omega, 0.0) ** 2)), 0.0)
+    return SteadyState(
+        phase=phase,
+        m=m,
+        lengths=safe_sqrt(jnp.sum(m**2, axis=1)),
+        angle=jnp.where(phase == Phase.PARAMAGNETIC, 0.0, pair.angle),
+        chase_frequency=chase / units.GHz,
+        rotation_frequency=rate / units.GHz,
+        angular_velocity=jnp.where(chiral, omega, jnp.zeros_like(omega)),
+        growth_rate=growth_rate,
+        residual=residual,
+        result=result,
+        steps=jnp.asarray(0, jnp.int32),
+        valid=attractor & consistent & finite,
+    )
+
+
+def reached_state(
+    state: SteadyState,
+    *,
+    settled: Bool[Array, ""],
+    modulated: Bool[Array, ""],
+    averages: Averages,
+    finite: Bool[Array, ""],
+    steps: Int[Array, ""],
+) -> SteadyState:
+    """What a search has come to: the rigid state where the motion settled, averages where its shape keeps moving.
+
+    **Arguments** `state`: the rigid state next to where the search ended. `settled`, `modulated`: whether the motion
+    has become rigid, or repeats itself. `finite`: whether it stayed so. `steps`: how many it took.
+    """
+    valid = state.valid & settled
+    result = RESULTS.where(modulated, RESULTS.modulated, RESULTS.not_settled)
+    result = RESULTS.where(settled, state.result, result)
+    result = RESULTS.where(finite, result, RESULTS.nonfinite)
+
+    def told(average: Array, rigid: Array) -> Array:
+        return jnp.where(modulated, average, jnp.where(settled, rigid, jnp.nan))
+
+    return SteadyState(
+        phase=jnp.where(valid, state.phase, jnp.where(modulated, Phase.MODULATED, Phase.UNRESOLVED)).astype(jnp.int32),
+        m=state.m,
+        lengths=told(averages.lengths, state.lengths),
+        angle=told(averages.angle, state.angle),
+        chase_frequency=told(averages.chase_frequency, state.chase_frequency),
+        rotation_frequency=told(averages.rotation_frequency, state.rotation_frequency),
+        angular_velocity=state.angular_velocity,
+        growth_rate=jnp.where(settled, state.growth_rate, jnp.nan),
+        residual=jnp.where(settled, state.residual, jnp.inf),
+        result=result,
+        steps=steps,
+        valid=valid,
+    )
