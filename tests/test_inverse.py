@@ -31,6 +31,7 @@ from nrjax import (
 from nrjax.inverse import Box
 from nrjax.inverse.problem import Problem
 from nrjax.rotation.attractors import steady_states
+from nrjax.rotation.observables import OBSERVABLES
 from tests.magnets import magnet_of
 from tests.refusal import assert_refused
 from tests.systems.bilayer import UNEQUAL, Bilayer
@@ -355,7 +356,9 @@ def test_what_an_ensemble_looks_like_and_its_gradients(worst_case):
     box = Box({"loss_rate": (0.03, 0.07)})
     ensemble = {"temperature": jnp.asarray([8.8, 9.0, 9.3])}
     one = jnp.ones(())
-    problem = Problem(rates, box, None, "chase_frequency", (), ensemble, jnp.asarray(worst_case), 0.7 * one)
+    problem = Problem(
+        rates, box, None, OBSERVABLES["chase_frequency"], (), ensemble, jnp.asarray(worst_case), 0.7 * one
+    )
     assert problem.has_objectives
     target = 30.0 * one
 

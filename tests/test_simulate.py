@@ -161,8 +161,8 @@ def test_single_precision():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (dict(m0=np.zeros((3, 3))), ["3 rows", "2 layers"]),
-        (dict(m0=np.zeros(6)), ["(6,)", "(layers, 3)"]),
+        (dict(m0=np.zeros((3, 3))), ["(3, 3)", "(2, 3)"]),
+        (dict(m0=np.zeros(6)), ["(6,)", "(2, 3)"]),
         (dict(m0=np.full((2, 3), np.nan)), ["m0", "nan"]),
         (dict(t1=-1.0), ["t1", "-1", "forward"]),
         (dict(t1=np.inf), ["t1", "inf"]),

@@ -10,8 +10,8 @@ import xarray as xr
 
 from nrjax import LayeredMagnet, Phase, hanai2025_bilayer, steady_state, sweep
 from nrjax._numerics.files import atomic
-from nrjax.maps.sweeps import VARIABLES
 from nrjax.rotation.attractors import steady_states
+from nrjax.rotation.observables import OF_EVERY_STATE
 from tests.refusal import assert_refused
 
 AXES = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.5, 12.0, 9)}
@@ -19,7 +19,7 @@ AXES = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linsp
 
 def test_every_point_is_the_steady_state():
     dataset = sweep(hanai2025_bilayer, AXES, progress=False)
-    assert set(VARIABLES) == set(dataset.data_vars)
+    assert set(OF_EVERY_STATE) == set(dataset.data_vars)
     assert dataset["phase"].shape == (13, 9) and dataset["lengths"].dims == (*AXES, "layer")
     assert dataset["phase"].dtype == np.int8
     for i, j in ((0, 0), (5, 4), (12, 8), (3, 7)):
@@ -74,7 +74,7 @@ def test_tiling_and_executors_change_nothing():
     whole = sweep(hanai2025_bilayer, AXES, tile=117, progress=False)
     for options in ({"tile": 10}, {"tile": 40, "executor": concurrent.futures.ThreadPoolExecutor(1)}):
         parts = sweep(hanai2025_bilayer, AXES, progress=False, **options)
-        for name in VARIABLES:
+        for name in OF_EVERY_STATE:
             np.testing.assert_array_equal(parts[name], whole[name])
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 from .._numerics.validation import require_memory
 from ..magnets import LayeredMagnet
 from ..maps.provenance import parameters, versions
+from ..motion.coordinates import ComponentsAndTilt
 from ..motion.frequencies import InstantaneousFrequency, instantaneous_frequency, visible
 from ..motion.integration import simulate
 from ..motion.phases import Phase

@@ -20,7 +20,7 @@ class AbstractCoordinates(eqx.Module):
     """What stands for the moments while they are integrated: a tuple of scalars if `unrolled`, else an array."""
 
     @abc.abstractmethod
-    def start(self, m0: Float[Array, "L 3"]) -> Any:
+    def start(self, m0: Float[Array, "L n"]) -> Any:
         """The coordinates of moments at the start."""
 
     @abc.abstractmethod
@@ -28,7 +28,7 @@ class AbstractCoordinates(eqx.Module):
         """dy/dt; t in hbar/meV, result in meV."""
 
     @abc.abstractmethod
-    def moments(self, y: Any) -> Float[Array, "*times L 3"]:
+    def moments(self, y: Any) -> Float[Array, "*times L n"]:
         """The moments at coordinates y, which may carry leading axes."""
 
     @abc.abstractmethod
@@ -45,7 +45,7 @@ class Components(AbstractCoordinates):
     model: Any
     unrolled: bool = eqx.field(static=True, default=False)
 
-    def start(self, m0: Float[Array, "L 3"]) -> Any:
+    def start(self, m0: Float[Array, "L n"]) -> Any:
         """m0."""
         return tuple((m[0], m[1], m[2]) for m in m0) if self.unrolled else m0
 
@@ -55,7 +55,7 @@ class Components(AbstractCoordinates):
             return tuple(self.model.at(t).layer_vector_fields(y))
         return self.model.vector_field(t, y, None)
 
-    def moments(self, y: Any) -> Float[Array, "*times L 3"]:
+    def moments(self, y: Any) -> Float[Array, "*times L n"]:
         """y, as one array."""
         return _stacked(y) if self.unrolled else y
 
@@ -187,7 +187,7 @@ class ComponentsAndTilt(AbstractCoordinates):
         db = tuple(turn_b * c + w_ba * x + w_bb * z for c, x, z in zip(cross, a, b, strict=True))
         return (da, db), growth + by_noise
 
-    def moments(self, y: Any) -> Float[Array, "*times L 3"]:
+    def moments(self, y: Any) -> Float[Array, "*times L n"]:
         """The components, as one array."""
         return _stacked(y[0]) if self.unrolled else y[0]
 

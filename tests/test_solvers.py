@@ -1,0 +1,138 @@
+"""What every solver of steady states obeys. A new one joins by being added to ALL_SOLVERS."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from scipy.spatial.transform import Rotation
+
+from nrjax import (
+    CorotatingSolver,
+    CoupledCondensates,
+    LayeredMagnet,
+    Phase,
+    ShapeSolver,
+    UniaxialAnisotropy,
+    continued,
+    default_start,
+    steady_state,
+)
+from nrjax.rotation.attractors import solver_for
+from nrjax.rotation.corotating_states import growth_rate
+from tests.magnets import magnet_of
+from tests.refusal import assert_refused
+from tests.systems.bilayer import UNEQUAL, Bilayer
+
+ALL_SOLVERS = {"shape": ShapeSolver(), "corotating": CorotatingSolver()}
+SYSTEMS = {
+    "chiral": (UNEQUAL, Phase.CHIRAL),
+    "relabelled": (UNEQUAL.relabelled(), Phase.CHIRAL),
+    "aligned": (Bilayer(), Phase.ALIGNED),
+    "antialigned": (Bilayer().with_light(0.05, 2.0), Phase.ANTIALIGNED),
+    "paramagnetic": (Bilayer().with_light(0.12, 6.0), Phase.PARAMAGNETIC),
+}
+TURN = Rotation.from_rotvec([0.4, -1.1, 0.7]).as_matrix()
+CONDENSATES = CoupledCondensates([1.0, 0.1], -1.0, 1.0, 0.3, [[0.0, -0.1], [-0.1, 0.0]], 0.1)
+# Two with two components: one that chases, and one in darkness.
+PAIR = (CONDENSATES, eqx.tree_at(lambda c: (c.light, c.loss), CONDENSATES, replace_fn=jnp.zeros_like))
+FIELDS = ("lengths", "angle", "chase_frequency", "rotation_frequency", "growth_rate")
+
+
+def batch(models):
+    return jax.tree.map(lambda *x: jnp.stack(x), *models)
+
+
+@functools.cache
+def states(solver):
+    """Those of all systems, and at the end that of the first one from a start that is turned; as one batch."""
+    models = [magnet_of(system) for system, _ in SYSTEMS.values()]
+    starts = [default_start(model) for model in models]
+    models, starts = [*models, models[0]], jnp.stack([*starts, starts[0] @ TURN.T])
+    solve = jax.vmap(lambda model, m0: steady_state(model, m0, solver=ALL_SOLVERS[solver], throw=False))
+    return jax.tree.map(np.asarray, solve(batch(models), starts))
+
+
+@functools.cache
+def condensates(solver):
+    solve = jax.vmap(lambda model: steady_state(model, solver=ALL_SOLVERS[solver], throw=False))
+    return jax.tree.map(np.asarray, solve(batch(PAIR)))
+
+
+@pytest.mark.parametrize("solver", ALL_SOLVERS)
+def test_a_state_turns_rigidly(solver):
+    """dm/dt = Omega x m in an equation of motion that is not the model's own, and the phases are the known ones."""
+    found = states(solver)
+    for i, (system, phase) in enumerate([*SYSTEMS.values(), SYSTEMS["chiral"]]):
+        velocity = system.velocity(found.m[i])
+        np.testing.assert_allclose(velocity, np.cross(found.angular_velocity[i], found.m[i]), atol=1e-9)
+        assert found.valid[i] and found.phase[i] == phase and found.growth_rate[i] < 0
+        assert found.residual[i] < 1e-9
+    two = condensates(solver)
+    for i, model in enumerate(PAIR):
+        turned = two.angular_velocity[i][2] * two.m[i] @ np.array([[0.0, 1.0], [-1.0, 0.0]])
+        np.testing.assert_allclose(model.vector_field(0.0, jnp.asarray(two.m[i])), turned, atol=1e-9)
+    assert two.valid.all() and two.phase.tolist() == [Phase.CHIRAL, Phase.ALIGNED]
+
+
+def test_solvers_agree():
+    for found in (states, condensates):
+        for name in FIELDS:
+            shape, corotating = (getattr(found(solver), name) for solver in ALL_SOLVERS)
+            np.testing.assert_allclose(corotating, shape, rtol=1e-7, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("solver", ALL_SOLVERS)
+def test_a_turned_start_gives_the_turned_state(solver):
+    found = states(solver)
+    np.testing.assert_allclose(found.lengths[-1], found.lengths[0], rtol=1e-9)
+    np.testing.assert_allclose(found.chase_frequency[-1], found.chase_frequency[0], rtol=1e-9)
+    # Integration in time leaves the plane in which they turn to its own steps.
+    if solver == "shape":
+        np.testing.assert_allclose(found.m[-1], found.m[0] @ TURN.T, atol=1e-12)
+        np.testing.assert_allclose(found.angular_velocity[-1], TURN @ found.angular_velocity[0], atol=1e-11)
+
+
+@pytest.mark.parametrize("solver", ALL_SOLVERS)
+def test_relabelled_layers_give_the_relabelled_state(solver):
+    found = states(solver)
+    np.testing.assert_allclose(found.lengths[1], found.lengths[0][::-1], rtol=1e-8)
+    for name in FIELDS[1:]:
+        np.testing.assert_allclose(getattr(found, name)[1], getattr(found, name)[0], rtol=1e-8, err_msg=name)
+
+
+def test_derivatives_by_either_solver():
+    """By every number of a model, at a state that is known: the implicit function theorem in shape and in space."""
+    state = jax.tree.map(lambda x: jnp.asarray(x[0]), condensates("shape"))
+    arrays, rest = eqx.partition(PAIR[0], eqx.is_inexact_array)
+    p, unravel = ravel_pytree(arrays)
+
+    def seen(p, solver):
+        near = continued(eqx.combine(unravel(p), rest), state, solver)
+        return jnp.stack([*near.lengths, near.angle, near.chase_frequency, near.rotation_frequency])
+
+    by_shape, in_space = (jax.jit(jax.jacfwd(functools.partial(seen, solver=s)))(p) for s in ALL_SOLVERS.values())
+    assert np.abs(by_shape).max() > 1.0
+    np.testing.assert_allclose(in_space, by_shape, rtol=1e-6, atol=1e-6 * float(jnp.max(jnp.abs(by_shape))))
+
+
+def test_the_solver_is_the_first_that_applies():
+    bilayer, anisotropic = magnet_of(Bilayer()), magnet_of(Bilayer(), anisotropy=0.1)
+    assert isinstance(solver_for(bilayer), ShapeSolver) and isinstance(solver_for(anisotropic), CorotatingSolver)
+    assert solver_for(bilayer, ALL_SOLVERS["corotating"]) is ALL_SOLVERS["corotating"]
+    assert_refused(lambda: steady_state(anisotropic, solver=ShapeSolver()), ["LayeredMagnet", "ShapeSolver", "solver="])
+    assert_refused(lambda: solver_for("a magnet"), ["str", "AbstractOrderParameters"])
+
+
+def test_moments_along_an_easy_axis_have_no_zero_mode():
+    """However little rounding has left across it: the growth rate is that of the matrix itself."""
+    magnet = LayeredMagnet([[5.0]], 0.1, -10.0, 0.0, 1.0, 3.0, anisotropy=UniaxialAnisotropy(0.4))
+    projector, still, length = jnp.diag(jnp.asarray([0.0, 0.0, 1.0])), jnp.zeros(3), 0.7
+    rates = jax.jacfwd(lambda m: magnet.vector_field(0.0, m[None])[0])(jnp.asarray([0.0, 0.0, length]))
+    expected = np.linalg.eigvals(np.asarray(rates)).real.max()
+    for across in (0.0, 3e-14, 1e-9):
+        found = growth_rate(magnet, projector, jnp.asarray([[across, 0.0, length]]), still)
+        assert float(found) == pytest.approx(expected, rel=1e-7)
