@@ -4,7 +4,9 @@ Light in, rotation out, gradients back: a `Laser` on `LocalMoment`s gives a `Lay
 it, ask for its `steady_state`, `sweep` over its parameters.
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from types import ModuleType as _Module
 
 from . import lindblad as lindblad, presets as presets, units as units
 from ._numerics.unrolled_runge_kutta import UnrolledTsit5 as UnrolledTsit5
@@ -99,3 +101,23 @@ from .rotation import (
 )
 
 __version__ = _version("nrjax")
+
+_PUBLIC = sorted(
+    name
+    for name, value in globals().items()
+    if not name.startswith("_") and (not isinstance(value, _Module) or name in ("lindblad", "presets", "units"))
+)
+# The parts that a reader finds by name; the modules that they live in are private.
+__all__ = [*_PUBLIC, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __dir__() -> list[str]:
+    """The public names only."""
+    return [*__all__, "plot"]
+
+
+def __getattr__(name: str) -> _Module:
+    """`plot` when it is asked for: it needs Matplotlib."""
+    if name == "plot":
+        return _import_module("nrjax.plot")
+    raise AttributeError(f"module 'nrjax' has no attribute {name!r}")

@@ -134,6 +134,7 @@ def _draw_boundaries(
         with np.errstate(invalid="ignore"):
             if not ((values > 0).any() and (values < 0).any()):
                 continue
+        crossed = False
         for number, axes in enumerate(panels):
             colour = "0.35" if number else "black"
             lines = axes.contour(
@@ -145,7 +146,8 @@ def _draw_boundaries(
                 linestyles=LINES[kind],
                 linewidths=1.4,
             )
-        if any(len(segment) for segment in lines.allsegs[0]):
+            crossed = any(len(segment) for segment in lines.allsegs[0])
+        if crossed:
             drawn.append(Line2D([], [], color="black", linestyle=LINES[kind], label=kind.value))
     return drawn
 

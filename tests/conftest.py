@@ -28,4 +28,4 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def random_seed(request: pytest.FixtureRequest) -> int:
-    return request.config.getoption("--random-seed")
+    return int(str(request.config.getoption("--random-seed")))

@@ -10,6 +10,7 @@ from tests.systems.bilayer import Bilayer
 
 def magnet_of(system: Bilayer, **options: Any) -> LayeredMagnet:
     """The bilayer of an oracle; all of its numbers given one by one, so that magnets of all systems are of one kind."""
-    numbers = (system.exchange, system.damping, system.sd_coupling, system.loss_rate, system.filling)
+    names = "exchange damping sd_coupling loss_rate filling temperature".split()
+    numbers: dict[str, Any] = {name: jnp.asarray(getattr(system, name)) for name in names}
     arguments = {"mediated_exchange": jnp.asarray(system.light_exchange), "gyro": system.gyro} | options
-    return LayeredMagnet(*map(jnp.asarray, numbers), jnp.asarray(system.temperature), **arguments)
+    return LayeredMagnet(**numbers, **arguments)

@@ -1,6 +1,7 @@
 """The whole road: laser, local moments, magnet, rotation."""
 
 import functools
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -52,18 +53,24 @@ def test_light_sets_the_published_bilayer():
 
 def test_the_preset_is_made_of_what_it_is_given():
     """Every number of both layers is where it belongs."""
-    given = dict(level=(-1900.0, -2100.0), repulsion=(4100.0, 3900.0), hybridization=(90.0, 110.0))
-    given |= dict(resonance=(1800.0, 1560.0), dipole=(0.9, 1.2), linewidth=(80.0, 120.0), fermi_energy=(30.0, -20.0))
+    given: dict[str, Any] = dict(
+        level=(-1900.0, -2100.0),
+        repulsion=(4100.0, 3900.0),
+        hybridization=(90.0, 110.0),
+        resonance=(1800.0, 1560.0),
+        dipole=(0.9, 1.2),
+        linewidth=(80.0, 120.0),
+        fermi_energy=(30.0, -20.0),
+    )
     names = ("level", "repulsion", "hybridization", "fermi_energy")
     moments = [
         LocalMoment(
-            *(given[name][i] for name in names[:3]),
-            OpticalTransition(*(given[name][i] for name in ("resonance", "dipole", "linewidth"))),
-            given["fermi_energy"][i],
+            **{name: given[name][i] for name in names},
+            transition=OpticalTransition(given["resonance"][i], given["dipole"][i], given["linewidth"][i]),
         )
         for i in range(2)
     ]
-    numbers = dict(damping=(0.07, 0.003), filling=(0.9, 1.1), temperature=(9.0, 8.0), gyro=1.9)
+    numbers: dict[str, Any] = dict(damping=(0.07, 0.003), filling=(0.9, 1.1), temperature=(9.0, 8.0), gyro=1.9)
     lit = illuminated_bilayer(2e10, 1590.0, 5.5, **given, **numbers)
     j = [[10.0, 5.5], [5.5, 5.0]]
     by_hand = LayeredMagnet(j, numbers["damping"], -1.0, 0.0, numbers["filling"], numbers["temperature"], gyro=1.9)
@@ -197,6 +204,7 @@ def test_batches_of_lasers():
         alone = simulate(build(intensities[lane]), start, 10.0, saveat=[1.2, 10.0])
         np.testing.assert_allclose(batch.ms[lane], alone.ms[1:], atol=1e-9)
         # Velocities are those under the light of the saved times.
+        assert alone.velocities is not None
         for t, m, velocity in zip(alone.ts, alone.ms, alone.velocities, strict=True):
             expected = build(intensities[lane]).vector_field(t * units.ps, m) * units.ps
             np.testing.assert_allclose(velocity, expected, rtol=1e-9, atol=1e-12)

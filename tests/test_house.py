@@ -1,13 +1,21 @@
 """The house stands as it is drawn: imports run down the road from light to rotation, and no name hides another."""
 
 import ast
+import re
+import types
 from pathlib import Path
+
+import pytest
 
 import nrjax
 
 PACKAGE = Path(nrjax.__file__).parent
 # From the ground up. A part may import from those before it, and from itself.
-FLOORS = "units _numerics light bands magnets presets motion rotation lindblad maps inverse plot cli".split()
+FLOORS = ["units", "_numerics", "light", "bands", "magnets", "presets", "motion", "rotation", "lindblad", "maps"] + [
+    "inverse",
+    "plot",
+    "cli",
+]
 
 
 def imports(path: Path) -> set[str]:
@@ -41,3 +49,14 @@ def test_no_module_is_called_like_a_public_function():
 def test_files_are_small():
     for path in PACKAGE.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 450, f"{path.relative_to(PACKAGE)} holds more than one idea"
+
+
+def test_only_public_names_are_shown():
+    shown = set(dir(nrjax))
+    modules = {name for name in shown if isinstance(getattr(nrjax, name), types.ModuleType)}
+    assert modules == {"lindblad", "plot", "presets", "units"}
+    assert not {name for name in shown - {"__version__"} if name.startswith("_")}
+    documented = set(re.findall(r"^        - (\w+)$", (PACKAGE.parent / "docs" / "api.md").read_text(), re.M))
+    assert shown - documented == {"__version__", *modules}
+    with pytest.raises(AttributeError, match="no attribute 'design_laser'"):
+        _ = nrjax.design_laser

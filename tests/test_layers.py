@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ M = np.array([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
 
 def three_layers(**changes):
     rng = np.random.default_rng(3)
-    arguments = dict(
+    arguments: dict[str, Any] = dict(
         exchange=rng.normal(size=(3, 3)) * 5,
         damping=[0.1, 0.02, 0.05],
         sd_coupling=[-10.0, -8.0, 4.0],
@@ -100,6 +102,7 @@ def test_rotation_equivariance(seed):
 def test_relabelling_layers_relabels_the_motion():
     magnet = three_layers()
     order = np.array([2, 0, 1])
+    assert magnet.mediated_exchange is not None and magnet.field is not None and magnet.anisotropy is not None
     relabelled = LayeredMagnet(
         magnet.exchange[order][:, order],
         magnet.damping[order],
@@ -119,6 +122,7 @@ def test_relabelling_layers_relabels_the_motion():
 
 def test_no_light_means_no_light():
     magnet = three_layers().without_light()
+    assert magnet.mediated_exchange is not None
     changed = LayeredMagnet(
         magnet.exchange, magnet.damping, [0.0, 0.0, 0.0], 0.0, 7.0, magnet.temperature,
         mediated_exchange=magnet.mediated_exchange * 9, field=magnet.field, anisotropy=magnet.anisotropy,

@@ -1,6 +1,7 @@
 """The Lindbladian against QuTiP, its own identities, and the theory that rests on it."""
 
 import functools
+from typing import Any
 
 import diffrax
 import jax
@@ -86,11 +87,11 @@ def test_anderson_against_qutip(case):
 
     # Observables from QuTiP's operators.
     modes = 2 * (count + len(hopping))
-    c = [[oracle.fermion(2 * x + s, modes) for s in range(2)] for x in range(modes // 2)]
-    n = [[x.dag() * x for x in pair] for pair in c]
+    c: Any = [[oracle.fermion(2 * x + s, modes) for s in range(2)] for x in range(modes // 2)]
+    n: Any = [[x.dag() * x for x in pair] for pair in c]
     spins = [oracle.electron_spin(*pair) for pair in c]
 
-    def mean(operator):
+    def mean(operator: Any):
         return np.einsum("ij,tji->t", operator.full(), exact).real
 
     for a in range(count):
@@ -143,7 +144,7 @@ def test_light_in_time_against_qutip():
     exact = oracle.evolve(h, jumps, rho, times * units.ps, [amplitude, amplitude])
     np.testing.assert_allclose(solution.rho, exact[-1], atol=1e-7)
     # What is lost at a time is lost to the light of that time.
-    doublons = np.einsum("ij,tji->t", sum(x.dag() * x for x in jumps).full(), exact).real
+    doublons = np.einsum("ij,tji->t", sum((x.dag() * x).full() for x in jumps), exact).real
     expected = np.array([pump(t) for t in times * units.ps]) * doublons
     np.testing.assert_allclose(solution["light_current"][:, 0], expected, atol=1e-6)
     assert expected[1] > 10.0 * expected[0] and expected[1] > 1e-3
@@ -247,7 +248,7 @@ def test_the_torque_of_light_is_reversed():
     within = np.ix_(single, single)
     _, states = np.linalg.eigh(np.asarray(model.hamiltonian())[within])
     electron = oracle.electron_spin(*(oracle.fermion(mode, 2, 1) for mode in range(2)))
-    product = sum(x.full() @ y.full() for x, y in zip(oracle.spin(0, 1, 2), electron, strict=True))[within]
+    product = np.sum([x.full() @ y.full() for x, y in zip(oracle.spin(0, 1, 2), electron, strict=True)], axis=0)[within]
     assert np.vdot(states[:, 0], product @ states[:, 0]).real == pytest.approx(-0.75, abs=1e-12)
     # The same from the Anderson model: light turns S towards s, faster than darkness does.
     lit, dark = (
@@ -354,7 +355,7 @@ def test_upper_level_kept_is_the_closed_form(rabi, linewidth):
 def final_spin(x, adjoint=None, envelope=None):
     model = AndersonModel([B], CHAIN, Laser(4e10 * x[0], 1560.0 * x[1], envelope))
     rho = product_state(model, [[0.6, 0.0, 0.8]], conduction_state(model, 0.5, electrons=2))
-    options = {} if envelope is None else dict(rtol=1e-11, atol=1e-13)
+    options: dict[str, Any] = {} if envelope is None else dict(rtol=1e-11, atol=1e-13)
     return evolve(model, rho, [0.0, 1.0], ("impurity_spin",), adjoint=adjoint, **options)["impurity_spin"][-1, 0, 2]
 
 
@@ -441,7 +442,7 @@ def test_electrons_in_equilibrium():
     model = SpinFermionModel([0.0], [0.0], np.zeros((1, 1)))
     field, temperature, mu = np.array([0.3, -0.2, 0.5]), 0.7, 0.2
     size = np.linalg.norm(field)
-    c = [oracle.fermion(s, 2) for s in range(2)]
+    c: Any = [oracle.fermion(s, 2) for s in range(2)]
     along = sum(x.full() * b for x, b in zip(oracle.electron_spin(*c), field, strict=True)) / size
     number = sum((x.dag() * x).full() for x in c)
     one = np.asarray(conduction_state(model, temperature, electrons=1, field=field))

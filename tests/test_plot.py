@@ -28,7 +28,12 @@ def test_trajectory_shows_space_shape_and_components():
     figure = plot.trajectory(solution, title="dark")
     labels = [axes.get_xlabel() for part in figure.subfigs for axes in part.axes]
     assert "time (ps)" in labels and "$m_x$" in labels
-    lines = {line.get_label(): line.get_xydata() for part in figure.subfigs for a in part.axes for line in a.lines}
+    lines = {
+        line.get_label(): np.asarray(line.get_xydata())
+        for part in figure.subfigs
+        for a in part.axes
+        for line in a.lines
+    }
     ms = np.asarray(solution.ms)
     lengths = np.linalg.norm(ms, axis=2)
     np.testing.assert_allclose(lines["$|m_B|$"][:, 1], lengths[:, 1])

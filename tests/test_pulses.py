@@ -11,6 +11,7 @@ from nrjax import (
     Chirped,
     Constant,
     Laser,
+    PulseResult,
     Spline,
     default_start,
     design_pulse,
@@ -23,6 +24,12 @@ from nrjax import (
 from nrjax.inverse.pulse_response import PulseResponse
 from tests import differences
 from tests.refusal import assert_refused
+
+
+def coefficients_of(result: PulseResult) -> np.ndarray:
+    """Relative intensities of the spline that was found."""
+    assert isinstance(result.laser.envelope, Spline)
+    return np.asarray(result.laser.envelope.coefficients)
 
 
 def magnet(intensity=2.65e10):
@@ -55,7 +62,7 @@ def test_spline_against_scipy():
 def test_an_envelope_without_knots_can_be_simulated():
     """Constant and chirped light have no time that a step must land on."""
     m0, bare = default_start(magnet()), magnet()
-    moments = bare.light.moments
+    moments = bare.illumination.moments
     expected = simulate(bare, m0, 3.0, rtol=1e-10).ms
     for envelope in (Constant(), Chirped(0.0)):
         lit = bare.with_light(moments, Laser(2.65e10, 1550.0, envelope))
@@ -64,9 +71,9 @@ def test_an_envelope_without_knots_can_be_simulated():
 
 @pytest.mark.parametrize("first, last", [(None, None), (0.0, 0.7), (None, 0.3)])
 def test_bounds_of_peak_and_slew_hold_for_any_coordinates(first, last):
-    ends = [jnp.asarray(jnp.nan if x is None else x) for x in (first, last)]
+    low, high = (jnp.asarray(jnp.nan if x is None else x) for x in (first, last))
     times, slew = jnp.linspace(0.0, 100.0, 11), jnp.asarray(0.12)
-    response = PulseResponse(magnet(), jnp.zeros((2, 3)), times, times + 1.0, *ends, slew, "chase_frequency")
+    response = PulseResponse(magnet(), jnp.zeros((2, 3)), times, times + 1.0, low, high, slew, "chase_frequency")
     coefficients, coordinates = eqx.filter_jit(response.coefficients), eqx.filter_jit(response.coordinates)
     for key in jax.random.split(jax.random.key(0), 20):
         y = 3.0 * jax.random.normal(key, (20,))
@@ -111,7 +118,7 @@ def test_what_the_light_cannot_do_is_said():
     assert "wanted 2 %" in result.message and "answers at" in result.message
     slope = np.diff(result.intensity) / np.diff(result.times)
     assert np.abs(slope).max() <= 4e9 * (1.0 + 1e-9)
-    c = np.asarray(result.laser.envelope.coefficients)
+    c = coefficients_of(result)
     steepest = np.abs(np.diff(c)) > 0.998 * np.abs(np.diff(c)).max()
     expected = {"peak": np.mean(c > 0.998), "dark": np.mean(c < 0.002), "slew": np.mean(steepest)}
     assert result.limits == pytest.approx(expected) and expected["slew"] > 0.1
@@ -166,7 +173,7 @@ def test_startup():
     assert result.intensity.max() <= 1.5 * 2.65e10 * (1.0 + 1e-12)
     np.testing.assert_allclose(result.intensity[-1], 2.65e10, rtol=1e-9)
     # How long the opening stays at its peak, and in the dark.
-    c = np.asarray(result.laser.envelope.coefficients)
+    c = coefficients_of(result)
     expected = {"peak": np.mean(c > 0.998), "dark": np.mean(c < 0.002), "slew": 0.0}
     assert result.limits == pytest.approx(expected) and expected["peak"] != expected["dark"]
     # Settled from this time on, and not at the one before.

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array, Float
-from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
 from nrjax import (
@@ -30,6 +29,7 @@ from nrjax import (
 from nrjax.magnets import Zeeman
 from tests import differences
 from tests.refusal import assert_refused
+from tests.systems.roots import root
 
 M = jnp.asarray([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
 J = np.array([[10.0, 4.0], [3.0, 9.0]])
@@ -97,7 +97,7 @@ def test_a_layer_orders_below_its_curie_point(name):
         small = jnp.asarray([[0.0, 0.0, 1e-4]])
         assert (float(magnet.vector_field(0.0, small)[0, 2]) > 0.0) == grows
     temperature = jnp.asarray(0.4 * curie * 10.0)
-    length = brentq(lambda m: m - float(bath.equilibrium_length(jnp.asarray(10.0 * m), temperature)), 0.1, 1.0)
+    length = root(lambda m: m - float(bath.equilibrium_length(jnp.asarray(10.0 * m), temperature)), 0.1, 1.0)
     cold = LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, temperature, bath=bath)
     np.testing.assert_allclose(cold.vector_field(0.0, jnp.asarray([[0.0, length, 0.0]])), 0.0, atol=1e-12)
 
@@ -249,7 +249,7 @@ def test_interlayer_dmi_twists_the_layers():
     term = DzyaloshinskiiMoriya.reciprocal(2, {(0, 1): (0.0, 0.0, d)})
     state = steady_state(LayeredMagnet([[own, j], [j, own]], 0.1, -10.0, 0.0, 1.0, temperature, terms=(term,)))
     reach = own + np.hypot(j, d)
-    expected = brentq(lambda m: m - np.tanh(reach * m / temperature), 0.1, 1.0)
+    expected = root(lambda m: m - np.tanh(reach * m / temperature), 0.1, 1.0)
     np.testing.assert_allclose(state.lengths, expected, rtol=1e-8)
     assert float(state.angle) == pytest.approx(np.arctan2(d, j), rel=1e-7)
     # From A to B against the right hand about D.

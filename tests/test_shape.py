@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ def magnets():
     yield hanai2025_bilayer(0.05, 6.0)
     yield hanai2025_bilayer(0.05, 6.0, gyro=0.0)
     for bath in (ClassicalBath(), None):
-        options = {} if bath is None else {"bath": bath}
+        options: dict[str, Any] = {} if bath is None else {"bath": bath}
         yield LayeredMagnet(
             rng.normal(size=(2, 2)) * 5, [0.1, 0.03], [-10.0, 6.0], [0.04, 0.07], [1.0, 0.8], [9.0, 5.0],
             mediated_exchange=rng.normal(size=(2, 2)) * 4, **options,

@@ -27,6 +27,7 @@ def test_against_scipy():
     np.testing.assert_allclose(solution.ts, times, rtol=1e-14)
     np.testing.assert_allclose(solution.ms, reference.y.T.reshape(-1, 2, 3), atol=1e-7)
     velocities = [system.velocity(m) * units.ps for m in np.asarray(solution.ms)]
+    assert solution.velocities is not None
     np.testing.assert_allclose(solution.velocities, velocities, rtol=1e-10, atol=1e-12)
     assert bool(solution.valid) and "9 times" in str(solution)
 

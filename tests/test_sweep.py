@@ -2,6 +2,7 @@ import concurrent.futures
 import io
 import json
 import time
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,12 @@ from nrjax._numerics.files import atomic
 from nrjax.rotation.attractors import steady_states
 from nrjax.rotation.observables import OF_EVERY_STATE
 from tests.refusal import assert_refused
+
+
+def programs_of(function: Any) -> int:
+    """How many programs JAX keeps of a compiled function."""
+    return function._cache_size()
+
 
 AXES = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.5, 12.0, 9)}
 
@@ -63,16 +70,17 @@ def test_another_function_shares_the_program_of_the_steady_states():
     programs = []
     for exchange in (6.0, 7.0):
         sweep(lambda temperature, j=exchange: hanai2025_bilayer(0.05, j, temperature=temperature), axes, progress=False)
-        programs.append(steady_states._cache_size())
+        programs.append(programs_of(steady_states))
     sweep(hanai2025_bilayer, AXES, progress=False)
-    programs.append(steady_states._cache_size())
+    programs.append(programs_of(steady_states))
     assert programs[0] > 0 and programs == [programs[0]] * 3
 
 
 @pytest.mark.computes
 def test_tiling_and_executors_change_nothing():
     whole = sweep(hanai2025_bilayer, AXES, tile=117, progress=False)
-    for options in ({"tile": 10}, {"tile": 40, "executor": concurrent.futures.ThreadPoolExecutor(1)}):
+    ways: list[dict[str, Any]] = [{"tile": 10}, {"tile": 40, "executor": concurrent.futures.ThreadPoolExecutor(1)}]
+    for options in ways:
         parts = sweep(hanai2025_bilayer, AXES, progress=False, **options)
         for name in OF_EVERY_STATE:
             np.testing.assert_array_equal(parts[name], whole[name])
@@ -111,12 +119,14 @@ def test_interrupted_sweep_resumes(tmp_path):
     calls = []
 
     class Interrupting(concurrent.futures.ThreadPoolExecutor):
-        def submit(self, function, index):
+        def submit(self, fn, /, *args, **kwargs):
+            (index,) = args
+
             def run():
                 calls.append(index)
                 if index == 3 and len(calls) == 4:
                     raise KeyboardInterrupt
-                return function(index)
+                return fn(index)
 
             return super().submit(run)
 
@@ -175,8 +185,8 @@ def test_an_executor_may_be_used_again():
     """Tiles come back in the order of the points, whichever is finished first, and the executor stays open."""
 
     class Backwards(concurrent.futures.ThreadPoolExecutor):
-        def submit(self, function, index):
-            return super().submit(lambda: (time.sleep(0.02 * (3 - index)), function(index))[1])
+        def submit(self, fn, /, *args, **kwargs):
+            return super().submit(lambda: (time.sleep(0.02 * (3 - args[0])), fn(*args))[1])
 
     with Backwards(4) as executor:
         one, two = (sweep(hanai2025_bilayer, AXES, tile=30, executor=executor, progress=False) for _ in range(2))

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, overload
+from typing import Any, Final, TypedDict, Unpack, overload
 
 import equinox as eqx
 import jax
@@ -16,6 +16,7 @@ from .._numerics.precision import design_tolerance
 from .._numerics.validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
 from ..rotation.attractors import steady_state
 from ..rotation.observables import AbstractObservable, observable_of
+from ..rotation.rigid_states import SteadyState
 from .box import Box
 from .problem import Problem, is_frequency
 from .result import DesignResult, best_of_restarts, history
@@ -36,31 +37,60 @@ def default_optimizer(steps: int) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(0.05, steps, alpha=1e-3), b1=0.8, b2=0.95)
 
 
+class DesignOptions(TypedDict, total=False):
+    """The arguments of `design` that may be left out."""
+
+    observable: str | AbstractObservable | Callable[[SteadyState], Any]
+    objectives: Sequence[Callable[..., Any]]
+    ensemble: Mapping[str, Numbers] | None
+    m0: Numbers | None
+    restarts: int
+    steps: int
+    tolerance: float | None
+    optimizer: optax.GradientTransformation | None
+    worst_case: bool
+    spread_weight: float
+    logarithmic: Sequence[str]
+    patience: int
+    seed: int
+    progress: bool
+
+
 @overload
 def design(
-    build: Callable[..., Any], initial: Mapping[str, Any] | None, target: float, **options: Any
+    build: Callable[..., Any],
+    initial: Mapping[str, Any] | None,
+    target: float,
+    *,
+    bounds: Mapping[str, Any],
+    **options: Unpack[DesignOptions],
 ) -> DesignResult: ...
 @overload
 def design(
-    build: Callable[..., Any], initial: Mapping[str, Any] | None, target: Numbers, **options: Any
+    build: Callable[..., Any],
+    initial: Mapping[str, Any] | None,
+    target: Sequence[float] | np.ndarray | Array,
+    *,
+    bounds: Mapping[str, Any],
+    **options: Unpack[DesignOptions],
 ) -> tuple[DesignResult, ...]: ...
-def design(  # pyright: ignore[reportInconsistentOverload]
+def design(
     build: Callable[..., Any],
     initial: Mapping[str, Any] | None,
     target: Any,
     *,
-    observable: Any = "chase_frequency",
     bounds: Mapping[str, Any],
-    optimizer: optax.GradientTransformation | None = None,
-    steps: int = 200,
-    restarts: int = 8,
+    observable: str | AbstractObservable | Callable[[SteadyState], Any] = "chase_frequency",
     objectives: Sequence[Callable[..., Any]] = (),
     ensemble: Mapping[str, Numbers] | None = None,
+    m0: Numbers | None = None,
+    restarts: int = 8,
+    steps: int = 200,
+    tolerance: float | None = None,
+    optimizer: optax.GradientTransformation | None = None,
     worst_case: bool = False,
     spread_weight: float = 1.0,
     logarithmic: Sequence[str] = LOGARITHMIC,
-    m0: Numbers | None = None,
-    tolerance: float | None = None,
     patience: int = 80,
     seed: int = 0,
     progress: bool = True,
@@ -78,26 +108,29 @@ def design(  # pyright: ignore[reportInconsistentOverload]
     - `initial`: name -> value where the first restart starts, darkness allowed. None or a missing name: the middle.
     - `target`: GHz for frequencies, greater than 0; the observable's unit for others. Several in a list are
       designed as one batch: the settings of a frequency modulator.
+    - `bounds`: name -> (low, high), for every parameter to be found.
     - `observable`: "chase_frequency", "rotation_frequency" or another name of the table of observables, an
       `AbstractObservable`, or a differentiable function of the `SteadyState`.
-    - `bounds`: name -> (low, high), for every parameter to be found.
-    - `optimizer`: an Optax optimizer of coordinates in which every range has the width 1. Default: Adam with a falling
-      rate. Keep one object for several designs, or each compiles anew.
-    - `steps`: the most steps of each restart.
-    - `restarts`: starting points: `initial`, then points spread evenly over the box. They run as one batch, and each
-      gives what it would give alone.
     - `objectives`: `LowIntensity()`, `LowPower()`, `Margin(rate)`, `Quiet()`, `WideRange()`, or functions of
       (magnet, state) with a scalar value; they add. Without any, the design nearest to `initial` is taken.
     - `ensemble`: name -> values, shape (members,): further arguments of `build`, a material that is not known exactly.
       The mean frequency of the members then meets the target, and their spread is kept small; see
       `gaussian_ensemble`.
+    - `m0`: the start of every steady state, shape (L, 3); it decides between coexisting states, and the axis of
+      rotation. Default: the state without light.
+    - `restarts`: starting points: `initial`, then points spread evenly over the box. They run as one batch, and each
+      gives what it would give alone.
+    - `steps`: the most steps of each restart.
+    - `tolerance`: relative error that counts as reached; default 1e-8, 1e-4 in single precision.
+
+    Rarely needed:
+
+    - `optimizer`: an Optax optimizer of coordinates in which every range has the width 1. Default: Adam with a falling
+      rate. Keep one object for several designs, or each compiles anew.
     - `worst_case`: for an ensemble, the middle between lowest and highest frequency meets the target, and their
       distance is kept small: the largest error of any member is the least.
     - `spread_weight`: of the relative spread against the other objectives.
     - `logarithmic`: names of parameters that range over orders of magnitude.
-    - `m0`: the start of every steady state, shape (L, 3); it decides between coexisting states, and the axis of
-      rotation. Default: the state without light.
-    - `tolerance`: relative error that counts as reached; default 1e-8, 1e-4 in single precision.
     - `patience`: steps without progress after which a restart ends.
     - `seed`: of the starting points.
     - `progress`: a bar with the best miss and frequency, on a terminal.

@@ -200,17 +200,17 @@ def components(model: AbstractLindbladModel, wanted: Mapping[str, Any]) -> tuple
 
 
 class Readout(NamedTuple):
-    """Means of `count` operators on the real vector: mean[operator] = sum of weight x[index] over its entries."""
+    """Means of operators on the real vector: mean[operator] = sum of weight x[entry], over `operators` of them."""
 
-    count: int
+    operators: int
     operator: np.ndarray
-    index: np.ndarray
+    entry: np.ndarray
     weight: np.ndarray
 
     def means(self, x: Float[Array, "size *batch"]) -> Float[Array, "operators *batch"]:
         """Means of the operators."""
         weights = jnp.asarray(self.weight, x.dtype).reshape((-1,) + (1,) * (x.ndim - 1))
-        return jax.ops.segment_sum(weights * x[self.index], self.operator, self.count)
+        return jax.ops.segment_sum(weights * x[self.entry], self.operator, self.operators)
 
 
 def readout(reached: Reached, operators: list[Sparse]) -> Readout:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import equinox as eqx
 import jax
@@ -208,30 +208,38 @@ class _Lanes(eqx.Module):
     steps: Array
 
 
-@eqx.filter_jit
-def _run(
-    pure: _Pure, model: AbstractLindbladModel, start: Array, keys: Array, times: Array
-) -> tuple[Array, Array, Array]:
-    """(means of operators at all times, number of jumps, completed) of a batch of trajectories."""
-    lanes = keys.shape[0]
-    propagate, longest = _propagator(pure, model, times)
+class _Flights(NamedTuple):
+    """A batch of trajectories: how each moves without jumps, where it jumps, and what is seen of it.
 
-    def draw(key: Array, number: Array) -> Array:
-        return jax.random.uniform(jax.random.fold_in(key, number), (2,), times.dtype)
+    - `propagate`: (x, t, duration) -> x at t + duration, times in hbar/meV; `longest`: the longest duration.
+    - `keys`: one for each lane.
+    """
 
-    def means(x: Array) -> Array:
+    pure: _Pure
+    model: AbstractLindbladModel
+    keys: Array
+    propagate: Callable[..., Array]
+    longest: Array
+
+    def draw(self, key: Array, number: Array) -> Array:
+        """Two uniform random numbers: which jump is taken, and the norm at which the next one is."""
+        return jax.random.uniform(jax.random.fold_in(key, number), (2,), self.longest.dtype)
+
+    def means(self, x: Array) -> Array:
+        """Means of the operators, shape (operators, lanes)."""
         squares = jnp.sum(x**2, axis=0)
         values = [
             jnp.sum(jnp.asarray(form.factor, x.dtype)[:, None] * x[form.row] * x[form.column], axis=0)
-            for form in pure.operators
+            for form in self.pure.operators
         ]
-        return jnp.stack(values) / squares[None, :] if values else jnp.zeros((0, lanes), x.dtype)
+        return jnp.stack(values) / squares[None, :] if values else jnp.zeros((0, x.shape[1]), x.dtype)
 
-    def jump(x: Array, t: Array, choice: Array) -> Array:
-        theta = jax.vmap(model.parameters, out_axes=0)(t / units.ps)
-        weights = jax.vmap(lambda p: model.jump_weights(p))(theta)
-        n = len(pure.states)
-        weighted = [(m, jnp.asarray(m.sum_of_all()[..., None], x.dtype)) for m in pure.jumps]
+    def jump(self, x: Array, t: Array, choice: Array) -> Array:
+        """The state after a jump, normalized: which one is decided by `choice`, uniform in [0, 1)."""
+        theta = jax.vmap(self.model.parameters, out_axes=0)(t / units.ps)
+        weights = jax.vmap(lambda p: self.model.jump_weights(p))(theta)
+        n = len(self.pure.states)
+        weighted = [(m, jnp.asarray(m.sum_of_all()[..., None], x.dtype)) for m in self.pure.jumps]
         moved = jnp.stack([jax.lax.complex(m.product(v, x[:n]), m.product(v, x[n:])) for m, v in weighted])
         candidates = jnp.einsum("ljb,bnl->jnl", weights, moved)
         chances = jnp.cumsum(jnp.sum(jnp.abs(candidates) ** 2, axis=1), axis=0)
@@ -241,17 +249,18 @@ def _run(
         size = jnp.where(size > 0, size, 1.0)[None, :]
         return jnp.concatenate([jnp.real(after) / size, jnp.imag(after) / size])
 
-    def advance(stop: Array, s: _Lanes) -> _Lanes:
+    def advance(self, stop: Array, s: _Lanes) -> _Lanes:
+        """One step of all lanes towards `stop`; a jump within it is bracketed until it is hit."""
         active = s.t < stop
-        y = propagate(s.x, s.t, jnp.where(active, s.trial, 0.0))
+        y = self.propagate(s.x, s.t, jnp.where(active, s.trial, 0.0))
         excess = jnp.log(jnp.sum(y**2, axis=0)) - jnp.log(s.threshold)
         arrives = active & (jnp.abs(excess) <= JUMP_TOLERANCE)
         over = active & ~arrives & (excess > 0) & jnp.isfinite(s.high)
         under = active & ~arrives & (excess < 0)
         passes = active & ~arrives & (excess > 0) & ~jnp.isfinite(s.high)
 
-        random = jax.vmap(draw)(keys, 2 * s.jumps + 1)
-        landed = jax.lax.cond(jnp.any(arrives), lambda: jump(y, s.t + s.trial, random[:, 0]), lambda: y)
+        random = jax.vmap(self.draw)(self.keys, 2 * s.jumps + 1)
+        landed = jax.lax.cond(jnp.any(arrives), lambda: self.jump(y, s.t + s.trial, random[:, 0]), lambda: y)
         x = jnp.where(arrives[None, :], landed, jnp.where(passes[None, :], y, s.x))
         moved = arrives | passes
         # A step to the end of an interval ends on it exactly.
@@ -269,7 +278,7 @@ def _run(
             t,
             threshold,
             s.jumps + arrives.astype(s.jumps.dtype),
-            jnp.where(moved, jnp.minimum(longest, stop - t), jnp.where(under | over, inside, s.trial)),
+            jnp.where(moved, jnp.minimum(self.longest, stop - t), jnp.where(under | over, inside, s.trial)),
             jnp.where(moved, 0.0, low),
             jnp.where(moved, fresh_excess, low_excess),
             jnp.where(moved, jnp.inf, high),
@@ -277,27 +286,36 @@ def _run(
             s.steps + 1,
         )
 
-    def cross(s: _Lanes, stop: Array) -> tuple[_Lanes, Array]:
-        trial = jnp.minimum(longest, stop - s.t)
+    def cross(self, s: _Lanes, stop: Array) -> tuple[_Lanes, Array]:
+        """From one saved time to the next."""
+        trial = jnp.minimum(self.longest, stop - s.t)
         infinite = jnp.full_like(s.high, jnp.inf)
         excess = jnp.log(jnp.sum(s.x**2, axis=0)) - jnp.log(s.threshold)
         zero = jnp.zeros_like(s.low)
         s = _Lanes(s.x, s.t, s.threshold, s.jumps, trial, zero, excess, infinite, zero, jnp.zeros_like(s.steps))
         s = jax.lax.while_loop(
             lambda s: jnp.any((s.t < stop) & jnp.isfinite(s.x[0])) & (s.steps < MOST_STEPS),
-            functools.partial(advance, stop),
+            functools.partial(self.advance, stop),
             s,
         )
-        return s, means(s.x)
+        return s, self.means(s.x)
 
+
+@eqx.filter_jit
+def _run(
+    pure: _Pure, model: AbstractLindbladModel, start: Array, keys: Array, times: Array
+) -> tuple[Array, Array, Array]:
+    """(means of operators at all times, number of jumps, completed) of a batch of trajectories."""
+    lanes = keys.shape[0]
+    flights = _Flights(pure, model, keys, *_propagator(pure, model, times))
     x = jnp.broadcast_to(start[:, None], (start.shape[0], lanes))
     stops = times * units.ps
     zero = jnp.zeros(lanes, times.dtype)
     none = jnp.zeros(lanes, jnp.int32)
-    first = jax.vmap(draw)(keys, none)[:, 1]
+    first = jax.vmap(flights.draw)(keys, none)[:, 1]
     begin = _Lanes(x, zero + stops[0], first, none, zero, zero, zero, zero + jnp.inf, zero, jnp.zeros((), jnp.int32))
-    end, record = jax.lax.scan(cross, begin, stops[1:])
-    record = jnp.concatenate([means(x)[None], record])
+    end, record = jax.lax.scan(flights.cross, begin, stops[1:])
+    record = jnp.concatenate([flights.means(x)[None], record])
     complete = (end.t >= stops[-1]) & jnp.all(jnp.isfinite(end.x), axis=0)
     return record, end.jumps, complete
 

@@ -102,16 +102,16 @@ def simulate(
     t0: ArrayLike = 0.0,
     saveat: diffrax.SaveAt | Numbers | None = None,
     spins: ArrayLike | None = None,
-    watch_tilt: bool = True,
     rtol: float | Array | None = None,
     atol: float | Array | None = None,
+    max_steps: int | None = 1_000_000,
+    throw: bool = True,
+    progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
     solver: diffrax.AbstractSolver | None = None,
     stepsize_controller: diffrax.AbstractStepSizeController | None = None,
     adjoint: diffrax.AbstractAdjoint | None = None,
     event: diffrax.Event | None = None,
-    max_steps: int | None = 1_000_000,
-    throw: bool = True,
-    progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
+    watch_tilt: bool = True,
 ) -> Solution:
     """Integrate dm/dt = model.vector_field(t, m) from t0 to t1.
 
@@ -125,19 +125,22 @@ def simulate(
     - `spins`: the number N of spins in each layer, whose thermal motion at the layer's temperature keeps the moments
       from ever being quite collinear: a tilt of order 1/sqrt(N), from which a chase starts (isotropic bilayers).
       Default: no noise; the deviation of m0 may then decay to a tilt that no sample has (`seed_tilt`), with a warning.
-    - `watch_tilt`: look at the tilt at a few hundred times for what the chase grows from, and warn; without, only the
-      saved times are looked at (for use in batches).
     - `rtol`, `atol`: tolerances of the default step-size control (1e-8; 1e-5 in single precision).
+    - `max_steps`: the most steps to take.
+    - `throw`: raise if the integration fails; with False look at `valid` and `result` (for use in batches).
+    - `progress_meter`: for example `diffrax.TqdmProgressMeter()`.
+
+    Rarely needed:
+
     - `solver`: default `diffrax.Tsit5()`. `nrjax.UnrolledTsit5()` takes the same steps with its stages written
       out: several times faster under vmap (`simulate_many` uses it), slow to compile and to run in reverse mode.
     - `stepsize_controller`: replaces the default PID control; `rtol` and `atol` are then not allowed. Steps in
       hbar/meV.
     - `adjoint`: default `diffrax.RecursiveCheckpointAdjoint()` (reverse mode); pass `diffrax.ForwardMode()` for jvp
       and jacfwd.
-    - `event`: a `diffrax.Event` whose condition sees t in hbar/meV and y = m of shape (L, 3).
-    - `max_steps`: the most steps to take.
-    - `throw`: raise if the integration fails; with False look at `valid` and `result` (for use in batches).
-    - `progress_meter`: for example `diffrax.TqdmProgressMeter()`.
+    - `event`: a `diffrax.Event` whose condition sees t in hbar/meV and y = m of shape (L, n).
+    - `watch_tilt`: look at the tilt at a few hundred times for what the chase grows from, and warn; without, only the
+      saved times are looked at (for use in batches).
 
     **Returns** a `Solution`, times in ps.
 

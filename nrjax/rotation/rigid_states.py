@@ -19,7 +19,7 @@ from ..motion.rigid_rotation import LeadingPair, leading_pair, turning
 PROBE: Final = " (the line that a probe sees)"
 
 
-class RESULTS(eqx.Enumeration):  # pyright: ignore
+class RESULTS(eqx.Enumeration):
     """Why a steady state is, or is not, valid; the text says what to do."""
 
     successful = ""

@@ -1,6 +1,7 @@
 """Lindbladians as QuTiP sees them: operators built from QuTiP's own spins and Jordan-Wigner fermions."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import qutip
@@ -29,7 +30,7 @@ def flat(operator: qutip.Qobj) -> qutip.Qobj:
 PAULI = [np.array([[0, 1], [1, 0]]), np.array([[0, -1j], [1j, 0]]), np.array([[1, 0], [0, -1]])]
 
 
-def electron_spin(up: qutip.Qobj, down: qutip.Qobj) -> list[qutip.Qobj]:
+def electron_spin(up: Any, down: Any) -> list[Any]:
     c = (up, down)
     return [sum(0.5 * p[a, b] * c[a].dag() * c[b] for a in range(2) for b in range(2)) for p in PAULI]
 
@@ -41,7 +42,7 @@ def reservoir_jumps(hopping, c, rate, temperature, mu):
     jumps = []
     for k, f in enumerate(occupation):
         for s in range(2):
-            level = sum(np.conj(states[i, k]) * c[i][s] for i in range(len(energies)))
+            level: Any = sum(np.conj(states[i, k]) * c[i][s] for i in range(len(energies)))
             jumps += [np.sqrt(rate * (1 - f)) * level, np.sqrt(rate * f) * level.dag()]
     return jumps
 
@@ -50,12 +51,12 @@ def anderson(hopping, levels, repulsions, hybridizations, sites, kappas, field=(
     """(H, jump operators): modes of impurities first, then of sites, up and down in turn."""
     count, band = len(levels), len(hopping)
     make = functools.partial(fermion, modes=2 * (count + band))
-    d = [[make(2 * a + s) for s in range(2)] for a in range(count)]
-    c = [[make(2 * (count + i) + s) for s in range(2)] for i in range(band)]
-    h = sum(hopping[i, j] * c[i][s].dag() * c[j][s] for i in range(band) for j in range(band) for s in range(2))
+    d: Any = [[make(2 * a + s) for s in range(2)] for a in range(count)]
+    c: Any = [[make(2 * (count + i) + s) for s in range(2)] for i in range(band)]
+    h: Any = sum(hopping[i, j] * c[i][s].dag() * c[j][s] for i in range(band) for j in range(band) for s in range(2))
     jumps = []
     for a in range(count):
-        n = [d[a][s].dag() * d[a][s] for s in range(2)]
+        n: list[Any] = [d[a][s].dag() * d[a][s] for s in range(2)]
         h += levels[a] * (n[0] + n[1]) + repulsions[a] * n[0] * n[1]
         for s in range(2):
             hop = hybridizations[a] * d[a][s].dag() * c[sites[a]][s]
@@ -72,7 +73,7 @@ def spin_fermion(hopping, couplings, losses, sites, field=(0, 0, 0), reservoir=N
     """(H, jump operators): spins first, then the modes of the sites."""
     count, band = len(couplings), len(hopping)
     c = [[fermion(2 * i + s, 2 * band, count) for s in range(2)] for i in range(band)]
-    h = sum(hopping[i, j] * c[i][s].dag() * c[j][s] for i in range(band) for j in range(band) for s in range(2))
+    h: Any = sum(hopping[i, j] * c[i][s].dag() * c[j][s] for i in range(band) for j in range(band) for s in range(2))
     jumps = []
     for a in range(count):
         big, small = spin(a, count, 2 * band), electron_spin(*c[sites[a]])

@@ -1,10 +1,11 @@
 import numpy as np
-from scipy.optimize import brentq
+
+from tests.systems.roots import root
 
 
 def ordered_length(exchange: float, temperature: float) -> float:
     """The positive solution of m = tanh(j m / T), T < j."""
-    return brentq(lambda m: m - np.tanh(exchange * m / temperature), 1e-3, 1.0, xtol=1e-15)
+    return root(lambda m: m - np.tanh(exchange * m / temperature), 1e-3, 1.0)
 
 
 def relaxation_rate(exchange: float, temperature: float, damping: float) -> float:
@@ -19,4 +20,4 @@ def classical_length(exchange: float, temperature: float) -> float:
         x = exchange * m / temperature
         return m - (1.0 / np.tanh(x) - 1.0 / x)
 
-    return brentq(condition, 1e-2, 1.0, xtol=1e-15)
+    return root(condition, 1e-2, 1.0)
