@@ -14,6 +14,7 @@ from .motion.frequencies import instantaneous_frequency, visible
 from .motion.integration import Solution
 from .motion.phases import Phase
 from .rotation.boundaries import Boundary, indicator
+from .rotation.observables import AbstractObservable, observable_of
 
 try:
     from matplotlib.axes import Axes
@@ -50,15 +51,22 @@ AXIS_LABELS: Final = {
     "photon_energy": r"photon energy $h\nu$ (meV)",
 }
 BOUNDARY_SAMPLES: Final = 401
+# What a probe makes of the frequencies of a rotation.
+NOTES: Final = {"chase_frequency": ("no spectral line",), "rotation_frequency": ("the line that a probe sees",)}
 
 
-def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | None = None) -> Figure:
-    """The phases of a two-dimensional sweep, and beside them the chase frequency in GHz.
+def phase_diagram(
+    dataset: xr.Dataset,
+    build: Callable[..., LayeredMagnet] | None = None,
+    observable: str | AbstractObservable = "chase_frequency",
+) -> Figure:
+    """The phases of a two-dimensional sweep, and beside them an observable: frequencies where something rotates.
 
     **Arguments**
 
     - `dataset`: from `sweep` over two axes; the first becomes horizontal.
     - `build`: the function that the sweep was made with; if given, the closed-form phase boundaries are drawn on top.
+    - `observable`: what is drawn on the right, one number of those in the dataset.
 
     **Returns** a matplotlib Figure; `figure.savefig(path)` writes it.
 
@@ -71,22 +79,23 @@ def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | Non
         )
     horizontal, vertical = dims
     x, y = dataset[horizontal].values, dataset[vertical].values
+    seen = observable_of(observable)
     figure = Figure(figsize=(12.5, 5.2), layout="constrained")
     phases_axes, frequency_axes = figure.subplots(1, 2, sharey=True)
 
     handles = _draw_phases(phases_axes, dataset)
 
-    chase = dataset["chase_frequency"].where(dataset["phase"] == Phase.CHIRAL).values.T
+    values = _seen(dataset, seen).values.T
     frequency_axes.set_facecolor("#f4f4f4")
-    if np.isfinite(chase).any():
-        mesh = frequency_axes.pcolormesh(x, y, chase, cmap="viridis", shading="nearest", rasterized=True)
-        figure.colorbar(mesh, ax=frequency_axes, label=r"chase frequency $\omega_c/2\pi\hbar$ (GHz), no spectral line")
+    if np.isfinite(values).any():
+        mesh = frequency_axes.pcolormesh(x, y, values, cmap="viridis", shading="nearest", rasterized=True)
+        figure.colorbar(mesh, ax=frequency_axes, label=", ".join([seen.label, *NOTES.get(seen.name, ())]))
     else:
         frequency_axes.text(0.5, 0.5, "no chiral phase here", ha="center", transform=frequency_axes.transAxes)
 
     if build is not None:
         handles += _draw_boundaries([phases_axes, frequency_axes], build, (horizontal, x), (vertical, y))
-    for axes, title in ((phases_axes, "phase"), (frequency_axes, "chase frequency")):
+    for axes, title in ((phases_axes, "phase"), (frequency_axes, seen.name.replace("_", " "))):
         axes.set_xlabel(AXIS_LABELS.get(horizontal, horizontal))
         axes.set_title(title)
         axes.set_xlim(x.min(), x.max())
@@ -94,6 +103,21 @@ def phase_diagram(dataset: xr.Dataset, build: Callable[..., LayeredMagnet] | Non
     phases_axes.set_ylabel(AXIS_LABELS.get(vertical, vertical))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
     return figure
+
+
+def _seen(dataset: xr.Dataset, observable: AbstractObservable) -> xr.DataArray:
+    """An observable where it means something: frequencies in the chiral phase, others where the state is known.
+
+    **Raises** `ValueError` if the dataset does not have it, or has more than one number of it at each point.
+    """
+    values = dataset.get(observable.name)
+    if values is None or values.dims != dataset["phase"].dims:
+        raise ValueError(
+            f"the dataset has no single number {observable.name!r} at each point: sweep with observe=[..., "
+            f"{observable.name!r}], or draw one of {', '.join(map(str, dataset.data_vars))}."
+        )
+    phase = dataset["phase"]
+    return values.where(phase == Phase.CHIRAL if observable.name in NOTES else phase != Phase.UNRESOLVED)
 
 
 def _draw_phases(axes: Axes, dataset: xr.Dataset) -> list[Any]:
@@ -152,10 +176,12 @@ def _draw_boundaries(
     return drawn
 
 
-def characteristic(dataset: xr.Dataset) -> Figure:
-    """Chase and rotation frequency against one parameter, over bands of the colour of their phase.
+def characteristic(
+    dataset: xr.Dataset, observables: Sequence[str | AbstractObservable] = ("chase_frequency", "rotation_frequency")
+) -> Figure:
+    """Observables against one parameter, over bands of the colour of their phase.
 
-    **Arguments** `dataset`: from `sweep` over one axis.
+    **Arguments** `dataset`: from `sweep` over one axis. `observables`: one panel for each.
 
     **Returns** a matplotlib Figure.
 
@@ -167,24 +193,19 @@ def characteristic(dataset: xr.Dataset) -> Figure:
             f"the dataset has axes {dict(dataset['phase'].sizes)}: characteristic needs one with 2 points or more."
         )
     x, phases = dataset[dims[0]].values, dataset["phase"].values
-    figure = Figure(figsize=(7.5, 6.0), layout="constrained")
-    panels: Any = figure.subplots(2, 1, sharex=True)
-    chiral = phases == Phase.CHIRAL
+    figure = Figure(figsize=(7.5, 3.0 * len(observables)), layout="constrained")
+    panels: Any = figure.subplots(len(observables), 1, sharex=True, squeeze=False)[:, 0]
     edges = np.concatenate([x[:1], 0.5 * (x[1:] + x[:-1]), x[-1:]])
     starts = np.flatnonzero(np.diff(phases, prepend=phases[0] - 1))
-    for axes, name, label in zip(
-        panels,
-        ("chase_frequency", "rotation_frequency"),
-        (r"chase $\omega_c/2\pi\hbar$ (GHz)", r"rotation $|\Omega|/2\pi\hbar$ (GHz)" "\n" "(the line a probe sees)"),
-        strict=True,
-    ):
+    for axes, seen in zip(panels, map(observable_of, observables), strict=True):
         for start, stop in zip(starts, [*starts[1:], len(x)], strict=True):
             axes.axvspan(edges[start], edges[stop], color=COLOURS[Phase(int(phases[start]))], alpha=0.25, linewidth=0)
-        axes.plot(x, np.where(chiral, dataset[name].values, np.nan), color="black", linewidth=1.8)
-        axes.set_ylabel(label)
-        axes.set_ylim(bottom=0)
+        axes.plot(x, _seen(dataset, seen).values, color="black", linewidth=1.8)
+        axes.set_ylabel("\n".join([seen.label, *NOTES.get(seen.name, ())]))
+        if seen.name in NOTES:
+            axes.set_ylim(bottom=0)
         axes.margins(x=0)
-    panels[1].set_xlabel(AXIS_LABELS.get(dims[0], dims[0]))
+    panels[-1].set_xlabel(AXIS_LABELS.get(dims[0], dims[0]))
     handles = [
         Patch(color=COLOURS[p], alpha=0.25, label=p.name.lower()) for p in Phase if p in {Phase(int(q)) for q in phases}
     ]

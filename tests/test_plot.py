@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nrjax import Boundary, boundary, hanai2025_bilayer, plot, simulate, sweep
+from tests.refusal import assert_refused
 
 
 def legend_texts(figure):
@@ -46,3 +47,21 @@ def test_errors():
         plot.phase_diagram(sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.05]}, progress=False))
     with pytest.raises(ValueError, match="saveat"):
         plot.trajectory(simulate(hanai2025_bilayer(), [[0.1, 0.0, 0.8], [0.0, 0.2, 0.5]], 1.0))
+
+
+def test_any_observable_is_drawn():
+    axes = {"loss_rate": np.linspace(0, 0.12, 5), "interlayer_exchange": np.linspace(0.5, 12, 4)}
+    dataset = sweep(hanai2025_bilayer, axes, progress=False)
+    figure = plot.phase_diagram(dataset, observable="growth_rate")
+    mesh = figure.axes[1].collections[0]
+    np.testing.assert_allclose(np.asarray(mesh.get_array()), dataset.growth_rate.values.T)
+    assert any(axes.get_ylabel() == "growth rate (meV)" for axes in figure.axes)
+    assert_refused(lambda: plot.phase_diagram(dataset, observable="lengths"), ["lengths", "single number", "angle"])
+    line = dataset.isel(interlayer_exchange=2)
+    panels = plot.characteristic(line, ["angle", "chase_frequency", "growth_rate"]).axes
+    assert [axes.get_ylabel().split("\n")[0].split(" $")[0] for axes in panels] == [
+        "angle",
+        "chase frequency",
+        "growth rate (meV)",
+    ]
+    np.testing.assert_allclose(np.asarray(panels[0].lines[0].get_ydata()), line.angle)

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from nrjax import LayeredMagnet, Phase, hanai2025_bilayer, steady_state, sweep
+from nrjax import (
+    AbstractObservable,
+    LayeredMagnet,
+    Phase,
+    exposure,
+    hanai2025_bilayer,
+    illuminated_bilayer,
+    steady_state,
+    sweep,
+)
 from nrjax._numerics.files import atomic
 from nrjax.rotation.attractors import steady_states
 from nrjax.rotation.observables import OF_EVERY_STATE
@@ -112,6 +121,64 @@ def test_a_bad_point_is_flagged_and_spoils_no_other():
     np.testing.assert_allclose(
         dataset["chase_frequency"].values[[0, 1, 3]], healthy["chase_frequency"].values[:, 0], rtol=1e-12
     )
+
+
+class NetMoment(AbstractObservable):
+    """|m_A + m_B|."""
+
+    name: str = "net_moment"
+    unit: str = "1"
+    long_name: str = "length of the total moment"
+
+    def __call__(self, model, state):
+        return jnp.sqrt(jnp.sum(jnp.sum(state.m, axis=0) ** 2))
+
+
+class HalfAngle(AbstractObservable):
+    """Has the name of another one."""
+
+    name: str = "angle"
+    unit: str = "rad"
+    long_name: str = "half of the angle"
+
+    def __call__(self, model, state):
+        return 0.5 * state.angle
+
+
+def test_observables_by_name_and_by_class():
+    """What is asked for and nothing else, each by its own function, of the lit magnet where it needs one."""
+    axes = {"intensity": [1e10, 2.65e10]}
+    build = illuminated_bilayer
+    asked = ["phase", "absorbed_power", NetMoment(), HalfAngle()]
+    dataset = sweep(build, axes, observe=asked, progress=False)
+    assert list(dataset.data_vars) == ["phase", "absorbed_power", "net_moment", "angle"]
+    assert dataset.absorbed_power.dims == ("intensity", "layer") and dataset.absorbed_power.attrs["units"] == "nW"
+    assert dataset.net_moment.attrs["long_name"] == "length of the total moment"
+    for i, intensity in enumerate(axes["intensity"]):
+        magnet = build(intensity)
+        state = steady_state(magnet)
+        np.testing.assert_allclose(dataset.absorbed_power[i], exposure(magnet, state.m).absorbed_power, rtol=1e-9)
+        np.testing.assert_allclose(dataset.net_moment[i], np.linalg.norm(np.sum(state.m, axis=0)), rtol=1e-9)
+        np.testing.assert_allclose(dataset.angle[i], 0.5 * float(state.angle), atol=1e-12)
+    assert_refused(lambda: sweep(build, axes, observe="colour"), ["'colour'", "chase_frequency", "AbstractObservable"])
+    dark = {"loss_rate": [0.0]}
+    assert_refused(
+        lambda: sweep(hanai2025_bilayer, dark, observe="absorbed_power"), ["absorbed_power", "LayeredMagnet"]
+    )
+
+
+def test_a_function_that_would_raise_flags_instead():
+    """The front door itself, told not to raise, gives the default Dataset."""
+    axes = {"loss_rate": [0.05, 0.06, 0.07]}
+
+    def build(loss_rate):
+        return hanai2025_bilayer(jnp.where(loss_rate == 0.06, jnp.nan, loss_rate), 6.0)
+
+    default, same = (sweep(build, axes, observe=f, progress=False) for f in (OF_EVERY_STATE, steady_state))
+    assert set(default.data_vars) == set(same.data_vars)
+    np.testing.assert_array_equal(default.phase, same.phase)
+    assert default.phase.values.tolist() == [Phase.CHIRAL, Phase.UNRESOLVED, Phase.CHIRAL]
+    np.testing.assert_allclose(same.angle[::2], default.angle[::2], rtol=1e-9)
 
 
 def test_interrupted_sweep_resumes(tmp_path):

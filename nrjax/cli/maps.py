@@ -10,6 +10,7 @@ import xarray as xr
 from ..maps.sweeps import sweep
 from ..motion.phases import Phase
 from ..rotation.attractors import steady_state
+from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
 from . import configuration
 from .outputs import print_exposure, save
 
@@ -29,6 +30,7 @@ def add(commands: Any) -> None:
     configuration.add_parameters(diagram)
     configuration.add_outputs(diagram, "phase_diagram.png", "phase_diagram.nc")
     _axis_flag(diagram, "an axis of the grid; give it twice, the horizontal one first")
+    _observable_flag(diagram, "drawn beside the phases", "chase_frequency")
     diagram.add_argument("--no-boundaries", action="store_true", help="do not draw the closed-form boundary lines")
     diagram.set_defaults(run=_phase_diagram)
 
@@ -42,6 +44,7 @@ def add(commands: Any) -> None:
     configuration.add_parameters(curve)
     configuration.add_outputs(curve, "curve.png", "curve.nc")
     _axis_flag(curve, "the parameter and its range")
+    _observable_flag(curve, "drawn against it", "chase_frequency and rotation_frequency")
     curve.set_defaults(run=_curve)
 
 
@@ -55,18 +58,25 @@ def _axis_flag(parser: argparse.ArgumentParser, words: str) -> None:
     )
 
 
+def _observable_flag(parser: argparse.ArgumentParser, words: str, default: str) -> None:
+    names = [name for name, observable in OBSERVABLES.items() if name in OF_EVERY_STATE and not observable.each]
+    parser.add_argument("--observable", choices=names, help=f"what is {words} (default {default})")
+
+
 def _phase_diagram(options: argparse.Namespace) -> int:
     from .. import plot
 
+    seen = options.observable or "chase_frequency"
     return _sweep(
-        options, PLANE, lambda data, build: plot.phase_diagram(data, None if options.no_boundaries else build)
+        options, PLANE, lambda data, build: plot.phase_diagram(data, None if options.no_boundaries else build, seen)
     )
 
 
 def _curve(options: argparse.Namespace) -> int:
     from .. import plot
 
-    return _sweep(options, LINE, lambda data, build: plot.characteristic(data))
+    seen = [options.observable] if options.observable else ["chase_frequency", "rotation_frequency"]
+    return _sweep(options, LINE, lambda data, build: plot.characteristic(data, seen))
 
 
 def _sweep(options: argparse.Namespace, default: dict[str, Any], draw: Callable[[xr.Dataset, Any], Any]) -> int:

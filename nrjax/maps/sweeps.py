@@ -122,6 +122,8 @@ def sweep(
         load=kept.load,
         save=kept.save,
     )
+    # In the order in which they were asked for, which compiled programs do not keep.
+    values = {name: values[name] for name in (*map(_name, observation.observables), *values)}
     dataset = _dataset(grid, values, dtype, observation.names)
     dataset.attrs |= _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
     kept.finish(dataset)
@@ -175,6 +177,10 @@ class _Observation:
     def needs_model(self) -> bool:
         """Whether the state alone does not tell."""
         return not all(map(_of_table, self.observables))
+
+
+def _name(observable: AbstractObservable) -> str:
+    return observable.name
 
 
 def _of_table(observable: AbstractObservable) -> bool:
