@@ -3,17 +3,14 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
-from ._numerics.validation import Numbers, float_array
+from ._numerics.validation import Number, Numbers, float_array
 from .light.laser import Envelope, Laser, OpticalTransition
 from .light.local_moment import LocalMoment
 from .magnets import LayeredMagnet
 
 
-def hanai2025_bilayer(
-    loss_rate: Numbers = 0.0, interlayer_exchange: ArrayLike = 5.0, **overrides: Any
-) -> LayeredMagnet:
+def hanai2025_bilayer(loss_rate: Numbers = 0.0, interlayer_exchange: Number = 5.0, **overrides: Any) -> LayeredMagnet:
     """The bilayer of Hanai, Ootsuki and Tazai (2025), Fig. 1c: layer A orders by itself, layer B does not, and the
     light is resonant with B only.
 
@@ -47,9 +44,9 @@ def hanai2025_bilayer(
 
 
 def illuminated_bilayer(
-    intensity: ArrayLike = 2.65e10,
-    photon_energy: ArrayLike = 1550.0,
-    interlayer_exchange: ArrayLike = 6.0,
+    intensity: Number = 2.65e10,
+    photon_energy: Number = 1550.0,
+    interlayer_exchange: Number = 6.0,
     *,
     envelope: Envelope | None = None,
     level: Numbers = -2000.0,

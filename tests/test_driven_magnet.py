@@ -230,6 +230,7 @@ def band_magnet(intensity, photon_energy, dipole, linewidth, repulsion, level, h
     return magnet.with_light((a, b), laser)
 
 
+@pytest.mark.long
 def test_derivatives_through_the_whole_chain():
     values = jnp.asarray(VALUES)
 

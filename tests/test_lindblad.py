@@ -360,7 +360,7 @@ def final_spin(x, adjoint=None, envelope=None):
 
 
 @pytest.mark.parametrize(
-    "envelope", [None, pytest.param(Gaussian(0.5, 0.6), marks=pytest.mark.computes)], ids=["constant", "pulse"]
+    "envelope", [None, pytest.param(Gaussian(0.5, 0.6), marks=pytest.mark.long)], ids=["constant", "pulse"]
 )
 def test_derivatives(envelope):
     one = jnp.ones(2)

@@ -89,6 +89,7 @@ def final_cosine(gamma, adjoint=None):
     return jnp.sum(solution.ms[-1, 0] * solution.ms[-1, 1])
 
 
+@pytest.mark.long
 def test_derivatives_through_time_agree():
     reverse = jax.grad(final_cosine)(0.05)
     forward = jax.jacfwd(lambda g: final_cosine(g, diffrax.ForwardMode()))(0.05)

@@ -131,7 +131,9 @@ MAGNETS = {
 }
 
 
-@pytest.mark.parametrize("name", MAGNETS)
+@pytest.mark.parametrize(
+    "name", ["rates", "laser", *(pytest.param(x, marks=pytest.mark.long) for x in ("classical", "pulse"))]
+)
 def test_derivatives_with_respect_to_every_leaf(name):
     """The derivative by every number that a magnet holds is what a change of that number does: none is a copy."""
     arrays, static = eqx.partition(MAGNETS[name](), eqx.is_array)

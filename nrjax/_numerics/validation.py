@@ -10,8 +10,12 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
+from typing_extensions import TypeAliasType
 
-Numbers = ArrayLike | Sequence[Any]
+# Aliases with a name of their own, which is what help() shows of them.
+Number = TypeAliasType("Number", ArrayLike)
+"""What users may pass for a number: a Python or NumPy number, an array of no dimension, traced or not."""
+Numbers = TypeAliasType("Numbers", ArrayLike | Sequence[Any])
 """What users may pass for an array: a number, an array, nested lists."""
 
 
@@ -27,7 +31,7 @@ PLAUSIBLE: Final = {
 """Name -> the range (of absolute values) in which numbers are usual, and the likely mistake outside it."""
 
 
-def is_concrete(*values: ArrayLike | None) -> bool:
+def is_concrete(*values: Number | None) -> bool:
     """Whether the values are known numbers, rather than placeholders of a jit, vmap or grad trace."""
     return not any(isinstance(value, jax.core.Tracer) for value in values)
 
@@ -87,7 +91,7 @@ def moments_array(m0: Numbers, layers: int, components: int = 3) -> Array:
 
 
 def require(
-    name: str, value: ArrayLike, allowed: Callable[[np.ndarray], np.ndarray], range_text: str, remedy: str = ""
+    name: str, value: Number, allowed: Callable[[np.ndarray], np.ndarray], range_text: str, remedy: str = ""
 ) -> None:
     """Raise `ValueError` unless every entry of `value` is a number in the allowed range.
 
@@ -105,12 +109,12 @@ def require(
     raise ValueError(f"{text} {remedy}".rstrip())
 
 
-def require_finite(name: str, value: ArrayLike) -> None:
+def require_finite(name: str, value: Number) -> None:
     """Raise `ValueError` if any entry is NaN or infinite."""
     require(name, value, lambda x: np.full_like(x, True, dtype=bool), "a finite number")
 
 
-def warn_if_implausible(name: str, value: ArrayLike) -> None:
+def warn_if_implausible(name: str, value: Number) -> None:
     """Warn of a known number (not 0) that lies where another unit would put it, with the likely mistake."""
     if not is_concrete(value):
         return
@@ -134,11 +138,11 @@ def require_memory(what: str, needed: float, remedy: str) -> None:
         )
 
 
-def require_positive(name: str, value: ArrayLike, remedy: str = "") -> None:
+def require_positive(name: str, value: Number, remedy: str = "") -> None:
     """Raise `ValueError` unless every entry is finite and greater than zero."""
     require(name, value, lambda x: x > 0, "greater than 0", remedy)
 
 
-def require_nonnegative(name: str, value: ArrayLike, remedy: str = "") -> None:
+def require_nonnegative(name: str, value: Number, remedy: str = "") -> None:
     """Raise `ValueError` unless every entry is finite and zero or greater."""
     require(name, value, lambda x: x >= 0, "0 or greater", remedy)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
-from .._numerics.validation import float_array, require_finite
+from .._numerics.validation import Number, float_array, require_finite
 
 
 class Lattice(eqx.Module):
@@ -25,7 +25,7 @@ class Lattice(eqx.Module):
     hopping: Float[Array, " d"]
     shape: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(self, hopping: Sequence[ArrayLike], shape: tuple[int, ...]):
+    def __init__(self, hopping: Sequence[Number], shape: tuple[int, ...]):
         self.hopping = jnp.stack([float_array("hopping", t, ()) for t in hopping])
         self.shape = shape
 
@@ -38,22 +38,22 @@ class Lattice(eqx.Module):
             )
 
     @classmethod
-    def chain(cls, sites: int, hopping: ArrayLike) -> "Lattice":
+    def chain(cls, sites: int, hopping: Number) -> "Lattice":
         """A ring of `sites` sites; hopping in meV."""
         return cls((hopping,), (sites,))
 
     @classmethod
-    def square(cls, sites: int, hopping: ArrayLike) -> "Lattice":
+    def square(cls, sites: int, hopping: Number) -> "Lattice":
         """A square lattice of `sites` x `sites` sites; hopping in meV."""
         return cls((hopping,) * 2, (sites,) * 2)
 
     @classmethod
-    def cubic(cls, sites: int, hopping: ArrayLike) -> "Lattice":
+    def cubic(cls, sites: int, hopping: Number) -> "Lattice":
         """A simple cubic lattice of `sites` sites along each axis; hopping in meV."""
         return cls((hopping,) * 3, (sites,) * 3)
 
     @classmethod
-    def layered(cls, sites: int, layers: int, hopping: ArrayLike, hopping_across: ArrayLike) -> "Lattice":
+    def layered(cls, sites: int, layers: int, hopping: Number, hopping_across: Number) -> "Lattice":
         """`layers` square layers of `sites` x `sites` sites, stacked along the last axis; both hoppings in meV."""
         return cls((hopping, hopping, hopping_across), (sites, sites, layers))
 

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from .._numerics.hermitian_matrices import from_spectrum, hermitian
-from .._numerics.validation import Numbers, float_array, require, require_positive
+from .._numerics.validation import Number, Numbers, float_array, require, require_positive
 from .lattices import Lattice
 
 # The imaginary-time integral in panels that double in length: exact to rounding up to a band width of 10^7 T.
@@ -18,7 +18,7 @@ PANELS: Final = 22
 NODES: Final = 12
 
 
-def chemical_potential(energies: Float[Array, "..."], temperature: ArrayLike, filling: ArrayLike) -> Float[Array, ""]:
+def chemical_potential(energies: Float[Array, "..."], temperature: Number, filling: Number) -> Float[Array, ""]:
     """mu with mean of f((eps - mu)/T) = n/2.
 
     **Arguments** `energies`: of all states of one spin, meV. `temperature`: k_B T in meV. `filling`: n, electrons per
@@ -57,10 +57,10 @@ def chemical_potential(energies: Float[Array, "..."], temperature: ArrayLike, fi
 
 def susceptibility(
     conduction: Lattice | Numbers,
-    temperature: ArrayLike,
+    temperature: Number,
     *,
-    filling: ArrayLike = 1.0,
-    fermi_energy: ArrayLike | None = None,
+    filling: Number = 1.0,
+    fermi_energy: Number | None = None,
 ) -> Float[Array, "..."]:
     """The static spin susceptibility of a conduction band: <s_z(i)> = chi_ij B_j for the energy -B_j s_z(j),
 
@@ -107,7 +107,7 @@ def susceptibility(
 
 
 def layer_susceptibility(
-    lattice: Lattice, temperature: ArrayLike, *, filling: ArrayLike = 1.0, fermi_energy: ArrayLike | None = None
+    lattice: Lattice, temperature: Number, *, filling: Number = 1.0, fermi_energy: Number | None = None
 ) -> Float[Array, " layers"]:
     """chi between whole layers: the susceptibility summed over the sites of a layer, all axes but the last.
 

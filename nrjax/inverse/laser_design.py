@@ -80,7 +80,7 @@ def design(
     target: Any,
     *,
     bounds: Mapping[str, Any],
-    observable: str | AbstractObservable | Callable[[SteadyState], Any] = "chase_frequency",
+    observable: Any = "chase_frequency",
     objectives: Sequence[Callable[..., Any]] = (),
     ensemble: Mapping[str, Numbers] | None = None,
     m0: Numbers | None = None,

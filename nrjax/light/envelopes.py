@@ -4,9 +4,10 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from .._numerics.validation import (
+    Number,
     Numbers,
     float_array,
     is_concrete,
@@ -22,14 +23,14 @@ class AbstractEnvelope(eqx.Module):
     these also say where they change (`knots`), so that no integrator steps over a pulse, and may shift the colour."""
 
     @abc.abstractmethod
-    def __call__(self, t: ArrayLike) -> Float[Array, "..."]:
+    def __call__(self, t: Number) -> Float[Array, "..."]:
         """f(t), dimensionless, 0 or greater; t in ps."""
 
     @abc.abstractmethod
     def knots(self) -> Float[Array, " knots"]:
         """Times in ps that an integrator must step on."""
 
-    def photon_energy_shift(self, t: ArrayLike) -> Float[Array, "..."]:
+    def photon_energy_shift(self, t: Number) -> Float[Array, "..."]:
         """What is added to the photon energy at time t (ps), in meV."""
         return jnp.zeros_like(jnp.asarray(t, jnp.result_type(float)))
 
@@ -37,7 +38,7 @@ class AbstractEnvelope(eqx.Module):
 class Constant(AbstractEnvelope):
     """f(t) = 1."""
 
-    def __call__(self, t: ArrayLike) -> Float[Array, "..."]:
+    def __call__(self, t: Number) -> Float[Array, "..."]:
         """1 at every time."""
         return jnp.ones_like(jnp.asarray(t, jnp.result_type(float)))
 
@@ -57,7 +58,7 @@ class Gaussian(AbstractEnvelope):
     centre: Float[Array, ""]
     width: Float[Array, ""]
 
-    def __init__(self, centre: ArrayLike, width: ArrayLike):
+    def __init__(self, centre: Number, width: Number):
         self.centre = float_array("centre", centre, ())
         self.width = float_array("width", width, ())
 
@@ -65,7 +66,7 @@ class Gaussian(AbstractEnvelope):
         require_finite("centre of the pulse", self.centre)
         require_positive("width of the pulse", self.width, "It is the full width at half the intensity, in ps.")
 
-    def __call__(self, t: ArrayLike) -> Float[Array, "..."]:
+    def __call__(self, t: Number) -> Float[Array, "..."]:
         """f(t); t in ps."""
         return jnp.exp(-4.0 * jnp.log(2.0) * ((t - self.centre) / self.width) ** 2)
 
@@ -86,7 +87,7 @@ class Square(AbstractEnvelope):
     stop: Float[Array, ""]
     rise: Float[Array, ""]
 
-    def __init__(self, start: ArrayLike, stop: ArrayLike, rise: ArrayLike = 0.1):
+    def __init__(self, start: Number, stop: Number, rise: Number = 0.1):
         self.start = float_array("start", start, ())
         self.stop = float_array("stop", stop, ())
         self.rise = float_array("rise", rise, ())
@@ -99,7 +100,7 @@ class Square(AbstractEnvelope):
                 "stop - start - rise", self.stop - self.start - self.rise, "A pulse must have risen before it falls."
             )
 
-    def __call__(self, t: ArrayLike) -> Float[Array, "..."]:
+    def __call__(self, t: Number) -> Float[Array, "..."]:
         """f(t); t in ps."""
 
         def step(begin: Array) -> Array:
@@ -135,7 +136,7 @@ class Tabulated(AbstractEnvelope):
         require("steps of times", jnp.diff(self.times), lambda x: x > 0, "greater than 0", "Sort the times.")
         require_nonnegative("values", self.values, "They are intensities relative to the laser's.")
 
-    def __call__(self, t: ArrayLike) -> Float[Array, "..."]:
+    def __call__(self, t: Number) -> Float[Array, "..."]:
         """f(t); t in ps."""
         return jnp.interp(jnp.asarray(t, self.times.dtype), self.times, self.values)
 
@@ -158,7 +159,7 @@ class Spline(AbstractEnvelope):
     stop: Float[Array, ""]
     coefficients: Float[Array, " n"]
 
-    def __init__(self, start: ArrayLike, stop: ArrayLike, coefficients: Numbers):
+    def __init__(self, start: Number, stop: Number, coefficients: Numbers):
         self.start = float_array("start", start, ())
         self.stop = float_array("stop", stop, ())
         self.coefficients = float_array("coefficients", coefficients)
@@ -176,7 +177,7 @@ class Spline(AbstractEnvelope):
         """Time between two knots, ps."""
         return (self.stop - self.start) / (self.coefficients.shape[0] - 3)
 
-    def __call__(self, t: ArrayLike) -> Float[Array, "..."]:
+    def __call__(self, t: Number) -> Float[Array, "..."]:
         """f(t); t in ps."""
         stretches = self.coefficients.shape[0] - 3
         x = jnp.clip((t - self.start) / self.stretch, 0.0, float(stretches))
@@ -205,7 +206,7 @@ class Chirped(AbstractEnvelope):
     centre: Float[Array, ""]
     envelope: AbstractEnvelope
 
-    def __init__(self, rate: ArrayLike, centre: ArrayLike = 0.0, envelope: AbstractEnvelope = Constant()):
+    def __init__(self, rate: Number, centre: Number = 0.0, envelope: AbstractEnvelope = Constant()):
         self.rate = float_array("rate", rate, ())
         self.centre = float_array("centre", centre, ())
         self.envelope = envelope
@@ -214,7 +215,7 @@ class Chirped(AbstractEnvelope):
         require_finite("rate of the chirp", self.rate)
         require_finite("centre of the chirp", self.centre)
 
-    def __call__(self, t: ArrayLike) -> Float[Array, "..."]:
+    def __call__(self, t: Number) -> Float[Array, "..."]:
         """f(t) of the other envelope; t in ps."""
         return self.envelope(t)
 
@@ -222,6 +223,6 @@ class Chirped(AbstractEnvelope):
         """Those of the other envelope."""
         return self.envelope.knots()
 
-    def photon_energy_shift(self, t: ArrayLike) -> Float[Array, "..."]:
+    def photon_energy_shift(self, t: Number) -> Float[Array, "..."]:
         """c (t - t_c) in meV; t in ps."""
         return self.rate * (t - self.centre) + self.envelope.photon_energy_shift(t)

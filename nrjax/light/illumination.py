@@ -5,9 +5,9 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
-from .._numerics.validation import is_concrete, require, require_finite, require_nonnegative
+from .._numerics.validation import Number, is_concrete, require, require_finite, require_nonnegative
 from .laser import Laser
 from .local_moment import LocalMoment
 
@@ -35,7 +35,7 @@ class AbstractLight(eqx.Module):
         """Whether the torque is the same at all times."""
         return True
 
-    def at(self, t: ArrayLike) -> "AbstractLight":
+    def at(self, t: Number) -> "AbstractLight":
         """The light of time `t` (ps), constant."""
         del t
         return self
@@ -112,7 +112,7 @@ class GivenRates(AbstractMetallicLight):
         """(g, gamma) in meV."""
         return self.sd_coupling, self.loss_rate
 
-    def at(self, t: ArrayLike) -> "GivenRates":
+    def at(self, t: Number) -> "GivenRates":
         """The same at all times."""
         del t
         return self
@@ -135,7 +135,7 @@ class Illumination(AbstractMetallicLight):
     moments: LocalMoment
     laser: Laser
 
-    def laser_at(self, t: ArrayLike | None) -> Laser:
+    def laser_at(self, t: Number | None) -> Laser:
         """The constant laser of time `t` (ps); the one of full intensity for None."""
         return self.laser.plateau() if t is None else self.laser.at(t)
 
@@ -146,7 +146,7 @@ class Illumination(AbstractMetallicLight):
         """(g, gamma) in meV at full intensity, each of shape (L,)."""
         return self._under(self.laser_at(None))
 
-    def at(self, t: ArrayLike) -> GivenRates:
+    def at(self, t: Number) -> GivenRates:
         """g and gamma of time `t` (ps)."""
         return GivenRates(*self._under(self.laser_at(t)))
 

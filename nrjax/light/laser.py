@@ -5,11 +5,18 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from .. import units
 from .._numerics.small_matrices import safe_sqrt
-from .._numerics.validation import Numbers, float_array, require_nonnegative, require_positive, warn_if_implausible
+from .._numerics.validation import (
+    Number,
+    Numbers,
+    float_array,
+    require_nonnegative,
+    require_positive,
+    warn_if_implausible,
+)
 from .envelopes import AbstractEnvelope
 
 Envelope = AbstractEnvelope | Callable[[Any], Any]
@@ -60,7 +67,7 @@ class Laser(eqx.Module):
         """The constant laser of the same intensity and photon energy."""
         return Laser(self.intensity, self.photon_energy)
 
-    def at(self, t: ArrayLike) -> "Laser":
+    def at(self, t: Number) -> "Laser":
         """The constant laser that this one is at time `t` (ps)."""
         if self.envelope is None:
             return self

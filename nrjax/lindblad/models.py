@@ -8,11 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Complex, Float
+from jaxtyping import Array, Complex, Float
 
 from .._numerics.hermitian_matrices import from_spectrum, hermitian
 from .._numerics.small_matrices import safe_sqrt
-from .._numerics.validation import Numbers, float_array, require_finite
+from .._numerics.validation import Number, Numbers, float_array, require_finite
 from ..bands.lattices import Lattice
 from ..light.illumination import AbstractLight, GivenRates, Illumination
 from ..light.laser import Laser
@@ -43,7 +43,7 @@ class AbstractLindbladModel(eqx.Module):
         """theta in meV, with 0 for those that the laser decides."""
 
     @abc.abstractmethod
-    def light_values(self, t: ArrayLike) -> Float[Array, " lights"]:
+    def light_values(self, t: Number) -> Float[Array, " lights"]:
         """Those that the laser decides, in meV at time `t` (ps), in the order of `light_indices`."""
 
     @property
@@ -73,16 +73,16 @@ class AbstractLindbladModel(eqx.Module):
         first = len(self.generator.hamiltonian)
         return tuple(range(first, first + self.impurities))
 
-    def parameters(self, t: ArrayLike = 0.0) -> Float[Array, " parameters"]:
+    def parameters(self, t: Number = 0.0) -> Float[Array, " parameters"]:
         """theta in meV at time `t` (ps)."""
         return self.fixed_parameters().at[np.array(self.light_indices)].set(self.light_values(t))
 
-    def hamiltonian(self, t: ArrayLike = 0.0) -> Complex[Array, "n n"]:
+    def hamiltonian(self, t: Number = 0.0) -> Complex[Array, "n n"]:
         """H in meV at time `t` (ps), a dense matrix."""
         operators = self.generator.hamiltonian
         return weighted_sum(self.parameters(t)[: len(operators)], operators)
 
-    def jump_operators(self, t: ArrayLike = 0.0) -> Complex[Array, "jumps n n"]:
+    def jump_operators(self, t: Number = 0.0) -> Complex[Array, "jumps n n"]:
         """All jump operators L in sqrt(meV) at time `t` (ps), dense: of the light, then of the reservoir."""
         weights = self.jump_weights(self.parameters(t))
         bases = jnp.asarray(np.stack([base.toarray() for base in self.jump_bases()]), weights.dtype)
@@ -214,7 +214,7 @@ class AndersonModel(AbstractLindbladModel):
         h += [unlit, unlit] if self.keep_upper_level else []
         return _collect(h, self.field, unlit, self.reservoir, self.hopping)
 
-    def light_values(self, t: ArrayLike = 0.0) -> Float[Array, " lights"]:
+    def light_values(self, t: Number = 0.0) -> Float[Array, " lights"]:
         """U + 2 shift and kappa; with the upper level its energy, half the Rabi energy and its width."""
         laser, p = None if self.laser is None else self.laser.at(t), self.moments
         if not self.keep_upper_level or laser is None or p.transition is None:
@@ -324,11 +324,11 @@ class SpinFermionModel(AbstractLindbladModel):
         """K in meV, at full intensity."""
         return self._potential(None)
 
-    def _now(self, t: ArrayLike | None) -> GivenRates:
+    def _now(self, t: Number | None) -> GivenRates:
         """g and gamma at time `t` (ps); at full intensity for None."""
         return self.light.plateau() if t is None else self.light.at(t)
 
-    def _potential(self, t: ArrayLike | None) -> Float[Array, " impurities"]:
+    def _potential(self, t: Number | None) -> Float[Array, " impurities"]:
         """K in meV at time `t` (ps), from where g and gamma come from."""
         if isinstance(self.light, Illumination):
             return self.light.moments.potential_scattering(self.light.laser_at(t))
@@ -357,7 +357,7 @@ class SpinFermionModel(AbstractLindbladModel):
             [hopping_parameters(self.hopping), unlit, unlit], self.field, unlit, self.reservoir, self.hopping
         )
 
-    def light_values(self, t: ArrayLike = 0.0) -> Float[Array, " lights"]:
+    def light_values(self, t: Number = 0.0) -> Float[Array, " lights"]:
         """g, K and gamma."""
         now = self._now(jnp.asarray(t))
         return jnp.concatenate([now.sd_coupling, self._potential(jnp.asarray(t)), now.loss_rate])

@@ -5,10 +5,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from .._numerics.hermitian_matrices import from_spectrum
-from .._numerics.validation import float_array, require_finite, require_nonnegative, require_positive
+from .._numerics.validation import Number, float_array, require_finite, require_nonnegative, require_positive
 
 
 class Reservoir(eqx.Module):
@@ -25,7 +25,7 @@ class Reservoir(eqx.Module):
     temperature: Float[Array, ""]
     fermi_energy: Float[Array, ""]
 
-    def __init__(self, rate: ArrayLike, temperature: ArrayLike, fermi_energy: ArrayLike = 0.0):
+    def __init__(self, rate: Number, temperature: Number, fermi_energy: Number = 0.0):
         self.rate = float_array("reservoir rate", rate, ())
         self.temperature = float_array("reservoir temperature", temperature, ())
         self.fermi_energy = float_array("reservoir fermi_energy", fermi_energy, ())

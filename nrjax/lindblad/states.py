@@ -5,10 +5,10 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Complex
+from jaxtyping import Array, Complex
 
 from .._numerics.hermitian_matrices import from_spectrum
-from .._numerics.validation import Numbers, float_array, require, require_finite, require_positive
+from .._numerics.validation import Number, Numbers, float_array, require, require_finite, require_positive
 from .fermions import PAULI, Space, density, total
 from .models import AbstractLindbladModel, hopping_parameters
 from .operators import band, weighted_sum, zeeman
@@ -18,10 +18,10 @@ LARGEST_BYTES: Final = 2**31
 
 def conduction_state(
     model: AbstractLindbladModel,
-    temperature: ArrayLike,
+    temperature: Number,
     *,
     electrons: int | None = None,
-    fermi_energy: ArrayLike = 0.0,
+    fermi_energy: Number = 0.0,
     field: Numbers = (0.0, 0.0, 0.0),
 ) -> Complex[Array, "c c"]:
     """exp(-(H_c - mu N - 2 B.s)/T)/Z of the conduction electrons alone.

@@ -9,10 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .. import units
-from .._numerics.validation import Numbers, float_array, require_finite
+from .._numerics.validation import Number, Numbers, float_array, require_finite
 from ..motion.integration import LOOKS_AT_LIGHT, require_envelope
 from .chebyshev import PHASE, exponential, step_rate
 from .fermions import Sparse
@@ -51,7 +51,7 @@ class TrajectoryAverage(eqx.Module):
 
 def quantum_trajectories(
     model: AbstractLindbladModel,
-    psi0: ArrayLike,
+    psi0: Number,
     ts: Numbers,
     observables: Sequence[str] | Mapping[str, Any] = tuple(name for name in DEFAULT if name != "purity"),
     *,

@@ -1,8 +1,8 @@
 """Moments of any spin S, between the quantum spin 1/2 and the classical vector."""
 
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
-from .._numerics.validation import float_array, require, require_finite
+from .._numerics.validation import Number, float_array, require, require_finite
 from .baths import AbstractBath, reduced_coth
 
 
@@ -21,7 +21,7 @@ class BrillouinBath(AbstractBath):
 
     spin: Float[Array, ""]
 
-    def __init__(self, spin: ArrayLike):
+    def __init__(self, spin: Number):
         self.spin = float_array("spin", spin, ())
         require_finite("spin", self.spin)
         require("spin", self.spin, lambda s: s >= 0.5, "1/2 or greater", "It is S, for example 5/2.")

@@ -3,9 +3,17 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
-from .._numerics.validation import Numbers, float_array, require, require_finite, require_nonnegative, require_positive
+from .._numerics.validation import (
+    Number,
+    Numbers,
+    float_array,
+    require,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
 from .order_parameters import AbstractOrderParameters
 from .relaxation import AbstractRelaxation, Gram
 
@@ -123,7 +131,7 @@ class CoupledCondensates(AbstractOrderParameters):
     def _rates(self, m: Float[Array, "L 2"]) -> Float[Array, " L"]:
         return self.rate * (self.linear + self.quartic * jnp.sum(m**2, axis=1)) + self.loss
 
-    def vector_field(self, t: ArrayLike, m: Float[Array, "L 2"], args: Any = None) -> Float[Array, "L 2"]:
+    def vector_field(self, t: Number, m: Float[Array, "L 2"], args: Any = None) -> Float[Array, "L 2"]:
         """dpsi/dt in meV; nothing depends on `t`."""
         del t, args
         return jnp.sum(self.exchange_rates()[:, :, None] * m[None], axis=1) - self._rates(m)[:, None] * m

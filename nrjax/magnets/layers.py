@@ -8,10 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from .. import units
 from .._numerics.validation import (
+    Number,
     Numbers,
     float_array,
     is_concrete,
@@ -128,7 +129,7 @@ class LayeredMagnet(AbstractOrderParameters):
         filling: Numbers = 1.0,
         temperature: Numbers | None = None,
         *,
-        gyro: ArrayLike = 2.0,
+        gyro: Number = 2.0,
         mediated_exchange: Numbers | None = None,
         field: Numbers | None = None,
         anisotropy: UniaxialAnisotropy | Numbers | None = None,
@@ -284,7 +285,7 @@ class LayeredMagnet(AbstractOrderParameters):
         """The magnet under its light at full intensity, held constant: a laser becomes the rates that it makes."""
         return self._under(self.light.plateau())
 
-    def at(self, t: ArrayLike) -> "LayeredMagnet":
+    def at(self, t: Number) -> "LayeredMagnet":
         """The magnet under the light of time `t` (hbar/meV), held constant."""
         return self._under(self.light.at(jnp.asarray(t) / units.ps))
 
@@ -387,7 +388,7 @@ class LayeredMagnet(AbstractOrderParameters):
 
         return jax.lax.fori_loop(0, DARK_ITERATIONS, settle_lengths, sign)
 
-    def vector_field(self, t: ArrayLike, m: Float[Array, "L 3"], args: Any = None) -> Float[Array, "L 3"]:
+    def vector_field(self, t: Number, m: Float[Array, "L 3"], args: Any = None) -> Float[Array, "L 3"]:
         """dm/dt of the class docstring.
 
         **Arguments**

@@ -6,8 +6,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from .._numerics.validation import Number
 from .relaxation import AbstractRelaxation
 
 
@@ -37,7 +38,7 @@ class AbstractOrderParameters(eqx.Module):
         return 3
 
     @abc.abstractmethod
-    def vector_field(self, t: ArrayLike, m: Float[Array, "L n"], args: Any = None) -> Float[Array, "L n"]:
+    def vector_field(self, t: Number, m: Float[Array, "L n"], args: Any = None) -> Float[Array, "L n"]:
         """dm/dt in meV (hbar = 1) at time `t` (hbar/meV)."""
 
     @abc.abstractmethod

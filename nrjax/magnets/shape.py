@@ -5,9 +5,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from .._numerics.small_matrices import Matrix
+from .._numerics.validation import Number
 from .order_parameters import AbstractOrderParameters
 from .relaxation import AbstractRelaxation, Gram
 
@@ -93,6 +94,6 @@ class ShapeDynamics(eqx.Module):
         )
         return self._assemble(g, w_a, w_b), jacobian, w_a + w_b
 
-    def vector_field(self, t: ArrayLike, g: Float[Array, "3"], args: Any = None) -> Float[Array, "3"]:
+    def vector_field(self, t: Number, g: Float[Array, "3"], args: Any = None) -> Float[Array, "3"]:
         """dG/dt in meV for g = (|m_A|^2, |m_B|^2, m_A . m_B); `t` and `args` are unused, there for Diffrax."""
         return jnp.stack(self.rates(Gram(g[0], g[1], g[2])))

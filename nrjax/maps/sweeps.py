@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from typing_extensions import TypeAliasType
 
 from .._numerics.tiles import power_of_two_above, run_tiles
 from .._numerics.validation import Numbers, require_memory
@@ -36,8 +37,8 @@ SMALL_CPU_TILE: Final = 1 << 11
 
 RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite", "inconsistent")
 
-# What a sweep looks at.
-Observe = str | AbstractObservable | Sequence[str | AbstractObservable] | Callable[[Any], Any]
+Observe = TypeAliasType("Observe", str | AbstractObservable | Sequence[str | AbstractObservable] | Callable[[Any], Any])
+"""What a sweep looks at: one observable or several, or a function of the model."""
 
 AXIS_UNITS: Final = {"intensity": "W/cm^2", "dipole": "e*angstrom"} | dict.fromkeys(
     "loss_rate interlayer_exchange temperature sd_coupling field photon_energy level repulsion hybridization resonance "

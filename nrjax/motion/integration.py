@@ -9,13 +9,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from .. import units
 from .._numerics.precision import integration_tolerance, require_reachable
 from .._numerics.tiles import power_of_two_below, run_tiles
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
 from .._numerics.validation import (
+    Number,
     Numbers,
     float_array,
     is_concrete,
@@ -97,11 +98,11 @@ class Solution(eqx.Module):
 def simulate(
     model: SpinModel,
     m0: Numbers,
-    t1: ArrayLike,
+    t1: Number,
     *,
-    t0: ArrayLike = 0.0,
+    t0: Number = 0.0,
     saveat: diffrax.SaveAt | Numbers | None = None,
-    spins: ArrayLike | None = None,
+    spins: Number | None = None,
     rtol: float | Array | None = None,
     atol: float | Array | None = None,
     max_steps: int | None = 1_000_000,
@@ -227,7 +228,7 @@ def simulate(
 
 
 def _coordinates(
-    model: Any, m0: Array, resolved: Array, spins: ArrayLike | None, t0: Array, unroll: bool
+    model: Any, m0: Array, resolved: Array, spins: Number | None, t0: Array, unroll: bool
 ) -> AbstractCoordinates:
     """What is integrated. With `spins` only what has an equation for its tilt will do."""
     exact = ComponentsAndTilt.applies_to(model)
@@ -259,7 +260,7 @@ def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float | A
     return control if knots.size == 0 else diffrax.ClipStepSizeController(control, step_ts=knots)
 
 
-def require_envelope(laser: Laser, t0: ArrayLike, t1: ArrayLike) -> None:
+def require_envelope(laser: Laser, t0: Number, t1: Number) -> None:
     """Raise `ValueError` if the envelope is not a number, or negative, where a few looks fall (known numbers only)."""
     if laser.envelope is None or not is_concrete(t0, t1, *(x for x in jax.tree.leaves(laser) if eqx.is_array(x))):
         return

@@ -6,10 +6,10 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from .. import units
-from .._numerics.validation import is_concrete
+from .._numerics.validation import Number, is_concrete
 from ..light.envelopes import AbstractEnvelope
 from ..light.laser import Laser
 
@@ -41,7 +41,7 @@ def seed_of(times: Array, tilts: Array, floor: float | Array) -> tuple[Array, Ar
     return jnp.where(jnp.any(grown), seed, tilts[0]), jnp.any(grown), by_rounding
 
 
-def warn_of_seed(seed: Any, grew: Any, by_rounding: Any, spins: ArrayLike | None) -> None:
+def warn_of_seed(seed: Any, grew: Any, by_rounding: Any, spins: Number | None) -> None:
     """Warn of a chase whose start is an accident, or that no sample would wait for (known numbers only)."""
     if not is_concrete(seed, grew, by_rounding) or np.ndim(seed):
         return

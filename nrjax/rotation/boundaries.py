@@ -7,9 +7,10 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Complex, Float
+from jaxtyping import Array, Complex, Float
 
 from .._numerics.root_scan import roots_along
+from .._numerics.validation import Number
 from ..magnets import LayeredMagnet
 from .bilayer_branches import chiral_condition
 
@@ -59,7 +60,7 @@ def boundary(
     build: Callable[..., LayeredMagnet],
     kind: Boundary,
     unknown: str,
-    between: tuple[ArrayLike, ArrayLike],
+    between: tuple[Number, Number],
     **fixed: Any,
 ) -> Float[np.ndarray, " roots"]:
     """Where a boundary lies on a line through parameter space.
