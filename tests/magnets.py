@@ -13,4 +13,4 @@ def magnet_of(system: Bilayer, **options: Any) -> LayeredMagnet:
     names = "exchange damping sd_coupling loss_rate filling temperature".split()
     numbers: dict[str, Any] = {name: jnp.asarray(getattr(system, name)) for name in names}
     arguments = {"mediated_exchange": jnp.asarray(system.light_exchange), "gyro": system.gyro} | options
-    return LayeredMagnet(**numbers, **arguments)
+    return LayeredMagnet(**(numbers | arguments))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nrjax import Phase, Solution, classify_trajectory
+from nrjax.motion.rigid_rotation import leading_pair
 
 TIMES = np.linspace(0.0, 100.0, 400)
 
@@ -65,3 +66,17 @@ def test_numbers_of_the_phases_are_fixed():
     assert {p.name: p.value for p in Phase} == {
         "PARAMAGNETIC": 0, "ALIGNED": 1, "ANTIALIGNED": 2, "CHIRAL": 3, "MODULATED": 4, "UNRESOLVED": -1
     }  # fmt: skip
+
+
+def test_the_leading_pair_is_the_first_two_of_many():
+    m = np.array([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2], [0.5, 0.5, -0.1]])
+    pair, cross = leading_pair(jnp.asarray(m)), np.cross(m[0], m[1])
+    lengths = np.linalg.norm(m, axis=1)
+    np.testing.assert_allclose(pair.angle, np.arccos(m[0] @ m[1] / lengths[0] / lengths[1]), rtol=1e-12)
+    np.testing.assert_allclose(pair.normal, cross / np.linalg.norm(cross), rtol=1e-12)
+    np.testing.assert_allclose([pair.first, pair.second, pair.product], [*lengths[:2], m[0] @ m[1]], rtol=1e-12)
+    flat = leading_pair(jnp.asarray(m[:, :2]))
+    np.testing.assert_allclose(flat.normal, [0.0, 0.0, np.sign(m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0])], atol=1e-12)
+    for single in (m[:1], m * np.array([[1.0], [0.0], [1.0]])):
+        alone = leading_pair(jnp.asarray(single))
+        assert float(alone.angle) == 0.0 and float(alone.cosine) == pytest.approx(1.0)

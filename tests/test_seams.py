@@ -1,5 +1,7 @@
 """What every bath, light and field term obeys, and what each is known to do. A new class joins by being added here."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -210,7 +212,18 @@ def test_the_axes_of_a_term_are_those_of_its_symmetry(name):
         assert spared == told == (axis is not None and np.allclose(np.cross(axis, unit), 0.0))
 
 
-@pytest.mark.parametrize("name, bath", list(zip(ALL_FIELD_TERMS, ALL_BATHS, strict=True)))
+PAIRS = list(zip(ALL_FIELD_TERMS, ALL_BATHS, strict=True))
+
+
+@pytest.mark.parametrize(
+    "name, bath",
+    [*PAIRS]
+    + [
+        pytest.param(*p, marks=pytest.mark.long)
+        for p in itertools.product(ALL_FIELD_TERMS, ALL_BATHS)
+        if p not in PAIRS
+    ],
+)
 def test_steady_state_with_every_term_and_bath(name, bath):
     """dm/dt = Omega x m in the equation of motion itself, and the growth rate is its spectrum without the modes of the
     rotations that spare the term."""

@@ -25,7 +25,6 @@ def test_energies_scale_together():
         np.testing.assert_allclose(total, DEGREE.get(str(observable), 1.0), atol=1e-7)
 
 
-@pytest.mark.long
 def test_light_scales_with_its_energies():
     """kappa ~ dipole^2 I / energy: s-fold energies ask for s^2-fold intensity; dipoles and intensity act alike."""
     table = sensitivity(illuminated_bilayer()).relative

@@ -26,6 +26,7 @@ from nrjax.rotation.corotating_states import growth_rate
 from tests.magnets import magnet_of
 from tests.refusal import assert_refused
 from tests.systems.bilayer import UNEQUAL, Bilayer
+from tests.test_seams import ALL_BATHS
 
 ALL_SOLVERS = {"shape": ShapeSolver(), "corotating": CorotatingSolver()}
 SYSTEMS = {
@@ -85,6 +86,18 @@ def test_solvers_agree():
             np.testing.assert_allclose(corotating, shape, rtol=1e-7, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("bath", ALL_BATHS)
+def test_solvers_agree_with_every_bath(bath):
+    """At temperatures at the same share of the Curie point; lit as strongly as the published bilayer."""
+    bath, curie = ALL_BATHS[bath]
+    magnet = magnet_of(UNEQUAL, bath=bath, temperature=jnp.asarray(UNEQUAL.temperature * curie))
+    by_shape, in_space = (steady_state(magnet, solver=solver) for solver in ALL_SOLVERS.values())
+    assert bool(by_shape.valid) and bool(in_space.valid) and by_shape.phase == in_space.phase
+    for name in FIELDS:
+        np.testing.assert_allclose(getattr(in_space, name), getattr(by_shape, name), rtol=1e-7, atol=1e-7, err_msg=name)
+
+
 @pytest.mark.parametrize("solver", ALL_SOLVERS)
 def test_a_turned_start_gives_the_turned_state(solver):
     found = states(solver)
@@ -129,10 +142,12 @@ def test_the_solver_is_the_first_that_applies():
 
 def test_moments_along_an_easy_axis_have_no_zero_mode():
     """However little rounding has left across it: the growth rate is that of the matrix itself."""
-    magnet = LayeredMagnet([[5.0]], 0.1, -10.0, 0.0, 1.0, 3.0, anisotropy=UniaxialAnisotropy(0.4))
-    projector, still, length = jnp.diag(jnp.asarray([0.0, 0.0, 1.0])), jnp.zeros(3), 0.7
-    rates = jax.jacfwd(lambda m: magnet.vector_field(0.0, m[None])[0])(jnp.asarray([0.0, 0.0, length]))
+    easy = UniaxialAnisotropy([0.5, -0.3])
+    magnet = LayeredMagnet([[10.0, 4.0], [3.0, 9.0]], [0.1, 0.04], -10.0, [0.0, 0.002], 1.0, 6.0, anisotropy=easy)
+    projector, still = jnp.diag(jnp.asarray([0.0, 0.0, 1.0])), jnp.zeros(3)
+    m = jnp.asarray([[0.0, 0.0, 0.83], [0.0, 0.0, 0.78]])
+    rates = jax.jacfwd(lambda m: magnet.vector_field(0.0, m.reshape(2, 3)).ravel())(m.ravel())
     expected = np.linalg.eigvals(np.asarray(rates)).real.max()
     for across in (0.0, 3e-14, 1e-9):
-        found = growth_rate(magnet, projector, jnp.asarray([[across, 0.0, length]]), still)
-        assert float(found) == pytest.approx(expected, rel=1e-7)
+        found = growth_rate(magnet, projector, m.at[:, 0].set(across), still)
+        assert float(found) == pytest.approx(expected, rel=1e-6)

@@ -161,6 +161,7 @@ def test_observables_by_name_and_by_class():
         np.testing.assert_allclose(dataset.net_moment[i], np.linalg.norm(np.sum(state.m, axis=0)), rtol=1e-9)
         np.testing.assert_allclose(dataset.angle[i], 0.5 * float(state.angle), atol=1e-12)
     assert_refused(lambda: sweep(build, axes, observe="colour"), ["'colour'", "chase_frequency", "AbstractObservable"])
+    assert_refused(lambda: sweep(build, axes, observe=["angle", HalfAngle()]), ["angle, angle", "each name"])
     dark = {"loss_rate": [0.0]}
     assert_refused(
         lambda: sweep(hanai2025_bilayer, dark, observe="absorbed_power"), ["absorbed_power", "LayeredMagnet"]

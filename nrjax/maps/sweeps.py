@@ -166,8 +166,11 @@ class _Observation:
         for observable in observables:
             if not observable.exists_for(model):
                 raise ValueError(f"observable {observable.name!r}: a {type(model).__name__} like this one has none.")
-        solver = solver_for(model, solver)
-        return cls(observables, None, solver, solver.is_light)
+        names = [observable.name for observable in observables]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"observe asks for {', '.join(names) or 'nothing'}: ask for one observable of each name.")
+        # The solver as it was asked for: None shares the program of all that leave it to the model.
+        return cls(observables, None, solver, solver_for(model, solver).is_light)
 
     @property
     def names(self) -> dict[str, AbstractObservable]:

@@ -150,17 +150,7 @@ def simulate(
     Cost: the exchange precession (about gyro * j in meV) sets the step. Under vmap all lanes step until the slowest
     is done; `simulate_many` groups lanes of equal cost.
     """
-    state = float_array("m0", m0)
-    if isinstance(model, AbstractOrderParameters):
-        state = moments_array(state, model.layers, model.components)
-        model = model if model.changes_in_time else model.plateau()
-    elif state.ndim != 2 or state.shape[1] != 3:
-        raise ValueError(f"m0 has shape {state.shape}: it must be (layers, 3). Pass one row (x, y, z) for each layer.")
-    require_finite("m0", state)
-    for name, value in (("t0", t0), ("t1", t1)):
-        require_finite(name, value)
-    if is_concrete(t0, t1):
-        require_nonnegative("t1 - t0", np.asarray(t1) - np.asarray(t0), "Times run forward; give t1 after t0 (ps).")
+    model, state = _checked(model, m0, t0, t1)
     laser = model.illumination.laser if isinstance(model, LayeredMagnet) and model.has_laser else None
     if laser is not None:
         require_envelope(laser, t0, t1)
@@ -168,8 +158,7 @@ def simulate(
         # Moments, velocities, and copies of both on the way.
         needed = 6.0 * np.size(saveat) * state.nbytes
         require_memory(f"saving {np.size(saveat):.3g} times", needed, "Save fewer times: give a shorter saveat.")
-    dtype = jnp.result_type(state, *(x for x in jax.tree.leaves(model) if eqx.is_inexact_array(x)))
-    state = state.astype(dtype)
+    dtype = state.dtype
     start = jnp.asarray(t0, dtype) * units.ps
     stop = jnp.asarray(t1, dtype) * units.ps
 
@@ -206,8 +195,41 @@ def simulate(
         throw=throw,
         progress_meter=progress_meter,
     )
+    done, grew = _told(model, chosen, solution, looks is not None, precision)
+    if watch_tilt:
+        warn_of_seed(done.seed_tilt, grew, done.seeded_by_rounding, spins)
+    return done
+
+
+def _checked(model: Any, m0: Numbers, t0: Number, t1: Number) -> tuple[Any, Array]:
+    """The model, constant if it can be, and the initial moments in the precision of both.
+
+    **Raises** `ValueError` for moments or times that do not fit.
+    """
+    state = float_array("m0", m0)
+    if isinstance(model, AbstractOrderParameters):
+        state = moments_array(state, model.layers, model.components)
+        model = model if model.changes_in_time else model.plateau()
+    elif state.ndim != 2 or state.shape[1] != 3:
+        raise ValueError(f"m0 has shape {state.shape}: it must be (layers, 3). Pass one row (x, y, z) for each layer.")
+    require_finite("m0", state)
+    for name, value in (("t0", t0), ("t1", t1)):
+        require_finite(name, value)
+    if is_concrete(t0, t1):
+        require_nonnegative("t1 - t0", np.asarray(t1) - np.asarray(t0), "Times run forward; give t1 after t0 (ps).")
+    dtype = jnp.result_type(state, *(x for x in jax.tree.leaves(model) if eqx.is_inexact_array(x)))
+    return model, state.astype(dtype)
+
+
+def _told(
+    model: Any, chosen: AbstractCoordinates, solution: diffrax.Solution, watched_apart: bool, precision: Array
+) -> tuple[Solution, Array]:
+    """What is told of a trajectory in coordinates, and whether a tilt grew in it.
+
+    **Arguments** `watched_apart`: whether tilts were saved at times of their own. `precision`: relative, of a step.
+    """
     ts, ys, watched, tilts = solution.ts, solution.ys, None, None
-    if looks is not None and ts is not None and ys is not None:
+    if watched_apart and ts is not None and ys is not None:
         (ts, watched), (ys, tilts) = ts, ys
     if ts is None or ys is None:
         raise ValueError("saveat saves no moments. Pass times, SaveAt(t1=True) or SaveAt(ts=...).")
@@ -221,10 +243,7 @@ def simulate(
     seed, grew, by_rounding = seed_of(
         watched, tilts, 0.0 if isinstance(chosen, ComponentsAndTilt) else ROUNDING * precision
     )
-    done = Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding)
-    if watch_tilt:
-        warn_of_seed(done.seed_tilt, grew, done.seeded_by_rounding, spins)
-    return done
+    return Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding), grew
 
 
 def _coordinates(
