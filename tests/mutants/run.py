@@ -28,7 +28,7 @@ LIKELY = {
     "nrjax/magnets/": ["test_layers.py", "test_baths.py", "test_shape.py", "test_seams.py", "test_driven_magnet.py"],
     "nrjax/magnets/condensates.py": ["test_condensates.py"],
     "nrjax/magnets/relaxation.py": ["test_condensates.py", "test_shape.py"],
-    "nrjax/motion/": ["test_simulate.py", "test_phases.py", "test_seed.py", "test_driven_magnet.py"],
+    "nrjax/motion/": ["test_phases.py", "test_simulate.py", "test_seed.py", "test_driven_magnet.py"],
     "nrjax/rotation/": ["test_solvers.py", "test_steady_state.py", "test_boundaries.py", "test_shape.py"],
     "nrjax/maps/": ["test_sweep.py", "test_provenance.py", "test_sensitivities.py"],
     "nrjax/inverse/": ["test_inverse.py", "test_pulses.py", "test_design_command.py"],
