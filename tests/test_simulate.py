@@ -99,6 +99,7 @@ def test_derivatives_through_time_agree():
     assert float(reverse) == pytest.approx(float(difference), rel=1e-5)
 
 
+@pytest.mark.long
 def test_derivatives_with_respect_to_every_parameter():
     magnet = hanai2025_bilayer(0.05, 6.0)
     arrays, static = eqx.partition(magnet, eqx.is_array)

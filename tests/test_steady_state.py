@@ -132,7 +132,7 @@ MAGNETS = {
 
 
 @pytest.mark.parametrize(
-    "name", ["rates", "laser", *(pytest.param(x, marks=pytest.mark.long) for x in ("classical", "pulse"))]
+    "name", ["laser", *(pytest.param(x, marks=pytest.mark.long) for x in ("rates", "classical", "pulse"))]
 )
 def test_derivatives_with_respect_to_every_leaf(name):
     """The derivative by every number that a magnet holds is what a change of that number does: none is a copy."""
@@ -250,7 +250,9 @@ def test_classical_curie_point():
     np.testing.assert_allclose(cold.lengths, [single_layer.classical_length(9.0, 2.5)], rtol=1e-9)
 
 
-@pytest.mark.parametrize("field", [[[0.0, 0.0, 0.6], [0.6, 0.0, 0.0]], [0.5, 0.0, 0.3]])
+@pytest.mark.parametrize(
+    "field", [[[0.0, 0.0, 0.6], [0.6, 0.0, 0.0]], pytest.param([0.5, 0.0, 0.3], marks=pytest.mark.long)]
+)
 def test_fields_that_leave_no_symmetry(field):
     """Fields along different directions, or one that is tilted against the easy axis: no rotation is a symmetry, so
     nothing turns, and every mode of the equation of motion counts for the growth rate."""
