@@ -14,7 +14,7 @@ from .motion.frequencies import instantaneous_frequency, visible
 from .motion.integration import Solution
 from .motion.phases import Phase
 from .rotation.boundaries import Boundary, indicator
-from .rotation.observables import AbstractObservable, observable_of
+from .rotation.observables import AbstractObservable, is_frequency, observable_of
 
 try:
     from matplotlib.axes import Axes
@@ -81,21 +81,21 @@ def phase_diagram(
     x, y = dataset[horizontal].values, dataset[vertical].values
     seen = observable_of(observable)
     figure = Figure(figsize=(12.5, 5.2), layout="constrained")
-    phases_axes, frequency_axes = figure.subplots(1, 2, sharey=True)
+    phases_axes, observable_axes = figure.subplots(1, 2, sharey=True)
 
     handles = _draw_phases(phases_axes, dataset)
 
     values = _seen(dataset, seen).values.T
-    frequency_axes.set_facecolor("#f4f4f4")
+    observable_axes.set_facecolor("#f4f4f4")
     if np.isfinite(values).any():
-        mesh = frequency_axes.pcolormesh(x, y, values, cmap="viridis", shading="nearest", rasterized=True)
-        figure.colorbar(mesh, ax=frequency_axes, label=", ".join([seen.label, *NOTES.get(seen.name, ())]))
+        mesh = observable_axes.pcolormesh(x, y, values, cmap="viridis", shading="nearest", rasterized=True)
+        figure.colorbar(mesh, ax=observable_axes, label=", ".join([seen.label, *NOTES.get(seen.name, ())]))
     else:
-        frequency_axes.text(0.5, 0.5, "no chiral phase here", ha="center", transform=frequency_axes.transAxes)
+        observable_axes.text(0.5, 0.5, "no chiral phase here", ha="center", transform=observable_axes.transAxes)
 
     if build is not None:
-        handles += _draw_boundaries([phases_axes, frequency_axes], build, (horizontal, x), (vertical, y))
-    for axes, title in ((phases_axes, "phase"), (frequency_axes, seen.name.replace("_", " "))):
+        handles += _draw_boundaries([phases_axes, observable_axes], build, (horizontal, x), (vertical, y))
+    for axes, title in ((phases_axes, "phase"), (observable_axes, seen.name.replace("_", " "))):
         axes.set_xlabel(AXIS_LABELS.get(horizontal, horizontal))
         axes.set_title(title)
         axes.set_xlim(x.min(), x.max())
@@ -117,7 +117,7 @@ def _seen(dataset: xr.Dataset, observable: AbstractObservable) -> xr.DataArray:
             f"{observable.name!r}], or draw one of {', '.join(map(str, dataset.data_vars))}."
         )
     phase = dataset["phase"]
-    return values.where(phase == Phase.CHIRAL if observable.name in NOTES else phase != Phase.UNRESOLVED)
+    return values.where(phase == Phase.CHIRAL if is_frequency(observable) else phase != Phase.UNRESOLVED)
 
 
 def _draw_phases(axes: Axes, dataset: xr.Dataset) -> list[Any]:
@@ -202,7 +202,7 @@ def characteristic(
             axes.axvspan(edges[start], edges[stop], color=COLOURS[Phase(int(phases[start]))], alpha=0.25, linewidth=0)
         axes.plot(x, _seen(dataset, seen).values, color="black", linewidth=1.8)
         axes.set_ylabel("\n".join([seen.label, *NOTES.get(seen.name, ())]))
-        if seen.name in NOTES:
+        if is_frequency(seen):
             axes.set_ylim(bottom=0)
         axes.margins(x=0)
     panels[-1].set_xlabel(AXIS_LABELS.get(dims[0], dims[0]))

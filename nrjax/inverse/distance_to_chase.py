@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..light.illumination import AbstractMetallicLight
 from ..magnets import LayeredMagnet
 from ..rotation.rigid_states import SteadyState
 
@@ -35,17 +34,10 @@ def chase_distance(model: LayeredMagnet, state: SteadyState) -> Float[Array, ""]
     distance = jnp.maximum(-growth, 0.0) / relaxation
     if model.layers > 1:
         rates = model.exchange_rates()
-        size = 2.0 * model.damping[:, None] * jnp.abs(model.exchange) + _size_of_push(model)
+        push = model.light.push_size(model.light_exchange(), model.filling)
+        size = 2.0 * model.damping[:, None] * jnp.abs(model.exchange) + push
         product = size[0, 1] * size[1, 0]
         alike = jnp.where(product > 0, rates[0, 1] * rates[1, 0] / jnp.where(product > 0, product, 1.0), 0.0)
         ordered = jnp.max(state.lengths) > 0
         distance = distance + jnp.where(ordered, 1.0 + alike, jnp.maximum(alike, 0.0))
     return jnp.where(state.chase_frequency > 0, 0.0, distance)
-
-
-def _size_of_push(model: LayeredMagnet) -> Float[Array, "L L"]:
-    """|Lambda_ab| in meV; in a metal 2 gamma_a |jm_ab/g_a|, which has a slope in darkness, where |Lambda| has none."""
-    if not isinstance(model.light, AbstractMetallicLight):
-        return jnp.abs(model.light_torque()[0])
-    coupling = jnp.where(model.sd_coupling == 0, 1.0, jnp.abs(model.sd_coupling))
-    return (2.0 * model.loss_rate / coupling)[:, None] * jnp.abs(model.light_exchange())

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from .._numerics.precision import design_tolerance
 from .._numerics.validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
 from ..rotation.attractors import steady_state
-from ..rotation.observables import AbstractObservable, observable_of
+from ..rotation.observables import AbstractObservable, is_frequency, observable_of
 from ..rotation.rigid_states import SteadyState
 from .box import Box
-from .problem import Problem, is_frequency
+from .problem import Problem
 from .result import DesignResult, best_of_restarts, history
 from .search import Lane, relative_error, replace_lanes, start_lanes, take_steps
 

@@ -1,7 +1,7 @@
 """What a design asks for, and one look at it: how far a set of parameters is from the target, and which way to go."""
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,24 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..rotation.attractors import steady_state
-from ..rotation.observables import OBSERVABLES, AbstractObservable
+from ..rotation.observables import AbstractObservable, is_frequency
 from ..rotation.rigid_states import SteadyState, unknown_state
 from .box import Box
 from .distance_to_chase import chase_distance
-
-FREQUENCIES: Final = ("chase_frequency", "rotation_frequency")
-
-
-def require_frequency(observable: str, alternative: str = "") -> None:
-    """Raise `ValueError` unless `observable` names a frequency."""
-    if observable not in FREQUENCIES:
-        names = " or ".join(map(repr, FREQUENCIES))
-        raise ValueError(f"observable = {observable!r} is unknown: take {names}{alternative}.")
-
-
-def is_frequency(observable: AbstractObservable) -> bool:
-    """Whether it is a frequency of the table."""
-    return any(observable is OBSERVABLES[name] for name in FREQUENCIES)
 
 
 class Look(NamedTuple):
@@ -88,16 +74,12 @@ class Problem(eqx.Module):
     def unseen(self, y: Float[Array, " n"]) -> Look:
         """What is known of coordinates before the first look: infinitely far from the target."""
         material = {name: values[0] for name, values in self.ensemble.items()}
-        layers = eqx.filter_eval_shape(lambda: self.build(**self.box.values(y), **material)).layers
-        states = jax.tree.map(lambda x: jnp.stack([x] * self.members), unknown_state(layers, y.dtype))
+        model = eqx.filter_eval_shape(lambda: self.build(**self.box.values(y), **material))
+        unknown = unknown_state(model.layers, y.dtype, model.components)
+        states = jax.tree.map(lambda x: jnp.stack([x] * self.members), unknown)
         zero, none, vector = jnp.zeros((), y.dtype), jnp.asarray(False), jnp.zeros_like(y)
         far, each = zero + jnp.inf, jnp.zeros(self.members, y.dtype)
         return Look(y, far, vector, far, vector, zero, each, vector, states, none, none)
-
-    @property
-    def is_frequency(self) -> bool:
-        """Whether the observable is a frequency, which rises like a square root from the onset of the chase."""
-        return is_frequency(self.observable)
 
     def _measure(self, p: Float[Array, " n"]) -> Any:
         """Observable and guidance of each member, and the loss; then what is looked at without derivatives."""
@@ -140,7 +122,7 @@ class Problem(eqx.Module):
 
         centre, d_centre = self._centre(share, d_share)
         achieved, gradient = self._centre(value, d_value)
-        miss, stretch = _squared(centre) if self.is_frequency else (centre - aim, 1.0)
+        miss, stretch = _squared(centre) if is_frequency(self.observable) else (centre - aim, 1.0)
         total, slope = jnp.mean(loss), jnp.mean(d_loss, axis=0)
         if self.ensemble:
             spread, d_spread = self._spread(share, d_share)

@@ -15,7 +15,7 @@ from .._numerics.validation import Numbers, float_array, moments_array, require,
 from ..light.laser import Laser
 from ..magnets import LayeredMagnet
 from ..rotation.attractors import default_start, steady_state, steady_states
-from .problem import require_frequency
+from ..rotation.observables import require_frequency
 from .pulse_response import PulseResponse
 
 # Looks at the frequency for each coefficient of the envelope.

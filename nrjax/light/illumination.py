@@ -30,6 +30,10 @@ class AbstractLight(eqx.Module):
         the exchange that they carry, in meV; `filling`, electrons per site.
         """
 
+    def push_size(self, exchange: Float[Array, "L L"], filling: Float[Array, " L"]) -> Float[Array, "L L"]:
+        """|Lambda| in meV; with a slope in darkness where the light can give one, for searches that start there."""
+        return jnp.abs(self.torque(exchange, filling)[0])
+
     @property
     def is_constant(self) -> bool:
         """Whether the torque is the same at all times."""
@@ -77,6 +81,12 @@ class AbstractMetallicLight(AbstractLight):
         coupled = g != 0
         factor = jnp.where(coupled, 2.0 * gamma / jnp.where(coupled, g, 1.0), 0.0)
         return factor[:, None] * exchange, gamma * filling
+
+    def push_size(self, exchange: Float[Array, "L L"], filling: Float[Array, " L"]) -> Float[Array, "L L"]:
+        """2 gamma_a |jm_ab/g_a| in meV: gamma is 0 or greater, so that it has a slope where gamma is 0."""
+        del filling
+        g, gamma = self.couplings()
+        return (2.0 * gamma / jnp.where(g == 0, 1.0, jnp.abs(g)))[:, None] * jnp.abs(exchange)
 
 
 class GivenRates(AbstractMetallicLight):

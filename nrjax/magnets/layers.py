@@ -303,10 +303,6 @@ class LayeredMagnet(AbstractOrderParameters):
         """The exchange that conduction electrons carry: `mediated_exchange`, or all of `exchange`."""
         return self.exchange if self.mediated_exchange is None else self.mediated_exchange
 
-    def parameters(self) -> LayerParameters:
-        """The per-layer parameters, each of shape (L,)."""
-        return LayerParameters(self.damping, self.light_torque()[1], self.temperature, self.gyro)
-
     def effective_field(self, m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
         """h_a = sum_b j_ab m_b + B_a + K_a (m_a . e) e + ..., in meV: the exchange and all `field_terms`.
 
@@ -401,9 +397,10 @@ class LayeredMagnet(AbstractOrderParameters):
         """
         mx, my, mz = m.T
         hx, hy, hz = self.effective_field(m).T
-        now = self.at(t) if self.changes_in_time else self
-        px, py, pz = weighted_sums(now.light_torque()[0], m).T
-        return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (px, py, pz), now.parameters(), self.bath), axis=-1)
+        pushes, loss = (self.at(t) if self.changes_in_time else self).light_torque()
+        px, py, pz = weighted_sums(pushes, m).T
+        p = LayerParameters(self.damping, loss, self.temperature, self.gyro)
+        return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (px, py, pz), p, self.bath), axis=-1)
 
     def layer_vector_fields(self, moments: Sequence[Vector]) -> list[Vector]:
         """`vector_field` of constant light on scalars, layer by layer: under vmap every operation is one loop over
@@ -416,12 +413,12 @@ class LayeredMagnet(AbstractOrderParameters):
             x, y, z = (sum(matrix[layer, b] * moments[b][i] for b in range(self.layers)) for i in range(3))
             return x, y, z  # pyright: ignore[reportReturnType]
 
-        parameters, torques, (pushes, _) = self.parameters(), [], self.light_torque()
+        torques, (pushes, loss) = [], self.light_torque()
         for layer, m in enumerate(moments):
             h, push = combine(self.exchange, layer), combine(pushes, layer)
             for term in self.field_terms:
                 added = term.layer_field(layer, moments)
                 h = tuple(h[i] + added[i] for i in range(3))
-            p = LayerParameters(*(value if value.ndim == 0 else value[layer] for value in parameters))
+            p = LayerParameters(self.damping[layer], loss[layer], self.temperature[layer], self.gyro)
             torques.append(torque(m, h, push, p, self.bath))  # pyright: ignore[reportArgumentType]
         return torques

@@ -43,8 +43,9 @@ class AbstractRelaxation(eqx.Module):
         """(r_A, r_B), and of each the derivatives with respect to G_AA, G_BB and G_AB."""
         one, zero = jnp.ones_like(g.aa), jnp.zeros_like(g.aa)
         directions = [Gram(*(one if i == k else zero for i in range(3))) for k in range(3)]
-        slopes = [jax.jvp(self.rates, (g,), (direction,))[1] for direction in directions]
-        return self.rates(g), (Gram(*(s[0] for s in slopes)), Gram(*(s[1] for s in slopes)))
+        pairs = [jax.jvp(self.rates, (g,), (direction,)) for direction in directions]
+        rates, slopes = pairs[0][0], [slope for _, slope in pairs]
+        return rates, (Gram(*(s[0] for s in slopes)), Gram(*(s[1] for s in slopes)))
 
 
 class BathRelaxation(AbstractRelaxation):

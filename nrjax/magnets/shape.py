@@ -36,6 +36,7 @@ class ShapeDynamics(eqx.Module):
     w_ba: Float[Array, ""]
     w_bb: Float[Array, ""]
     relaxation: AbstractRelaxation
+    nonlinearity_scale: Float[Array, ""]
 
     def __init__(self, model: AbstractOrderParameters):
         if not model.shape_closes:
@@ -47,11 +48,8 @@ class ShapeDynamics(eqx.Module):
         w = model.exchange_rates()
         self.w_aa, self.w_ab, self.w_ba, self.w_bb = w[0, 0], w[0, 1], w[1, 0], w[1, 1]
         self.relaxation = model.relaxation()
-
-    @property
-    def nonlinearity_scale(self) -> Array:
-        """c of `AbstractRelaxation`."""
-        return self.relaxation.nonlinearity_scale
+        # Kept, since every step of a search asks for it.
+        self.nonlinearity_scale = self.relaxation.nonlinearity_scale
 
     def relaxation_rates(self, g: Gram) -> tuple[Array, Array]:
         """(r_A, r_B) in meV."""

@@ -60,9 +60,11 @@ def sensitivity(
 
     def observed(flat: Array) -> Array:
         magnet = rebuild(dict(zip(parameters, unravel(flat), strict=True)))
-        return jnp.concatenate([jnp.atleast_1d(f(magnet, continued(magnet, state))) for f in asked])
+        near = continued(magnet, state)
+        return jnp.concatenate([jnp.atleast_1d(f(magnet, near)) for f in asked])
 
-    found = {name: value for f in asked for name, value in _named(f, f(model, state)).items()}
+    told = [(f, _named(f, f(model, state))) for f in asked]
+    found = {name: value for _, values in told for name, value in values.items()}
     seen, p = np.asarray(list(found.values())), np.asarray(flat)
     slopes = np.asarray(jax.jit(jax.jacfwd(observed))(flat))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -79,7 +81,7 @@ def sensitivity(
             "parameter": names,
             "observable": list(found),
             "parameter_unit": ("parameter", [_unit(name) for name in names]),
-            "observable_unit": ("observable", [f.unit for f in asked for _ in _named(f, f(model, state))]),
+            "observable_unit": ("observable", [f.unit for f, values in told for _ in values]),
         },
         attrs={"title": "nrjax sensitivity", "dtype": str(flat.dtype)},
     )

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from .._numerics.root_scan import roots_along
 from .._numerics.validation import is_concrete, require_positive
 from ..magnets import LayeredMagnet
-from ..magnets.layers import LayerParameters
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 from .attractors import default_start
@@ -67,8 +66,9 @@ def branches(model: LayeredMagnet) -> tuple[SteadyState, ...]:
 
 def _field_for(model: LayeredMagnet, layer: int, relaxation: Array) -> Array:
     """|h|^2 at which r = 2 alpha phi(h) + loss of a layer has a given value; negative if it never has."""
-    p = LayerParameters(*(value if value.ndim == 0 else value[layer] for value in model.parameters()))
-    return model.bath.field_squared_at_rate((relaxation - p.loss) / (2.0 * p.damping), p.temperature)
+    _, loss = model.light_torque()
+    by_bath = relaxation - loss[layer]
+    return model.bath.field_squared_at_rate(by_bath / (2.0 * model.damping[layer]), model.temperature[layer])
 
 
 def _trace_part(model: LayeredMagnet, gram: Gram) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase, classify_trajectory
 from . import corotating_states
 from .corotating_states import generic_directions
-from .rigid_states import Averages, SteadyState, reached_state, rigid_state
+from .rigid_states import RESULTS, Averages, SteadyState, reached_state, rigid_state
 from .solvers import AbstractSteadyStateSolver, without_derivative
 
 # Size of the deviation that the default initial state carries, so that no symmetry of the start is special.
@@ -52,7 +52,7 @@ class CorotatingSolver(AbstractSteadyStateSolver):
             settled=settled,
             modulated=~settled & (phase == Phase.MODULATED),
             averages=Averages(lengths, angle, unknown, unknown),
-            finite=_is_finite(state) & jnp.all(jnp.isfinite(start)),
+            finite=(state.result != RESULTS.nonfinite) & jnp.all(jnp.isfinite(start)),
             steps=jnp.asarray(0, jnp.int32),
         )
 
@@ -84,7 +84,3 @@ def _state_near(model: AbstractOrderParameters, seed: Float[Array, "L n"]) -> St
     m, omega, converged = corotating_states.polish(model, projector, seed)
     state = corotating_states.describe(model, projector, m, omega, converged)
     return rigid_state(model, m, omega, state.phase, state.growth_rate, converged & (state.growth_rate < 0))
-
-
-def _is_finite(state: SteadyState) -> Array:
-    return jnp.all(jnp.isfinite(state.m)) & jnp.isfinite(state.growth_rate)

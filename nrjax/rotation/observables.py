@@ -110,6 +110,19 @@ OBSERVABLES: Final = {
 }
 # Those that every steady state has.
 OF_EVERY_STATE: Final = tuple(name for name, observable in OBSERVABLES.items() if isinstance(observable, OfState))
+# Those of a rotation: 0 where nothing rotates, and rising like a square root from the onset of the chase.
+FREQUENCIES: Final = ("chase_frequency", "rotation_frequency")
+
+
+def is_frequency(observable: AbstractObservable) -> bool:
+    """Whether it is one of the frequencies of the table."""
+    return any(observable is OBSERVABLES[name] for name in FREQUENCIES)
+
+
+def require_frequency(name: str) -> None:
+    """Raise `ValueError` unless `name` is that of a frequency."""
+    if name not in FREQUENCIES:
+        raise ValueError(f"observable = {name!r} is unknown: take {' or '.join(map(repr, FREQUENCIES))}.")
 
 
 def observable_of(asked: Any) -> AbstractObservable:

@@ -102,7 +102,7 @@ class Averages(eqx.Module):
     rotation_frequency: Float[Array, ""]
 
 
-def unknown_state(layers: int, dtype: Any, components: int = 3) -> SteadyState:
+def unknown_state(layers: int, dtype: Any, components: int) -> SteadyState:
     """A state of which nothing is known yet: UNRESOLVED, not valid."""
     zero = jnp.zeros((), dtype)
     return SteadyState(
