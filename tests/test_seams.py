@@ -164,6 +164,17 @@ def test_a_light_is_its_torque(name):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ALL_LIGHTS)
+def test_light_on_all_of_the_exchange_is_light_on_that_exchange(name):
+    """Left out, `mediated_exchange` is `exchange`: the same torque where one sum serves twice, beside a field."""
+    light, field = ALL_LIGHTS[name][0], jnp.asarray([0.3, -0.1, 0.2])
+    left_out, given = (under(light, mediated_exchange=jm, field=field) for jm in (None, J))
+    expected = given.vector_field(0.0, M)
+    np.testing.assert_allclose(left_out.vector_field(0.0, M), expected, atol=1e-14)
+    by_layer = jnp.stack([jnp.stack(m) for m in left_out.layer_vector_fields([tuple(m) for m in M])])
+    np.testing.assert_allclose(by_layer, expected, atol=1e-14)
+
+
 def test_a_state_under_a_light_of_its_own():
     """Valid in the equation of motion, and with the derivative by the light's own number that differences give."""
 

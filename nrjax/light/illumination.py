@@ -2,6 +2,7 @@
 source."""
 
 import abc
+from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -33,6 +34,10 @@ class AbstractLight(eqx.Module):
     def push_size(self, exchange: Float[Array, "L L"], filling: Float[Array, " L"]) -> Float[Array, "L L"]:
         """|Lambda| in meV; with a slope in darkness where the light can give one, for searches that start there."""
         return jnp.abs(self.torque(exchange, filling)[0])
+
+    def exchange_factor(self) -> Float[Array, " L"] | None:
+        """c_a where Lambda_ab = c_a jm_ab for any exchange, so that one sum over it serves twice; None elsewhere."""
+        return None
 
     @property
     def is_constant(self) -> bool:
@@ -73,14 +78,20 @@ class AbstractMetallicLight(AbstractLight):
     def couplings(self) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
         """(g, gamma) in meV at full intensity, each of shape (L,)."""
 
+    @final
     def torque(
         self, exchange: Float[Array, "L L"], filling: Float[Array, " L"]
     ) -> tuple[Float[Array, "L L"], Float[Array, " L"]]:
-        """(2 gamma/g) jm and gamma n, in meV; no torque on a layer without coupling, whose light must be 0."""
+        """(2 gamma/g) jm and gamma n, in meV."""
+        _, gamma = self.couplings()
+        return self.exchange_factor()[:, None] * exchange, gamma * filling
+
+    @final
+    def exchange_factor(self) -> Float[Array, " L"]:
+        """2 gamma/g, dimensionless; 0 for a layer without coupling, whose light must be 0."""
         g, gamma = self.couplings()
         coupled = g != 0
-        factor = jnp.where(coupled, 2.0 * gamma / jnp.where(coupled, g, 1.0), 0.0)
-        return factor[:, None] * exchange, gamma * filling
+        return jnp.where(coupled, 2.0 * gamma / jnp.where(coupled, g, 1.0), 0.0)
 
     def push_size(self, exchange: Float[Array, "L L"], filling: Float[Array, " L"]) -> Float[Array, "L L"]:
         """2 gamma_a |jm_ab/g_a| in meV: gamma is 0 or greater, so that it has a slope where gamma is 0."""

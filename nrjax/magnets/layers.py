@@ -60,6 +60,11 @@ def torque(m: Vector, h: Vector, push: Vector, p: LayerParameters, bath: Abstrac
     return tx, ty, tz
 
 
+def _components(m: Float[Array, "L 3"]) -> Vector:
+    x, y, z = m.T
+    return x, y, z
+
+
 def _refuse_second_light(loss_rate: Numbers | None) -> None:
     if loss_rate is not None and is_concrete(jnp.asarray(loss_rate)) and np.any(np.asarray(loss_rate) != 0):
         raise ValueError(f"loss_rate = {loss_rate} and a light: a magnet has one light. Leave loss_rate out.")
@@ -333,6 +338,11 @@ class LayeredMagnet(AbstractOrderParameters):
         """
         return self.light.torque(self.light_exchange(), self.filling)
 
+    def _push(self) -> tuple[Float[Array, "L L"], Float[Array, " L"], Float[Array, " L"] | None]:
+        """`light_torque`, and the factor between Lambda and the exchange of the magnet where there is one."""
+        push, loss = self.light_torque()
+        return push, loss, self.light.exchange_factor() if self.mediated_exchange is None else None
+
     def exchange_rates(self) -> Float[Array, "L L"]:
         """w_ab = 2 alpha_a j_ab + Lambda_ab in meV: W without its relaxation; independent of m."""
         push, _ = self.light_torque()
@@ -395,12 +405,12 @@ class LayeredMagnet(AbstractOrderParameters):
 
         **Returns** dm/dt in meV (hbar = 1), shape (L, 3).
         """
-        mx, my, mz = m.T
-        hx, hy, hz = self.effective_field(m).T
-        pushes, loss = (self.at(t) if self.changes_in_time else self).light_torque()
-        px, py, pz = weighted_sums(pushes, m).T
+        pushes, loss, factor = (self.at(t) if self.changes_in_time else self)._push()
+        along = weighted_sums(self.exchange, m)
+        h = sum((term.field(m) for term in self.field_terms), along)
+        push = weighted_sums(pushes, m) if factor is None else factor[:, None] * along
         p = LayerParameters(self.damping, loss, self.temperature, self.gyro)
-        return jnp.stack(torque((mx, my, mz), (hx, hy, hz), (px, py, pz), p, self.bath), axis=-1)
+        return jnp.stack(torque(_components(m), _components(h), _components(push), p, self.bath), axis=-1)
 
     def layer_vector_fields(self, moments: Sequence[Vector]) -> list[Vector]:
         """`vector_field` of constant light on scalars, layer by layer: under vmap every operation is one loop over
@@ -413,9 +423,10 @@ class LayeredMagnet(AbstractOrderParameters):
             x, y, z = (sum(matrix[layer, b] * moments[b][i] for b in range(self.layers)) for i in range(3))
             return x, y, z  # pyright: ignore[reportReturnType]
 
-        torques, (pushes, loss) = [], self.light_torque()
+        torques, (pushes, loss, factor) = [], self._push()
         for layer, m in enumerate(moments):
-            h, push = combine(self.exchange, layer), combine(pushes, layer)
+            h = combine(self.exchange, layer)
+            push = combine(pushes, layer) if factor is None else tuple(factor[layer] * x for x in h)
             for term in self.field_terms:
                 added = term.layer_field(layer, moments)
                 h = tuple(h[i] + added[i] for i in range(3))

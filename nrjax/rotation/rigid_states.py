@@ -142,11 +142,12 @@ def rigid_state(
     growth_rate: Float[Array, ""],
     attractor: Bool[Array, ""],
     pair: LeadingPair | None = None,
+    chase_rate: Float[Array, ""] | None = None,
 ) -> SteadyState:
     """Everything that follows from moments m that turn with the angular velocity Omega.
 
     **Arguments** `omega`, `growth_rate`: meV. `attractor`: whether the solver holds it for one. `pair`: the first two
-    moments, where the solver knows their angle better than m does.
+    moments, and `chase_rate`: of the chase in meV, where the solver knows them better than m and Omega tell.
 
     **Returns** a `SteadyState`: valid if it is finite, an attractor, and solves the model's own `vector_field`.
     """
@@ -159,14 +160,15 @@ def rigid_state(
 
     pair = leading_pair(m) if pair is None else pair
     chiral = phase == Phase.CHIRAL
-    chase = jnp.where(chiral, jnp.abs(jnp.dot(pair.normal, omega)), 0.0)
+    if chase_rate is None:
+        chase_rate = jnp.where(chiral, jnp.abs(jnp.dot(pair.normal, omega)), 0.0)
     rate = jnp.where(chiral, safe_sqrt(jnp.sum(jnp.where(chiral, omega, 0.0) ** 2)), 0.0)
     return SteadyState(
         phase=phase,
         m=m,
         lengths=safe_sqrt(jnp.sum(m**2, axis=1)),
         angle=jnp.where(phase == Phase.PARAMAGNETIC, 0.0, pair.angle),
-        chase_frequency=chase / units.GHz,
+        chase_frequency=chase_rate / units.GHz,
         rotation_frequency=rate / units.GHz,
         angular_velocity=jnp.where(chiral, omega, jnp.zeros_like(omega)),
         growth_rate=growth_rate,

@@ -114,7 +114,7 @@ def state_near_gram(
     pair = bilayer_states.leading_pair_of(state, m)
     to_a, to_b = _turning_rates(model)
     omega = bilayer_states.angular_velocity(state, pair, to_a * m[0] + to_b * m[1])
-    return rigid_state(model, m, omega, state.phase, state.growth_rate, attractor, pair)
+    return rigid_state(model, m, omega, state.phase, state.growth_rate, attractor, pair, state.chase_rate)
 
 
 def _without_vanished(motion: Motion, arrived: Bool[Array, ""]) -> Gram:
