@@ -22,8 +22,13 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_numpy_dtype_promotion", "strict")
-    with install_import_hook("nrjax", "beartype.beartype"):
-        import nrjax  # noqa: F401  (every annotation is checked at run time)
+    # Every annotation is checked at run time. Modules are loaded when they are first asked for: the hook stays.
+    install_import_hook("nrjax", "beartype.beartype")
+    import nrjax
+
+    # Tests, their workers and the commands that they start share what they compile.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.rootpath / ".pytest_cache" / "programs")
+    nrjax.keep_compiled_programs(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 @pytest.fixture

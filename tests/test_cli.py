@@ -19,7 +19,7 @@ from nrjax import (
     plot,
     steady_state,
 )
-from nrjax.cli import _parser, main
+from nrjax.cli import COMMANDS, _parser, main
 
 LINE = ["--axis", "loss_rate", "0", "0.1", "200"]
 SMALL = ["--axis", "loss_rate", "0", "0.12", "25", "--axis", "interlayer_exchange", "0.5", "12", "21"]
@@ -133,7 +133,9 @@ def test_exchange(tmp_path, capsys):
 def test_info(capsys):
     assert main(["info"]) == 0
     printed = capsys.readouterr().out
-    assert "jax" in printed and "cpu" in printed and "241.799" in printed
+    assert "jax" in printed and "cpu" not in printed and "241.799" in printed
+    assert main(["info", "--devices"]) == 0
+    assert "cpu" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -147,10 +149,10 @@ def test_help(command, capsys):
 
 def test_the_defaults_that_help_tells_are_the_defaults():
     """Where a flag's help says (default 30), that is what the flag has."""
-    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
     told = 0
-    for command in commands.choices.values():
-        for action in command._actions:
+    for command in COMMANDS:
+        (commands,) = (a for a in _parser(command)._actions if isinstance(a, argparse._SubParsersAction))
+        for action in commands.choices[command]._actions:
             said = re.search(r"\(default ([^ ),;]+)", action.help or "")
             if said and action.default is not None:
                 default = f"{action.default:g}" if isinstance(action.default, float) else str(action.default)

@@ -2,10 +2,14 @@
 
 import ast
 import re
+import subprocess
+import sys
 import types
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
+from jaxtyping import TypeCheckError
 
 import nrjax
 
@@ -33,7 +37,7 @@ def imports(path: Path) -> set[str]:
 def test_imports_run_down():
     for path in sorted(PACKAGE.rglob("*.py")):
         here = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        if here == "__init__":
+        if here in ("__init__", "_version"):
             continue
         for there in imports(path):
             assert FLOORS.index(there) <= FLOORS.index(here), f"{path.relative_to(PACKAGE)} imports {there}, above it"
@@ -44,6 +48,20 @@ def test_no_module_is_called_like_a_public_function():
     modules = {path.stem for path in PACKAGE.rglob("*.py")} | {path.parent.name for path in PACKAGE.rglob("*.py")}
     functions = {n for space in (nrjax, nrjax.lindblad) for n in dir(space) if callable(getattr(space, n))}
     assert not modules & functions
+
+
+def test_every_module_is_checked_at_run_time():
+    """The hook that checks annotations stands before modules are loaded: a wrong dtype is refused by name."""
+    with pytest.raises(TypeCheckError):
+        nrjax.LayeredMagnet([[1.0]], 0.1, -1.0, 0.0, 1.0, 1.0).effective_field(jnp.zeros((2, 2, 2)))
+
+
+def test_nothing_heavy_is_loaded_before_it_is_needed():
+    """The list of commands, and what is installed, without JAX and its friends."""
+    program = "import sys, nrjax.cli; {} ; print(sorted({{'jax', 'numpy', 'xarray', 'matplotlib'}} & set(sys.modules)))"
+    for use in ("nrjax.cli._parser()", "nrjax.cli.main(['info'])", "dir(nrjax)", "nrjax.__version__"):
+        done = subprocess.run([sys.executable, "-c", program.format(use)], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]", use
 
 
 def test_files_are_small():
@@ -58,5 +76,5 @@ def test_only_public_names_are_shown():
     assert not {name for name in shown - {"__version__"} if name.startswith("_")}
     documented = set(re.findall(r"^        - (\w+)$", (PACKAGE.parent / "docs" / "api.md").read_text(), re.M))
     assert shown - documented == {"__version__", *modules}
-    with pytest.raises(AttributeError, match="no attribute 'design_laser'"):
-        _ = nrjax.design_laser
+    with pytest.raises(AttributeError, match="attribute design_laser"):
+        _ = getattr(nrjax, "design" + "_laser")

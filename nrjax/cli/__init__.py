@@ -5,23 +5,31 @@ import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
-import jax
-
-from . import design_command, info, maps, motion, spacer
+# Each command with the module and function that describe it, which are loaded where it is meant: the list of commands
+# is there at once.
+COMMANDS: Final = {
+    "phase-diagram": ("maps", "add_phase_diagram", "map the phases of the light-driven bilayer"),
+    "curve": ("maps", "add_curve", "draw the rotation frequency against the light"),
+    "simulate": ("motion", "add_simulation", "integrate the moments in time"),
+    "design": ("design_command", "add_design", "find the laser for a rotation frequency"),
+    "exchange": ("spacer", "add_exchange", "draw the exchange against the thickness of a spacer"),
+    "info": ("info", "add_info", "versions, devices, units and compiled programs"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 the computation failed, 2 bad input."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    jax.config.update("jax_enable_x64", options.precision == "double")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(next((word for word in arguments if not word.startswith("-")), None)).parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = partial(_show_warning, options.command, set())
+            _set_up(options)
             return options.run(options)
     except ValueError as error:
         print(f"nrjax {options.command}: error: {error}", file=sys.stderr)
@@ -50,13 +58,29 @@ def _show_warning(command: str, said: set[str], message: Warning | str, *place: 
     print(f"nrjax {command}: warning: {message}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _set_up(options: argparse.Namespace) -> None:
+    """Floating point, and programs kept from earlier runs, for commands that compute."""
+    if not hasattr(options, "precision"):
+        return
+    import jax
+
+    from .._numerics.program_cache import keep_compiled_programs
+
+    jax.config.update("jax_enable_x64", options.precision == "double")
+    if not options.no_cache:
+        keep_compiled_programs()
+
+
+def _parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser, with the arguments of one command; the others are only named."""
     parser = argparse.ArgumentParser(
         prog="nrjax", description="Photo-induced non-reciprocal magnetism: phase diagrams and dynamics."
     )
     parser.add_argument("--version", action="version", version=f"nrjax {version('nrjax')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for command in (maps, motion, design_command, spacer, info):
-        command.add(commands)
+    for name, (module, add, words) in COMMANDS.items():
+        described = commands.add_parser(name, help=words)
+        if name == command:
+            getattr(import_module(f"{__name__}.{module}"), add)(described)
     return parser

@@ -90,6 +90,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("double", "single"), default="double", help="floating point (default double)"
     )
+    parser.add_argument("--no-cache", action="store_true", help="compile anew, and keep no compiled programs")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress bar")
 
 

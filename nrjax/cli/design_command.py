@@ -22,14 +22,12 @@ RUN_KEYS: Final = (
 MAP_POINTS: Final = 121
 
 
-def add(commands: Any) -> None:
-    """The command."""
-    parser = commands.add_parser(
-        "design",
-        help="find the laser for a rotation frequency",
-        description="Find the parameters, by default intensity and photon energy of the laser, at which the bilayer "
+def add_design(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `nrjax design`."""
+    parser.description = (
+        "Find the parameters, by default intensity and photon energy of the laser, at which the bilayer "
         "rotates at the wanted frequency; print a design sheet and write a TOML file for `nrjax simulate`. "
-        "Exit code 1 if the frequency is out of reach: the sheet then tells the nearest.",
+        "Exit code 1 if the frequency is out of reach: the sheet then tells the nearest."
     )
     configuration.add_parameters(parser)
     parser.add_argument(

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import xarray as xr
 
 from ..maps.sweeps import sweep
 from ..motion.phases import Phase
-from ..rotation.attractors import steady_state
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
 from . import configuration
 from .outputs import print_exposure, save
@@ -18,14 +20,12 @@ PLANE: Final = {"loss_rate": [0.0, 0.12, 401], "interlayer_exchange": [0.0, 12.0
 LINE: Final = {"intensity": [0.0, 6e10, 401]}
 
 
-def add(commands: Any) -> None:
-    """The two commands."""
-    diagram = commands.add_parser(
-        "phase-diagram",
-        help="map the phases of the light-driven bilayer",
-        description="Compute the phase of the light-driven bilayer on a grid, draw it with the exact boundaries, and "
+def add_phase_diagram(diagram: argparse.ArgumentParser) -> None:
+    """The arguments of `nrjax phase-diagram`."""
+    diagram.description = (
+        "Compute the phase of the light-driven bilayer on a grid, draw it with the exact boundaries, and "
         "save the numbers. Default: loss rate 0 to 0.12 meV by interlayer exchange 0 to 12 meV. Which light, how "
-        "strong: --axis photon_energy 1300 2100 401 --axis intensity 0 6e10 401",
+        "strong: --axis photon_energy 1300 2100 401 --axis intensity 0 6e10 401"
     )
     configuration.add_parameters(diagram)
     configuration.add_outputs(diagram, "phase_diagram.png", "phase_diagram.nc")
@@ -34,12 +34,13 @@ def add(commands: Any) -> None:
     diagram.add_argument("--no-boundaries", action="store_true", help="do not draw the closed-form boundary lines")
     diagram.set_defaults(run=_phase_diagram)
 
-    curve = commands.add_parser(
-        "curve",
-        help="draw the rotation frequency against the light",
-        description="Chase and rotation frequency along one parameter: the characteristic of the frequency modulator. "
+
+def add_curve(curve: argparse.ArgumentParser) -> None:
+    """The arguments of `nrjax curve`."""
+    curve.description = (
+        "Chase and rotation frequency along one parameter: the characteristic of the frequency modulator. "
         "The rotation is the line that a probe sees, the chase none. "
-        "Default: the laser's intensity, 0 to 6e10 W/cm^2.",
+        "Default: the laser's intensity, 0 to 6e10 W/cm^2."
     )
     configuration.add_parameters(curve)
     configuration.add_outputs(curve, "curve.png", "curve.nc")
@@ -105,19 +106,22 @@ def _summarize(build: Any, dataset: xr.Dataset) -> None:
     print(f"largest relative residual {float(dataset['residual'].where(dataset['valid']).max()):.1e}")
     fastest = _fastest(dataset)
     if fastest is not None:
-        magnet = build(**fastest)
-        state = steady_state(magnet, throw=False)
-        where = ", ".join(f"{name} {value:.5g}" for name, value in fastest.items())
+        where = ", ".join(f"{name} {float(value):.5g}" for name, value in fastest.coords.items())
         print(
-            f"highest chase frequency {float(state.chase_frequency):.4g} GHz at {where}; a probe sees "
-            f"{float(state.rotation_frequency):.4g} GHz there"
+            f"highest chase frequency {float(fastest['chase_frequency']):.4g} GHz at {where}; a probe sees "
+            f"{float(fastest['rotation_frequency']):.4g} GHz there"
         )
-        print_exposure(magnet, state)
+        magnet = build(**{str(name): float(value) for name, value in fastest.coords.items()})
+        print_exposure(magnet, _planar(fastest))
 
 
-def _fastest(dataset: xr.Dataset) -> dict[str, Any] | None:
+def _fastest(dataset: xr.Dataset) -> xr.Dataset | None:
     """The point of the highest chase frequency; None if nothing chases."""
     chase = dataset["chase_frequency"].where(dataset["phase"] == Phase.CHIRAL)
-    if not bool(chase.notnull().any()):
-        return None
-    return {str(name): float(dataset[name][index]) for name, index in chase.argmax(...).items()}
+    return dataset.isel(chase.argmax(...)) if bool(chase.notnull().any()) else None
+
+
+def _planar(point: xr.Dataset) -> jax.Array:
+    """Moments of two layers with the lengths and the angle of a point, in the plane of x and z."""
+    (a, b), angle = np.asarray(point["lengths"]), float(point["angle"])
+    return jnp.asarray([[0.0, 0.0, a], [b * np.sin(angle), 0.0, b * np.cos(angle)]])

@@ -25,15 +25,13 @@ from .outputs import print_exposure, save
 DEFAULT_SPINS = 1e6
 
 
-def add(commands: Any) -> None:
-    """The command."""
-    motion = commands.add_parser(
-        "simulate",
-        help="integrate the moments in time",
-        description="Integrate the moments of the light-driven bilayer and draw their tips in space and their "
+def add_simulation(motion: argparse.ArgumentParser) -> None:
+    """The arguments of `nrjax simulate`."""
+    motion.description = (
+        "Integrate the moments of the light-driven bilayer and draw their tips in space and their "
         "components against time; under a pulse, lengths, angle and frequencies. Default: the chiral phase, loss rate "
         "0.05 meV, interlayer exchange 6 meV. Of the two frequencies printed, the chase is the rate at which the "
-        "layers chase each other; the rotation is that of the whole magnet, and the line that a probe sees.",
+        "layers chase each other; the rotation is that of the whole magnet, and the line that a probe sees."
     )
     configuration.add_parameters(motion)
     configuration.add_outputs(motion, "simulation.png", "simulation.nc")
@@ -98,7 +96,7 @@ def _simulate(options: argparse.Namespace) -> int:
         f"turns in {duration:g} ps: {_turns(frequency, frequency.chase):.4g} of the chase, "
         f"{_turns(frequency, frequency.rotation):.4g} of the whole magnet (those a probe counts)"
     )
-    print_exposure(model, state)
+    print_exposure(model, state.m)
     values, _ = parameters([model])
     dataset = xr.Dataset(
         {

@@ -3,12 +3,12 @@
 from typing import Any
 
 import xarray as xr
+from jaxtyping import Array, Float
 
 from .._numerics.files import atomic
 from ..magnets import LayeredMagnet
 from ..magnets.absorption import exposure
 from ..maps.store import save_dataset
-from ..rotation.rigid_states import SteadyState
 
 
 def save(figure: Any, dataset: xr.Dataset, run: dict[str, Any]) -> None:
@@ -25,7 +25,7 @@ def save_picture(figure: Any, path: str) -> None:
     print(f"wrote {path}")
 
 
-def print_exposure(magnet: LayeredMagnet, state: SteadyState) -> None:
-    """What the light does to the sample, if there is a laser."""
+def print_exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> None:
+    """What the light does to a sample of moments m, if there is a laser."""
     if magnet.has_laser:
-        print(exposure(magnet, state.m))
+        print(exposure(magnet, m))

@@ -13,13 +13,11 @@ from . import configuration
 from .outputs import save
 
 
-def add(commands: Any) -> None:
-    """The command."""
-    spacer = commands.add_parser(
-        "exchange",
-        help="draw the exchange against the thickness of a spacer",
-        description="The exchange between two magnetic layers, carried by the conduction electrons of a layered "
-        "lattice, against the number of spacer layers between them.",
+def add_exchange(spacer: argparse.ArgumentParser) -> None:
+    """The arguments of `nrjax exchange`."""
+    spacer.description = (
+        "The exchange between two magnetic layers, carried by the conduction electrons of a layered "
+        "lattice, against the number of spacer layers between them."
     )
     spacer.add_argument("--hopping", type=float, default=1000.0, metavar="MEV", help="in the layers (default 1000)")
     spacer.add_argument("--hopping-across", type=float, metavar="MEV", help="between layers (default: as --hopping)")
