@@ -1,10 +1,14 @@
 import functools
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Commands that are tested leave the user's compiled programs alone; writing them costs tests more than it saves.
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "programs"))
 # NaN is no number to agree on: a comparison of two of them has to ask for it.
 np.testing.assert_allclose = functools.partial(np.testing.assert_allclose, equal_nan=False)
 
@@ -24,11 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     # Every annotation is checked at run time. Modules are loaded when they are first asked for: the hook stays.
     install_import_hook("nrjax", "beartype.beartype")
-    import nrjax
-
-    # Tests, their workers and the commands that they start share what they compile.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.rootpath / ".pytest_cache" / "programs")
-    nrjax.keep_compiled_programs(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    import nrjax  # noqa: F401
 
 
 @pytest.fixture

@@ -31,14 +31,16 @@ sys.exit(code)
 def run(tmp_path):
     """A command in a process of its own, with an empty cache directory of its own."""
 
-    def one(*arguments: str, cache: Path | None = None) -> tuple[int, int, str]:
+    def one(*arguments: str, cache: Path | None = None, largest_file: int = -1) -> tuple[int, int, str]:
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "home"), "MPLBACKEND": "agg"}
+        environment |= {"JAX_ENABLE_COMPILATION_CACHE": "true"}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         if cache is not None:
             environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-        command = [sys.executable, "-W", "error", "-c", COUNTED, *arguments]
+        limit = f"import resource; import nrjax.plot; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file},) * 2);"
+        command = [sys.executable, "-W", "error", "-c", limit * (largest_file > 0) + COUNTED, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == (1 if largest_file > 0 else 0), done.stderr
         words = done.stdout.split()
         return int(words[-3]), int(words[-1]), done.stderr
 
@@ -62,6 +64,16 @@ def test_a_second_process_compiles_nothing(run, tmp_path):
     mended, found, error = run(*SPACER)
     assert (mended, found) == (1, missed + alike - 1) and "Error" not in error
     assert run(*SPACER)[:2] == (0, missed + alike)
+
+
+def test_a_full_disk_costs_the_programs_only(run, tmp_path):
+    """A limit of 8 kB on files stands for it: the command warns once, goes on until its own files do not fit, and
+    leaves no half of a program."""
+    cache = tmp_path / "programs"
+    missed, _, error = run(*SPACER, cache=cache, largest_file=8192)
+    assert error.count("warning") == 1 and "cannot be kept" in error
+    used = {path.name.removesuffix(program_cache.USED) for path in cache.glob(f"*{program_cache.USED}")}
+    assert used == {path.name.removesuffix(program_cache.PROGRAM) for path in entries(cache)} and len(used) < missed
 
 
 def test_without_cache_nothing_is_kept(run, tmp_path):

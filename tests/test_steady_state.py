@@ -21,6 +21,7 @@ from nrjax import (
     steady_state,
     units,
 )
+from nrjax.rotation import shape_solver
 from nrjax.rotation.attractors import continued, steady_states
 from tests import differences
 from tests.magnets import magnet_of
@@ -379,6 +380,24 @@ def test_modulated_shape():
     np.testing.assert_allclose(state.chase_frequency * units.GHz, np.abs(chase).mean(), rtol=5e-3)
     rotation = np.sqrt(chase**2 + np.sum(about**2, axis=1)).mean()
     np.testing.assert_allclose(state.rotation_frequency * units.GHz, rotation, rtol=5e-3)
+
+
+def test_the_few_that_keep_moving_are_told_among_many(monkeypatch):
+    """Lanes that are watched, more than go together, are told as they are one by one; the others are left alone."""
+    start = jnp.asarray([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
+    magnets = [modulated_magnet(), hanai2025_bilayer([0.0, 0.05], 6.0, filling=[1.0, 1.0])]
+    magnets = [jax.tree.map(lambda x: jnp.asarray(x, float), magnet) for magnet in magnets]
+    alone = [steady_state(magnet, start, throw=False) for magnet in magnets]
+    monkeypatch.setattr(shape_solver, "WATCHED", 40)
+    which = np.arange(700) % 7 == 0
+    mixed = jax.tree.map(lambda a, b: jnp.where(which.reshape(-1, *[1] * a.ndim), a, b), *magnets)
+    told = steady_states(mixed, start)
+    assert int(alone[0].phase) == Phase.MODULATED and int(alone[1].phase) == Phase.CHIRAL
+    for lane, state in ((which, alone[0]), (~which, alone[1])):
+        assert (np.asarray(told.phase)[lane] == int(state.phase)).all()
+        for name in ("lengths", "angle", "chase_frequency", "rotation_frequency"):
+            expected = np.broadcast_to(getattr(state, name), np.asarray(getattr(told, name))[lane].shape)
+            np.testing.assert_allclose(np.asarray(getattr(told, name))[lane], expected, rtol=1e-8)
 
 
 def test_bad_lanes_spoil_no_other_and_cost_nothing():

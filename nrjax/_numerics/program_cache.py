@@ -1,5 +1,7 @@
 """Compiled programs kept on disk, so that the next process starts at once. JAX is imported only where it is needed."""
 
+import atexit
+import contextlib
 import hashlib
 import os
 import platform
@@ -58,6 +60,8 @@ def keep_compiled_programs(directory: str | os.PathLike[str] | None = None) -> P
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     # JAX decides at its first program whether it keeps any.
     compilation_cache.reset_cache()
+    # A program that could not be written in full (no space left) would hinder other processes.
+    atexit.register(_leave, chosen)
     return chosen
 
 
@@ -84,6 +88,11 @@ def _remove_unfinished(directory: Path) -> None:
         for path in directory.glob(f"*{PROGRAM}"):
             if not path.with_name(path.name.removesuffix(PROGRAM) + USED).exists():
                 path.unlink()
+
+
+def _leave(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        _remove_unfinished(directory)
 
 
 def _processor() -> str:

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -38,8 +37,8 @@ def run_tiles(
 
     **Arguments**
 
-    - `function`: maps arrays of leading size `tile` to arrays of leading size `tile`; compiled once, since the last
-      tile is padded with copies of its last lane.
+    - `function`: maps arrays of leading size `tile` to arrays of leading size `tile`, from several threads: made of
+      `SharedProgram`s, compiled once, since the last tile is padded with copies of its last lane.
     - `lanes`: arrays of shape (lanes, ...).
     - `executor`: where tiles run. Default: `threads` threads, which defaults to one per CPU core (XLA works outside
       Python's lock) and to one on an accelerator.
@@ -49,9 +48,6 @@ def run_tiles(
     lanes = jax.tree.map(np.asarray, lanes)
     total = jax.tree.leaves(lanes)[0].shape[0]
     tiles = -(-total // tile)
-    # Held while a call compiles and is handed to the device, not while it computes: the first tile compiles, the others
-    # share what it compiled.
-    calling = threading.Lock()
 
     def run(index: int) -> PyTree:
         stored = load(index)
@@ -59,9 +55,7 @@ def run_tiles(
             return stored
         picked = np.minimum(np.arange(index * tile, (index + 1) * tile), total - 1)
         part = jax.tree.map(lambda x: x[picked], lanes)
-        with calling:
-            begun = function(part)
-        result = jax.tree.map(lambda x: np.asarray(x)[: min(tile, total - index * tile)], begun)
+        result = jax.tree.map(lambda x: np.asarray(x)[: min(tile, total - index * tile)], function(part))
         save(index, result)
         return result
 

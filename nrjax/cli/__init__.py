@@ -52,10 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show_warning(command: str, said: set[str], message: Warning | str, *place: Any, **options: Any) -> None:
     """One line on standard error, once, without the line of code that it comes from."""
     del place, options
-    if str(message) in said:
+    text = str(message)
+    if "persistent compilation cache" in text:
+        # JAX says so of every program.
+        text = "some compiled programs cannot be kept or read, and are compiled anew; `nrjax info` tells where they are"
+    if text in said:
         return
-    said.add(str(message))
-    print(f"nrjax {command}: warning: {message}", file=sys.stderr)
+    said.add(text)
+    print(f"nrjax {command}: warning: {text}", file=sys.stderr)
 
 
 def _set_up(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from .._numerics.precision import design_tolerance
+from .._numerics.tiles import power_of_two_above
 from .._numerics.validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
 from ..rotation.attractors import steady_state
 from ..rotation.observables import AbstractObservable, is_frequency, observable_of
@@ -26,7 +27,7 @@ from .search import Lane, relative_error, replace_lanes, start_lanes, take_steps
 STRIDE: Final = 10
 # Restarts worked on together.
 CPU_TILE: Final = 32
-ACCELERATOR_TILE: Final = 4096
+ACCELERATOR_TILE: Final = 1 << 16
 # Parameters that range over orders of magnitude.
 LOGARITHMIC: Final = ("intensity",)
 
@@ -194,7 +195,10 @@ def _run(
     A tile has as many places on every call, so that one program serves any number of restarts and targets. A lane that
     is done leaves its place to the next, so that none waits for the slowest.
     """
-    number, width = y.shape[0], CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
+    number = y.shape[0]
+    width = CPU_TILE
+    if jax.default_backend() != "cpu":
+        width = min(max(power_of_two_above(number), CPU_TILE), ACCELERATOR_TILE)
 
     def start(rows: np.ndarray) -> Lane:
         filled = np.minimum(rows, number - 1)

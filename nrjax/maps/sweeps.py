@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from typing_extensions import TypeAliasType
 
+from .._numerics.programs import SharedProgram
 from .._numerics.tiles import power_of_two_above, run_tiles
 from .._numerics.validation import Numbers, require_memory
 from ..motion.phases import Phase
@@ -31,7 +32,7 @@ from .store import TileStore
 # Points per tile, of few sizes, so that sweeps share programs: a few MB of arrays on a CPU, enough lanes to fill an
 # accelerator.
 CPU_TILE: Final = 1 << 14
-ACCELERATOR_TILE: Final = 1 << 18
+ACCELERATOR_TILE: Final = 1 << 20
 # Points of a bilayer that cost hardly more than one.
 SMALL_CPU_TILE: Final = 1 << 11
 
@@ -70,7 +71,7 @@ def sweep(
       throw=False if it takes that.
     - `solver`: of steady states, as in `steady_state`.
     - `tile`: points computed at a time; bounds the memory. Default: 2048 or 16384 on a CPU, on an accelerator a power
-      of two up to 262144.
+      of two up to 1048576.
     - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
     - `resume`: use what `store` already holds, if it was computed from the same input.
     - `progress`: a bar after two seconds, on a terminal.
@@ -220,9 +221,9 @@ def _compiled(build: Callable[..., Any], observation: _Observation, digest: str)
     del digest
     function, asked = observation.function, observation.observables
     if function is not None:
-        return jax.jit(jax.vmap(lambda values: _variables(function(build(**values)))))
+        return SharedProgram(jax.vmap(lambda values: _variables_of(function(build(**values)))))
     # Of these programs only the first depends on `build`, and the last where it is asked for more than the state.
-    make = jax.jit(jax.vmap(lambda values: build(**values).plateau()))
+    make = SharedProgram(jax.vmap(lambda values: build(**values).plateau()))
 
     def states(values: Any) -> SteadyState:
         return steady_states(make(values), solver=observation.solver)
@@ -232,10 +233,10 @@ def _compiled(build: Callable[..., Any], observation: _Observation, digest: str)
         return lambda values: {name: x for name, x in _variables(states(values)).items() if name in names}
 
     def look(values: dict[str, Any], state: SteadyState) -> dict[str, Any]:
-        model, plain = build(**values), _variables(state)
+        model, plain = build(**values), _variables_of(state)
         return {f.name: plain[f.name] if _of_table(f) else f(model, state) for f in asked}
 
-    tell = jax.jit(jax.vmap(look))
+    tell = SharedProgram(jax.vmap(look))
     return lambda values: tell(values, states(values))
 
 
@@ -308,8 +309,7 @@ def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> li
     return models
 
 
-@jax.jit
-def _variables(observed: Any) -> dict[str, Any]:
+def _variables_of(observed: Any) -> dict[str, Any]:
     """What a sweep's Dataset holds of an observation, by name."""
     if isinstance(observed, SteadyState):
         return {
@@ -320,6 +320,9 @@ def _variables(observed: Any) -> dict[str, Any]:
     if isinstance(observed, Mapping):
         return dict(observed)
     return {"value": observed}
+
+
+_variables = SharedProgram(_variables_of)
 
 
 def _code(result: Any) -> Any:

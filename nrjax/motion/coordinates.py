@@ -1,6 +1,7 @@
 """In which coordinates moments are integrated: their components, with the tilt of an isotropic bilayer beside them."""
 
 import abc
+import math
 from typing import Any, Final
 
 import equinox as eqx
@@ -144,7 +145,7 @@ class ComponentsAndTilt(AbstractCoordinates):
 
     def _tilt(self, log_growth: Array) -> Array:
         """c; the logarithm may grow without end only where c is 0."""
-        return self.seed * jnp.exp(jnp.minimum(log_growth, 0.4 * jnp.log(jnp.finfo(self.seed.dtype).max)))
+        return self.seed * jnp.exp(jnp.minimum(log_growth, 0.4 * math.log(jnp.finfo(self.seed.dtype).max)))
 
     def rates(self, t: Array, y: Any) -> Any:
         """d(m, ln(c/seed))/dt."""

@@ -1,5 +1,6 @@
 """The attractor that a model reaches, solved for rather than read off a trajectory: the front door to all solvers."""
 
+from functools import partial
 from typing import Any, Final
 
 import equinox as eqx
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._numerics.validation import Numbers, moments_array
+from .._numerics.programs import SharedProgram
+from .._numerics.validation import Numbers, is_concrete, moments_array
 from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase
 from .corotating_solver import CorotatingSolver, deviated
@@ -35,6 +37,15 @@ def solver_for(model: Any, solver: AbstractSteadyStateSolver | None = None) -> A
         f"a {type(model).__name__} has no steady state by {names}. Make it an AbstractOrderParameters, or pass "
         "solver=, an AbstractSteadyStateSolver that applies to it."
     )
+
+
+def _start(model: AbstractOrderParameters, m0: Numbers | None) -> Float[Array, "L n"]:
+    """The moments that a model starts from, without derivative."""
+    if m0 is None:
+        start = default_start(jax.tree.map(jax.lax.stop_gradient, model))
+    else:
+        start = moments_array(m0, model.layers, model.components)
+    return jax.lax.stop_gradient(start.astype(model.dtype))
 
 
 @eqx.filter_jit
@@ -79,11 +90,7 @@ def steady_state(
     """
     chosen = solver_for(model, solver)
     model = model.plateau()
-    if m0 is None:
-        start = default_start(jax.tree.map(jax.lax.stop_gradient, model))
-    else:
-        start = moments_array(m0, model.layers, model.components)
-    state = chosen.find(model, jax.lax.stop_gradient(start.astype(model.dtype)), max_steps)
+    state = chosen.find(model, _start(model, m0), max_steps)
     if throw:
         failed = (state.phase == Phase.UNRESOLVED) | ~(state.valid | (state.phase == Phase.MODULATED))
         result = RESULTS.where(failed, state.result, RESULTS.successful)
@@ -91,20 +98,47 @@ def steady_state(
     return state
 
 
-@jax.jit
 def steady_states(
     models: AbstractOrderParameters,
     m0: Float[Array, "L n"] | None = None,
     solver: AbstractSteadyStateSolver | None = None,
+    *,
+    max_steps: int = 1500,
 ) -> SteadyState:
     """`steady_state` of many models, batched along the first axis of every array; one program for all that are alike.
 
     **Arguments** `models`: whose arrays have a leading axis (lanes). `m0`: one start for all, shape (L, n), or None.
-    `solver`: as in `steady_state`.
+    `solver`, `max_steps`: as in `steady_state`.
 
     **Returns** a `SteadyState` whose arrays have that axis; bad lanes are flagged.
     """
-    return jax.vmap(lambda model: steady_state(model, m0, solver=solver, throw=False))(models)
+    if not is_concrete(*jax.tree.leaves((models, m0))):
+        find = partial(steady_state, solver=solver, max_steps=max_steps, throw=False)
+        return jax.vmap(lambda model: find(model, m0))(models)
+    models, starts = _ready(models, m0)
+    return _solver_of_each(models, solver).find_many(models, starts, max_steps)
+
+
+def _ready_each(
+    models: AbstractOrderParameters, m0: Float[Array, "L n"] | None
+) -> tuple[AbstractOrderParameters, Float[Array, "lanes L n"]]:
+    """Models under constant light, and where they start from."""
+
+    def one(model: AbstractOrderParameters) -> tuple[AbstractOrderParameters, Array]:
+        model = model.plateau()
+        return model, _start(model, m0)
+
+    return jax.vmap(one)(models)
+
+
+_ready = SharedProgram(_ready_each)
+
+
+def _solver_of_each(models: AbstractOrderParameters, solver: AbstractSteadyStateSolver | None) -> Any:
+    """The solver that one model of a batch takes, and so all."""
+    chosen = []
+    jax.eval_shape(jax.vmap(lambda model: chosen.append(solver_for(model, solver))), models)
+    return chosen[0]
 
 
 def continued(

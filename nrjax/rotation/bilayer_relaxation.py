@@ -9,6 +9,7 @@ by its own exact equation, since rounding and step errors would swamp it.
 Source of the coefficients: Sandu et al., Atmospheric Environment 31 (1997) 3459 (Rodas3).
 """
 
+import math
 from typing import Final, NamedTuple
 
 import jax
@@ -143,7 +144,7 @@ def _with_tilt(
     floor = jnp.log(jnp.maximum(least * product, tiny))
     ceiling = jnp.log(jnp.maximum(product, tiny))
     followed = jnp.clip(followed, floor, ceiling)
-    resolved = (followed > ceiling + jnp.log(RESOLVED_TILT)) & (new.ab**2 < product)
+    resolved = (followed > ceiling + math.log(RESOLVED_TILT)) & (new.ab**2 < product)
     bound = jnp.sqrt(jnp.maximum(product - jnp.exp(followed), 0.0))
     ab = jnp.where(resolved, new.ab, jnp.where(new.ab < 0, -bound, bound))
     tilt = jnp.where(resolved, jnp.log(jnp.maximum(product - ab * ab, tiny)), followed)

@@ -1,14 +1,16 @@
 """Rigidly rotating states of two order parameters: Newton's polish, closed forms, stability."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float
 
 from .._numerics.precision import collinear_tolerance, newton_tolerance
-from .._numerics.small_matrices import Adjugate, largest_real_part_2, largest_real_part_3, safe_sqrt
+from .._numerics.small_matrices import Adjugate, adjugate, largest_real_part_2, largest_real_part_3, safe_sqrt, solve
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 from ..motion.phases import Phase, label
@@ -29,13 +31,49 @@ class BilayerState(NamedTuple):
 
 
 def polish(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
-    """Newton's method on dG/dt = 0 from `start`, by Optimistix; derivatives by the implicit function theorem.
+    """Newton's method on dG/dt = 0 from `start`, by Optimistix; derivatives by the implicit function theorem,
+
+        dG = -J^-1 d(dG/dt) at fixed G,
+
+    to any order, with the closed-form J of the shape.
 
     **Returns** the root and whether Newton's method converged.
     """
-    size = Gram(*(jax.lax.stop_gradient(jnp.where(x == 0, 1.0, jnp.abs(x))) for x in start))
-    size = size._replace(ab=jnp.sqrt(size.aa * size.bb))
-    rates_scale = jax.lax.stop_gradient(jnp.sqrt(sum(x * x for row in shape.linearize(start)[1] for x in row)))
+    arrays, rest = eqx.partition(shape, eqx.is_inexact_array)
+
+    @jax.custom_jvp
+    def root(arrays: Any, start: Gram) -> tuple[Gram, Array]:
+        return _newton(eqx.combine(arrays, rest), start)
+
+    @root.defjvp
+    def _jvp(primals: Any, tangents: Any) -> Any:
+        (arrays, start), (change, _) = primals, tangents
+        g, converged = root(arrays, start)
+        _, moved = jax.jvp(lambda arrays: eqx.combine(arrays, rest).rates(g), (arrays,), (change,))
+        _, jacobian, _ = eqx.combine(arrays, rest).linearize(g)
+        size = _sizes(g)
+        scale = jax.lax.stop_gradient(jnp.sqrt(sum(x * x for row in jacobian for x in row)))
+        scaled = tuple(
+            tuple(x * to / (at * scale) for x, to in zip(row, size, strict=True))
+            for row, at in zip(jacobian, size, strict=True)
+        )
+        step = solve(adjugate(scaled), tuple(f / (at * scale) for f, at in zip(moved, size, strict=True)))
+        slope = Gram(*(-x * to for x, to in zip(step, size, strict=True)))
+        return (g, converged), (slope, np.zeros(converged.shape, jax.dtypes.float0))
+
+    return root(arrays, jax.lax.stop_gradient(start))
+
+
+def _sizes(g: Gram) -> Gram:
+    """What entries of G are measured by: 1 where they vanish."""
+    size = Gram(*(jax.lax.stop_gradient(jnp.where(x == 0, 1.0, jnp.abs(x))) for x in g))
+    return size._replace(ab=jnp.sqrt(size.aa * size.bb))
+
+
+def _newton(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
+    """The root of dG/dt next to `start`, and whether it was found."""
+    size = _sizes(start)
+    rates_scale = jnp.sqrt(sum(x * x for row in shape.linearize(start)[1] for x in row))
 
     def scaled_rates(y: Array, shape: ShapeDynamics) -> Array:
         g = Gram(*(y[i] * size[i] for i in range(3)))
@@ -45,11 +83,10 @@ def polish(shape: ShapeDynamics, start: Gram) -> tuple[Gram, Array]:
     solution = optx.root_find(
         scaled_rates,
         optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=Adjugate()),
-        jax.lax.stop_gradient(jnp.stack([x / s for x, s in zip(start, size, strict=True)])),
+        jnp.stack([x / s for x, s in zip(start, size, strict=True)]),
         args=shape,
         max_steps=64,
         throw=False,
-        adjoint=optx.ImplicitAdjoint(linear_solver=Adjugate()),
     )
     root = Gram(*(solution.value[i] * size[i] for i in range(3)))
     return root, solution.result == optx.RESULTS.successful

@@ -78,11 +78,11 @@ def watch_for_repetition(
         return journey.motion.arrived | is_modulated(watch) | (journey.steps >= max_steps)
 
     parameters = (shape, paramagnet_is_stable(shape), turning_rates)
-    return iterate(step, done, parameters, (start, _begin(start.motion.gram)), few=True)
+    return iterate(step, done, parameters, (start, nothing_seen(start.motion.gram)), few=True)
 
 
-def _begin(gram: Gram) -> Watch:
-    """Nothing seen yet."""
+def nothing_seen(gram: Gram) -> Watch:
+    """The watch of a shape at its start."""
     zero = jnp.zeros_like(gram.aa)
     none = jnp.zeros_like(zero, jnp.int32)
     nothing = Averages(zero, Gram(zero, zero, zero), zero, zero)

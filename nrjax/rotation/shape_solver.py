@@ -1,25 +1,29 @@
 """Steady states of two order parameters from their shape: no fast precession, no integration in time."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .. import units
 from .._numerics.precision import collinear_tolerance, residual_tolerance
+from .._numerics.programs import SharedProgram
 from .._numerics.small_matrices import safe_sqrt
 from ..magnets import AbstractOrderParameters
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 from ..motion.phases import Phase
 from . import bilayer_states
-from .bilayer_relaxation import VANISHED, Motion, settle
-from .modulated_shapes import averages, is_modulated, watch_for_repetition
+from .bilayer_relaxation import VANISHED, Journey, Motion, settle
+from .modulated_shapes import Watch, averages, is_modulated, nothing_seen, watch_for_repetition
 from .rigid_states import Averages, SteadyState, reached_state, rigid_state
 from .solvers import AbstractSteadyStateSolver, without_derivative
 
+# Shapes that keep moving are watched this many at a time.
+WATCHED: Final = 1024
 # Fine steps spent on a shape that does not settle, for each step spent on settling.
 WATCH_FACTOR: Final = 4
 
@@ -45,38 +49,90 @@ class ShapeSolver(AbstractSteadyStateSolver):
     @eqx.filter_jit
     def find(self, model: AbstractOrderParameters, start: Float[Array, "2 n"], max_steps: int) -> SteadyState:
         """The state reached from `start`; `max_steps` pseudo-time steps to settle, four times as many to repeat."""
-        gram = gram_of(start)
-        arrays, rest = eqx.partition((ShapeDynamics(model), _turning_rates(model)), eqx.is_array)
+        arrays, rest = eqx.partition(model, eqx.is_array)
 
-        def search(arrays: Any, gram: Gram) -> Any:
-            shape, turning_rates = eqx.combine(arrays, rest)
-            journey = settle(shape, gram, max_steps)
-            journey, watch = watch_for_repetition(shape, turning_rates, journey, (1 + WATCH_FACTOR) * max_steps)
-            motion = journey.motion
-            rates = shape.rates(motion.gram)
-            finite = jnp.isfinite(sum((*motion.gram, *rates), start=jnp.zeros_like(gram.aa)))
-            arrived = motion.arrived & finite
-            return motion, arrived, is_modulated(watch) & ~arrived & finite, finite, averages(watch), journey.steps
+        def search(arrays: Any, start: Array) -> Search:
+            frozen = eqx.combine(arrays, rest)
+            return _watched(frozen, _settled(frozen, start, max_steps), max_steps)
 
-        motion, arrived, modulated, finite, averaged, steps = without_derivative(search)(arrays, gram)
-        mean = averaged.gram
-        return reached_state(
-            state_near_gram(model, _without_vanished(motion, arrived), motion.paramagnetic, start),
-            settled=arrived,
-            modulated=modulated,
-            averages=Averages(
-                jnp.sqrt(jnp.stack([mean.aa, mean.bb])),
-                jnp.arctan2(safe_sqrt(mean.aa * mean.bb - mean.ab**2), mean.ab),
-                averaged.chase / units.GHz,
-                averaged.rotation / units.GHz,
-            ),
-            finite=finite & jnp.isfinite(gram.aa + gram.bb),
-            steps=steps,
-        )
+        return _told(model, start, without_derivative(search)(arrays, start))
+
+    def find_many(
+        self, models: AbstractOrderParameters, starts: Float[Array, "lanes 2 n"], max_steps: int
+    ) -> SteadyState:
+        """`find` in up to three programs: shapes settle, those that do not are watched, and all are told. Watching is
+        compiled only if a lane needs it."""
+        _tell_all.compile_ahead(models, starts, _settle_all.shapes(models, starts, max_steps))
+        search = _settle_all(models, starts, max_steps)
+        moving = np.flatnonzero(~np.asarray(search.journey.motion.arrived))
+        if moving.size:
+            search = jax.tree.map(np.array, search)
+            tile = min(WATCHED, len(starts))
+            for first in range(0, moving.size, tile):
+                lanes = moving[np.minimum(np.arange(first, first + tile), moving.size - 1)]
+                some = jax.tree.map(lambda x, lanes=lanes: np.asarray(x)[lanes], (models, search))
+                watched = _watch_all(*some, max_steps)
+                for all_lanes, those in zip(jax.tree.leaves(search), jax.tree.leaves(watched), strict=True):
+                    all_lanes[lanes] = those
+        return _tell_all(models, starts, search)
 
     def near(self, model: AbstractOrderParameters, state: SteadyState) -> SteadyState:
         """Newton's method from the Gram matrix of `state`."""
         return state_near_gram(model, gram_of(state.m), state.phase == Phase.PARAMAGNETIC, state.m)
+
+
+class Search(NamedTuple):
+    """How far a search has come: the motion of the shape, and what was seen of it where it was watched."""
+
+    journey: Journey
+    watch: Watch
+
+
+def _settled(model: AbstractOrderParameters, start: Float[Array, "2 n"], max_steps: int) -> Search:
+    journey = settle(ShapeDynamics(model), gram_of(start), max_steps)
+    return Search(journey, nothing_seen(journey.motion.gram))
+
+
+def _watched(model: AbstractOrderParameters, search: Search, max_steps: int) -> Search:
+    """The search of a shape that has not settled, in fine steps, until it does or repeats itself."""
+    steps = (1 + WATCH_FACTOR) * max_steps
+    return Search(*watch_for_repetition(ShapeDynamics(model), _turning_rates(model), search.journey, steps))
+
+
+def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Search) -> SteadyState:
+    """What a search has come to."""
+    search = jax.tree.map(jax.lax.stop_gradient, search)
+    motion = search.journey.motion
+    rates = jax.tree.map(jax.lax.stop_gradient, ShapeDynamics(model).rates(motion.gram))
+    finite = jnp.isfinite(sum((*motion.gram, *rates), start=jnp.zeros_like(motion.gram.aa)))
+    arrived, averaged = motion.arrived & finite, averages(search.watch)
+    mean = averaged.gram
+    return reached_state(
+        state_near_gram(model, _without_vanished(motion, arrived), motion.paramagnetic, start),
+        settled=arrived,
+        modulated=is_modulated(search.watch) & ~arrived & finite,
+        averages=Averages(
+            jnp.sqrt(jnp.stack([mean.aa, mean.bb])),
+            jnp.arctan2(safe_sqrt(mean.aa * mean.bb - mean.ab**2), mean.ab),
+            averaged.chase / units.GHz,
+            averaged.rotation / units.GHz,
+        ),
+        finite=finite & jnp.all(jnp.isfinite(start)),
+        steps=search.journey.steps,
+    )
+
+
+_settle_all = SharedProgram(
+    lambda models, starts, max_steps: jax.vmap(lambda model, start: _settled(model, start, max_steps))(models, starts),
+    static_argnums=2,
+)
+_watch_all = SharedProgram(
+    lambda models, searches, max_steps: jax.vmap(lambda model, search: _watched(model, search, max_steps))(
+        models, searches
+    ),
+    static_argnums=2,
+)
+_tell_all = SharedProgram(jax.vmap(_told))
 
 
 def gram_of(m: Float[Array, "2 n"]) -> Gram:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._numerics.programs import SharedProgram
 from .rigid_states import SteadyState
 
 
@@ -31,6 +32,13 @@ class AbstractSteadyStateSolver(eqx.Module):
         **Arguments** `model`: constant in time. `start`: shape (L, n). `max_steps`: see `steady_state`.
         """
 
+    def find_many(self, models: Any, starts: Float[Array, "lanes L n"], max_steps: int) -> SteadyState:
+        """`find` for a batch, called with numbers and not from within another program.
+
+        A solver that can leave out what no lane needs replaces it; the states must be those of `find`.
+        """
+        return _find_all(self, models, starts, max_steps)
+
     @abc.abstractmethod
     def near(self, model: Any, state: SteadyState) -> SteadyState:
         """The state of `model` next to a known one of a model that differs little; differentiable."""
@@ -42,6 +50,13 @@ class AbstractSteadyStateSolver(eqx.Module):
         Sweeps then compute thousands at a time, in several threads; such calls can lock up in threads.
         """
         return False
+
+
+def _find_each(solver: AbstractSteadyStateSolver, models: Any, starts: Array, max_steps: int) -> SteadyState:
+    return jax.vmap(lambda model, start: solver.find(model, start, max_steps))(models, starts)
+
+
+_find_all = SharedProgram(_find_each, static_argnums=3)
 
 
 def without_derivative(function: Any) -> Any:
