@@ -61,7 +61,7 @@ def require_fit(text: str):
         assert "HIGHEST" in product, product
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("dtype", [pytest.param(jnp.float64, marks=pytest.mark.long), jnp.float32])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_of_many_lanes_lower_for_a_gpu(name, dtype):
     function, arguments = PROGRAMS[name]

@@ -63,7 +63,7 @@ def states(solver):
     return jax.tree.map(np.asarray, solve(models, starts))
 
 
-@pytest.mark.parametrize("solver", ALL_SOLVERS)
+@pytest.mark.parametrize("solver", ["shape", pytest.param("corotating", marks=pytest.mark.long)])
 def test_a_batch_of_known_numbers_is_the_program_of_all(solver):
     """`find_many`, which may leave out what no lane needs, gives the states of `find`."""
     many, one = ALL_SOLVERS[solver].find_many(*lanes(), 1500), states(solver)

@@ -1,11 +1,31 @@
 """What each floating-point type can resolve: every decision that depends on it."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from .validation import is_concrete
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """`function` with matrices multiplied in the precision that they have.
+
+    By default an accelerator takes ten bits of single precision there (TF32), which no tolerance here allows for.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        with jax.default_matmul_precision("highest"):
+            return function(*arguments, **options)
+
+    return wrapped
 
 
 def _by_type(dtype: Any, double: float, single: float) -> float:

@@ -14,7 +14,7 @@ class SharedProgram:
     """
 
     def __init__(self, function: Callable[..., Any], **options: Any):
-        self._function = jax.jit(function, **options)
+        self._function: Any = jax.jit(function, **options)
         self._lock = threading.Lock()
         self._begun: set[Any] = set()
 

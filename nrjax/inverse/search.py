@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from .._numerics.precision import in_full_precision
 from .problem import Look, Problem
 
 # The longest step across, in coordinates of the box (whose width is 1), and the shortest.
@@ -195,6 +196,7 @@ def replace_lanes(lanes: Lane, which: Bool[Array, " lanes"], others: Lane) -> La
 
 
 @eqx.filter_jit
+@in_full_precision
 def take_steps(
     problem: Problem,
     optimizer: optax.GradientTransformation,

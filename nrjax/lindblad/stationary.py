@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Complex, Float
 
+from .._numerics.precision import in_full_precision
 from .generator import Reached, diagonal_pairs, reached_size
 from .models import AbstractLindbladModel
 from .observables import DEFAULT, Request, wanted_observables
@@ -43,6 +44,7 @@ class StationaryState(eqx.Module):
         return to_matrix(self.reached, self.state)
 
 
+@in_full_precision
 def steady_state(
     model: AbstractLindbladModel,
     observables: Sequence[str] | Mapping[str, Any] = DEFAULT,

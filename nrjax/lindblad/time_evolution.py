@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
 from .. import units
+from .._numerics.precision import in_full_precision
 from .._numerics.validation import Numbers, float_array, is_concrete, require_finite
 from ..motion.integration import require_envelope, step_control
 from .chebyshev import batch_last, march, step_rate
@@ -87,6 +88,7 @@ def to_matrix(reached: Reached, x: Float[Array, " size"]) -> Complex[Array, "n n
     return half + mirrored - jnp.diag(jnp.diag(mirrored))
 
 
+@in_full_precision
 def evolve(
     model: AbstractLindbladModel,
     rho0: Numbers,

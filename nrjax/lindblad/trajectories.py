@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .. import units
+from .._numerics.precision import in_full_precision
 from .._numerics.validation import Number, Numbers, float_array, require_finite
 from ..motion.integration import LOOKS_AT_LIGHT, require_envelope
 from .chebyshev import PHASE, exponential, step_rate
@@ -49,6 +50,7 @@ class TrajectoryAverage(eqx.Module):
         )
 
 
+@in_full_precision
 def quantum_trajectories(
     model: AbstractLindbladModel,
     psi0: Number,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .. import units
-from .._numerics.precision import integration_tolerance, require_reachable
+from .._numerics.precision import in_full_precision, integration_tolerance, require_reachable
 from .._numerics.programs import SharedProgram
 from .._numerics.tiles import power_of_two_below, run_tiles
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
@@ -98,6 +98,7 @@ class Solution(eqx.Module):
         )
 
 
+@in_full_precision
 def simulate(
     model: SpinModel,
     m0: Numbers,

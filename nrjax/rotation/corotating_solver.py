@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._numerics.precision import in_full_precision
 from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase, classify_trajectory
 from . import corotating_states
@@ -29,6 +30,7 @@ class CorotatingSolver(AbstractSteadyStateSolver):
         return isinstance(model, AbstractOrderParameters) and model.components in (2, 3)
 
     @eqx.filter_jit
+    @in_full_precision
     def find(self, model: AbstractOrderParameters, start: Float[Array, "L n"], max_steps: int) -> SteadyState:
         """The state reached from `start`, with a thousand time steps for each of `max_steps`."""
         steps = 1000 * max_steps
@@ -56,6 +58,7 @@ class CorotatingSolver(AbstractSteadyStateSolver):
             steps=jnp.asarray(0, jnp.int32),
         )
 
+    @in_full_precision
     def near(self, model: AbstractOrderParameters, state: SteadyState) -> SteadyState:
         """Newton's method from the moments of `state`."""
         return _state_near(model, state.m)
