@@ -62,12 +62,15 @@ def require_fit(text: str):
 
 
 @pytest.mark.parametrize("dtype", [pytest.param(jnp.float64, marks=pytest.mark.long), jnp.float32])
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [name if name == "steady states" else pytest.param(name, marks=pytest.mark.long) for name in PROGRAMS]
+)
 def test_programs_of_many_lanes_lower_for_a_gpu(name, dtype):
     function, arguments = PROGRAMS[name]
     require_fit(lowered(function, in_type(arguments, dtype)))
 
 
+@pytest.mark.long
 def test_a_step_of_a_design_lowers_for_a_gpu(monkeypatch):
     seen = []
 

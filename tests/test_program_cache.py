@@ -66,6 +66,7 @@ def test_a_second_process_compiles_nothing(run, tmp_path):
     assert run(*SPACER)[:2] == (0, missed + alike)
 
 
+@pytest.mark.long
 def test_a_full_disk_costs_the_programs_only(run, tmp_path):
     """A limit of 8 kB on files stands for it: the command warns once, goes on until its own files do not fit, and
     leaves no half of a program."""
@@ -76,6 +77,7 @@ def test_a_full_disk_costs_the_programs_only(run, tmp_path):
     assert used == {path.name.removesuffix(program_cache.PROGRAM) for path in entries(cache)} and len(used) < missed
 
 
+@pytest.mark.long
 def test_without_cache_nothing_is_kept(run, tmp_path):
     run(*SPACER, "--no-cache")
     assert entries(tmp_path) == []
@@ -93,6 +95,7 @@ def test_a_file_in_the_place_of_the_directory_is_said(run, tmp_path):
     assert "compiled programs are not kept" in run(*SPACER, cache=tmp_path / "file")[2]
 
 
+@pytest.mark.long
 def test_info_shows_and_clears(run, tmp_path, monkeypatch, capsys):
     cache = tmp_path / "programs"
     run(*SPACER, cache=cache)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics.programs import SharedProgram
+from .._numerics.refilled_loops import in_blocks
 from .._numerics.validation import Numbers, is_concrete, moments_array
 from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase
@@ -128,7 +129,7 @@ def _ready_each(
         model = model.plateau()
         return model, _start(model, m0)
 
-    return jax.vmap(one)(models)
+    return in_blocks(one, models)
 
 
 _ready = SharedProgram(_ready_each)

@@ -172,16 +172,21 @@ def _has_arrived(
     return (close & stable) | paramagnetic, paramagnetic
 
 
-def settle(shape: ShapeDynamics, start: Gram, max_steps: int) -> Journey:
-    """Follow dG/dt from `start` until it is next to a stable fixed point, at most `max_steps` steps.
-
-    **Returns** a `Journey`; `motion.arrived` tells whether it got there. Not differentiable (the answer is a
-    neighbourhood, for Newton's method to start from).
-    """
+def set_out(shape: ShapeDynamics, start: Gram) -> tuple[Array, Journey]:
+    """Whether m = 0 is stable, and a journey that begins at `start`."""
     _, jacobian, _ = shape.linearize(start)
     size = jnp.sqrt(sum((x * x for row in jacobian for x in row), jnp.zeros_like(start.aa)))
     zero = jnp.zeros_like(start.aa)
     motion = Motion(start, log_tilt(start), zero, 0.1 / jnp.maximum(size, 1e-12), zero > 0, zero > 0)
+    return paramagnet_is_stable(shape), Journey(motion, zero.astype(jnp.int32))
+
+
+def settle(shape: ShapeDynamics, paramagnet_is_stable: Array, journey: Journey, max_steps: int) -> Journey:
+    """Follow dG/dt from where a journey `set_out` until it is next to a stable fixed point, `max_steps` steps at most.
+
+    **Returns** a `Journey`; `motion.arrived` tells whether it got there. Not differentiable (the answer is a
+    neighbourhood, for Newton's method to start from).
+    """
 
     def step(parameters: tuple[ShapeDynamics, Array], journey: Journey) -> Journey:
         return Journey(attempt_step(*parameters, journey.motion, STEP_TOLERANCE), journey.steps + 1)
@@ -189,5 +194,4 @@ def settle(shape: ShapeDynamics, start: Gram, max_steps: int) -> Journey:
     def done(journey: Journey) -> Array:
         return journey.motion.arrived | (journey.steps >= max_steps)
 
-    journey = Journey(motion, zero.astype(jnp.int32))
-    return iterate(step, done, (shape, paramagnet_is_stable(shape)), journey)
+    return iterate(step, done, (shape, paramagnet_is_stable), journey)

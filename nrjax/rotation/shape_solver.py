@@ -11,13 +11,14 @@ from jaxtyping import Array, Bool, Float
 from .. import units
 from .._numerics.precision import collinear_tolerance, residual_tolerance
 from .._numerics.programs import SharedProgram
+from .._numerics.refilled_loops import in_blocks
 from .._numerics.small_matrices import safe_sqrt
 from ..magnets import AbstractOrderParameters
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 from ..motion.phases import Phase
 from . import bilayer_states
-from .bilayer_relaxation import VANISHED, Journey, Motion, settle
+from .bilayer_relaxation import VANISHED, Journey, Motion, set_out, settle
 from .modulated_shapes import Watch, averages, is_modulated, nothing_seen, watch_for_repetition
 from .rigid_states import Averages, SteadyState, reached_state, rigid_state
 from .solvers import AbstractSteadyStateSolver, without_derivative
@@ -53,7 +54,7 @@ class ShapeSolver(AbstractSteadyStateSolver):
 
         def search(arrays: Any, start: Array) -> Search:
             frozen = eqx.combine(arrays, rest)
-            return _watched(frozen, _settled(frozen, start, max_steps), max_steps)
+            return _watched(frozen, _settled(*_set_out(frozen, start), max_steps), max_steps)
 
         return _told(model, start, without_derivative(search)(arrays, start))
 
@@ -67,13 +68,15 @@ class ShapeSolver(AbstractSteadyStateSolver):
         moving = np.flatnonzero(~np.asarray(search.journey.motion.arrived))
         if moving.size:
             search = jax.tree.map(np.array, search)
-            tile = min(WATCHED, len(starts))
-            for first in range(0, moving.size, tile):
-                lanes = moving[np.minimum(np.arange(first, first + tile), moving.size - 1)]
-                some = jax.tree.map(lambda x, lanes=lanes: np.asarray(x)[lanes], (models, search))
-                watched = _watch_all(*some, max_steps)
-                for all_lanes, those in zip(jax.tree.leaves(search), jax.tree.leaves(watched), strict=True):
-                    all_lanes[lanes] = those
+        for first in range(0, moving.size, WATCHED):
+            lanes = moving[first : first + WATCHED]
+            # Filled up, so that all are of one size, with lanes that have no steps left.
+            filled = np.concatenate([lanes, np.full(WATCHED - lanes.size, lanes[-1])])
+            some = jax.tree.map(lambda x, filled=filled: np.asarray(x)[filled], (models, search))
+            some[1].journey.steps[lanes.size :] = np.iinfo(np.int32).max
+            watched = _watch_all(*some, max_steps)
+            for all_lanes, those in zip(jax.tree.leaves(search), jax.tree.leaves(watched), strict=True):
+                all_lanes[lanes] = those[: lanes.size]
         return _tell_all(models, starts, search)
 
     def near(self, model: AbstractOrderParameters, state: SteadyState) -> SteadyState:
@@ -88,8 +91,13 @@ class Search(NamedTuple):
     watch: Watch
 
 
-def _settled(model: AbstractOrderParameters, start: Float[Array, "2 n"], max_steps: int) -> Search:
-    journey = settle(ShapeDynamics(model), gram_of(start), max_steps)
+def _set_out(model: AbstractOrderParameters, start: Float[Array, "2 n"]) -> tuple[ShapeDynamics, Array, Journey]:
+    shape = ShapeDynamics(model)
+    return shape, *set_out(shape, gram_of(start))
+
+
+def _settled(shape: ShapeDynamics, paramagnet_is_stable: Array, journey: Journey, max_steps: int) -> Search:
+    journey = settle(shape, paramagnet_is_stable, journey, max_steps)
     return Search(journey, nothing_seen(journey.motion.gram))
 
 
@@ -122,17 +130,22 @@ def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Se
     )
 
 
-_settle_all = SharedProgram(
-    lambda models, starts, max_steps: jax.vmap(lambda model, start: _settled(model, start, max_steps))(models, starts),
-    static_argnums=2,
-)
-_watch_all = SharedProgram(
-    lambda models, searches, max_steps: jax.vmap(lambda model, search: _watched(model, search, max_steps))(
-        models, searches
-    ),
-    static_argnums=2,
-)
-_tell_all = SharedProgram(jax.vmap(_told))
+def _settle_each(models: Any, starts: Array, max_steps: int) -> Search:
+    begun = in_blocks(_set_out, models, starts)
+    return jax.vmap(lambda shape, stable, journey: _settled(shape, stable, journey, max_steps))(*begun)
+
+
+def _watch_each(models: Any, searches: Search, max_steps: int) -> Search:
+    return jax.vmap(lambda model, search: _watched(model, search, max_steps))(models, searches)
+
+
+def _tell_each(models: Any, starts: Array, searches: Search) -> SteadyState:
+    return in_blocks(_told, models, starts, searches)
+
+
+_settle_all = SharedProgram(_settle_each, static_argnums=2)
+_watch_all = SharedProgram(_watch_each, static_argnums=2)
+_tell_all = SharedProgram(_tell_each)
 
 
 def gram_of(m: Float[Array, "2 n"]) -> Gram:
