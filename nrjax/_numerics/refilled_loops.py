@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
+from .tiles import power_of_two_above
+
 # Lanes worked on at a time on a CPU: few enough to stay in cache, enough to outweigh the cost of a dispatch.
 CPU_WIDTH: Final = 256
 # The same where few systems are expected to need any step at all.
 CPU_WIDTH_FEW: Final = 32
 # An accelerator wants all lanes at once.
+LEAST_WIDTH: Final = 16
 # Lanes computed together where nothing is refilled, on a CPU.
 BLOCK: Final = 128
 ACCELERATOR_WIDTH: Final = 1 << 17
@@ -56,6 +59,8 @@ def iterate(
         width = ACCELERATOR_WIDTH
         if jax.default_backend() == "cpu":
             width = CPU_WIDTH_FEW if few else CPU_WIDTH
+        # Whole vectors of the processor, whatever the size: what is left over would be rounded differently.
+        width = min(width, max(power_of_two_above(size), LEAST_WIDTH))
         result = _run_queue(jax.vmap(step), jax.vmap(done), parameters, state, width)
         return result, jax.tree.map(lambda _: True, result)
 
