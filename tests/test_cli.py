@@ -103,6 +103,7 @@ def test_curve(tmp_path, capsys):
         assert 5 < int(chiral.sum()) < 30 and (np.diff(chase[chiral.values]) > 0).all()
 
 
+@pytest.mark.long
 def test_pulse_from_a_file(tmp_path, capsys):
     (tmp_path / "pulse.toml").write_text(
         "[laser]\nintensity = 2.65e10\nphoton_energy = 1550\n"

@@ -246,6 +246,7 @@ def test_derivatives_through_the_whole_chain():
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, err_msg=", ".join(NAMES))
 
 
+@pytest.mark.long
 def test_derivative_through_a_pulse():
     def final(width):
         model = illuminated_bilayer(envelope=Gaussian(10.0, width))

@@ -118,6 +118,7 @@ def test_box_against_its_formulas():
 # -- the way to the chase -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_guidance_has_a_slope_wherever_nothing_chases():
     points = jnp.asarray(
         [[1e7, 1700.0], [5e9, 1560.0], [1.15e10, 1550.0], [5.5e10, 1550.0], [5e10, 1850.0], [2.65e10, 1550.0]]
@@ -272,6 +273,7 @@ def test_a_second_design_traces_nothing():
 # -- out of reach -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_nearest_where_the_target_is_out_of_reach():
     # Below the resonance the frequency rises with both: the corner is the highest.
     bounds = {"intensity": (1e9, 3e10), "photon_energy": (1300.0, 1500.0)}

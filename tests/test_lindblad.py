@@ -405,6 +405,7 @@ def test_reservoir_at_degenerate_levels():
         np.testing.assert_allclose(slope, -rate * f * (1.0 - f) / temperature * direction, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.long
 def test_batches():
     intensities = jnp.asarray([0.0, 1e10, 4e10])
 

@@ -133,6 +133,7 @@ def test_batch_is_what_each_lane_does_alone():
     np.testing.assert_array_equal(together.ms, simulate_many(batch, starts, stops, tile=16).ms)
 
 
+@pytest.mark.long
 def test_bad_lanes_spoil_no_other():
     gammas = np.linspace(0.0, 0.12, 64)
     good = jax.vmap(lambda g: hanai2025_bilayer(g, 6.0))(jnp.asarray(gammas))

@@ -216,6 +216,7 @@ def test_continued_leaves_a_state_that_is_not_valid_alone():
     assert not bool(continued(hanai2025_bilayer(0.0, 12.0), chase).valid)
 
 
+@pytest.mark.long
 def test_transformations_compose():
     f = lambda g, j: steady_state(hanai2025_bilayer(g, j), throw=False).chase_frequency  # noqa: E731
     gammas, exchanges = jnp.asarray([0.01, 0.05, 0.12, 0.03]), jnp.asarray([5.0, 6.0, 6.0, 8.0])
@@ -234,6 +235,7 @@ def test_without_light_aligned_is_the_only_attractor():
     assert (np.asarray(phases) == Phase.ALIGNED).all()
 
 
+@pytest.mark.long
 def test_one_layer_follows_the_tanh_law():
     for temperature in (3.0, 9.0):
         state = steady_state(LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, temperature))
@@ -286,6 +288,7 @@ def test_easy_axis_chooses_a_direction():
     np.testing.assert_allclose(np.abs(state.m @ axis), state.lengths, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_three_layers_without_light():
     # Reciprocal and ferromagnetic: m_a = tanh(h_a/T) along one axis.
     j = np.array([[8.0, 3.0, 0.0], [3.0, 6.0, 2.0], [0.0, 2.0, 7.0]])
@@ -428,6 +431,7 @@ def test_bad_lanes_spoil_no_other_and_cost_nothing():
     assert int(mixed.steps.max()) < 3 * int(good.steps.max())
 
 
+@pytest.mark.long
 def test_single_precision_gives_the_same_labels():
     rng = np.random.default_rng(5)
     gammas, exchanges = rng.uniform(0, 0.12, 256), rng.uniform(0.1, 12, 256)
