@@ -68,6 +68,7 @@ def test_phase_diagram(tmp_path, capsys, legends):
     assert "chiral" in legends[1] and "antialigned - chiral" not in legends[1]
 
 
+@pytest.mark.long
 def test_simulate_from_a_file(tmp_path, capsys):
     (tmp_path / "run.toml").write_text(
         '[magnet]\nloss_rate = 0.03\ninterlayer_exchange = 8\nbath = "quantum"\n'
@@ -82,6 +83,7 @@ def test_simulate_from_a_file(tmp_path, capsys):
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.long
 def test_which_light_and_how_strong(tmp_path, capsys):
     axes = ["--axis", "photon_energy", "1400", "1700", "13", "--axis", "intensity", "0", "5e10", "11"]
     assert main(["phase-diagram", *axes]) == 0

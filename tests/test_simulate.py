@@ -149,6 +149,7 @@ def test_bad_lanes_spoil_no_other():
     np.testing.assert_array_equal(mixed.ms[~broken], healthy.ms[~broken])
 
 
+@pytest.mark.long
 def test_single_precision():
     with jax.enable_x64(False):
         magnet = hanai2025_bilayer(0.05, 6.0)

@@ -227,6 +227,7 @@ def test_transformations_compose():
     assert float(slopes[0]) == float(slopes[2]) == 0.0 and float(slopes[1]) > 0
 
 
+@pytest.mark.long
 def test_without_light_aligned_is_the_only_attractor():
     rng = np.random.default_rng(0)
     starts = rng.normal(size=(200, 2, 3)) * 0.5
@@ -246,6 +247,7 @@ def test_one_layer_follows_the_tanh_law():
     assert int(steady_state(LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, 11.0)).phase) == Phase.PARAMAGNETIC
 
 
+@pytest.mark.long
 def test_classical_curie_point():
     hot = steady_state(LayeredMagnet([[9.0]], 0.1, -10.0, 0.0, 1.0, 3.1, bath=ClassicalBath()))
     cold = steady_state(LayeredMagnet([[9.0]], 0.1, -10.0, 0.0, 1.0, 2.5, bath=ClassicalBath()))

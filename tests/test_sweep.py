@@ -317,6 +317,7 @@ def test_bad_stores_and_tiles(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_three_layers_sweep():
     def build(temperature):
         return LayeredMagnet(10.0 * np.eye(3) + 1.0, 0.1, -10.0, 0.0, 1.0, temperature)
