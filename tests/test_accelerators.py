@@ -1,6 +1,7 @@
 """What can be known of an accelerator without one: programs for many lanes lower for it, call nothing back on the host,
 and multiply matrices in full precision."""
 
+import concurrent.futures
 import re
 
 import equinox as eqx
@@ -97,8 +98,6 @@ def test_tiles_fill_an_accelerator(monkeypatch):
 
 def test_a_shared_program_is_compiled_once_whoever_asks():
     """Compiled ahead for shapes, then called with numbers from several threads."""
-    import concurrent.futures
-
     counted = []
     program = programs.SharedProgram(lambda x: counted.append(1) or jnp.sin(x) * 3.0)
     x = jnp.linspace(0.0, 1.0, 64)

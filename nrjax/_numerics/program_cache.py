@@ -30,6 +30,11 @@ def default_directory() -> Path:
     return Path(platformdirs.user_cache_dir("nrjax", appauthor=False)) / "programs" / _processor()
 
 
+def current_directory() -> Path:
+    """Where programs are kept if nothing else is said: JAX's own variable, or the user's cache directory."""
+    return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or default_directory())
+
+
 def keep_compiled_programs(directory: str | os.PathLike[str] | None = None) -> Path | None:
     """Keep compiled programs on disk, so that the next process that needs one loads it instead of compiling it.
 
@@ -44,7 +49,7 @@ def keep_compiled_programs(directory: str | os.PathLike[str] | None = None) -> P
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    chosen = Path(directory or jax.config.values["jax_compilation_cache_dir"] or default_directory())
+    chosen = Path(directory or jax.config.values["jax_compilation_cache_dir"] or current_directory())
     try:
         chosen.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(chosen)

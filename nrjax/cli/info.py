@@ -1,10 +1,8 @@
 """`nrjax info`: versions, devices, units, and what is kept on disk."""
 
 import argparse
-import os
 import sys
 from importlib.metadata import version
-from pathlib import Path
 
 from .. import units
 from .._numerics import program_cache
@@ -22,7 +20,7 @@ def add_info(info: argparse.ArgumentParser) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
-    directory = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or program_cache.default_directory())
+    directory = program_cache.current_directory()
     if options.clear_cache:
         removed = program_cache.contents(directory)
         program_cache.clear(directory)

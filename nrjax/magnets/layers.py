@@ -313,7 +313,11 @@ class LayeredMagnet(AbstractOrderParameters):
 
         **Arguments** `m`: moments in units of the saturated moment, shape (L, 3). **Returns** shape (L, 3).
         """
-        return sum((term.field(m) for term in self.field_terms), weighted_sums(self.exchange, m))
+        return self._with_terms(weighted_sums(self.exchange, m), m)
+
+    def _with_terms(self, exchange_field: Float[Array, "L 3"], m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
+        """The exchange's field, and those of all `field_terms`."""
+        return sum((term.field(m) for term in self.field_terms), exchange_field)
 
     def linear_rates(self, m: Float[Array, "L 3"]) -> Float[Array, "L L"]:
         """W_ab = 2 alpha_a j_ab + Lambda_ab - delta_ab r_a,  r_a = 2 alpha_a phi(h_a) + loss_a.
@@ -407,7 +411,7 @@ class LayeredMagnet(AbstractOrderParameters):
         """
         pushes, loss, factor = (self.at(t) if self.changes_in_time else self)._push()
         along = weighted_sums(self.exchange, m)
-        h = sum((term.field(m) for term in self.field_terms), along)
+        h = self._with_terms(along, m)
         push = weighted_sums(pushes, m) if factor is None else factor[:, None] * along
         p = LayerParameters(self.damping, loss, self.temperature, self.gyro)
         return jnp.stack(torque(_components(m), _components(h), _components(push), p, self.bath), axis=-1)
