@@ -254,7 +254,10 @@ def test_unknown_flag_and_exit_code_of_the_installed_command():
     assert run.returncode == 2 and "--colour" in run.stderr and "Traceback" not in run.stderr
 
 
-@pytest.mark.parametrize("command", [["simulate", "--time", "20", "--samples", "4000"], ["curve", *LINE]])
+@pytest.mark.parametrize(
+    "command",
+    [["simulate", "--time", "20", "--samples", "4000"], pytest.param(["curve", *LINE], marks=pytest.mark.long)],
+)
 def test_a_full_disk_leaves_nothing_half_written(command, tmp_path):
     """A limit of 16 kB on files stands for the full disk: the process ends by itself, with 1, and says why."""
     program = (

@@ -79,6 +79,7 @@ def condensates(solver):
     return jax.tree.map(np.asarray, solve(batch(PAIR)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", ALL_SOLVERS)
 def test_a_state_turns_rigidly(solver):
     """dm/dt = Omega x m in an equation of motion that is not the model's own, and the phases are the known ones."""

@@ -78,6 +78,7 @@ def test_chiral_closed_form(name):
     assert abs(float(normal @ omega)) == pytest.approx(chase, rel=1e-8)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("row", TABLE[:5])
 def test_simulate_reaches_the_same_state(row):
     gamma, j_ab, phase, m_a, m_b, cosine, _, rotation = row
@@ -132,9 +133,8 @@ MAGNETS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["laser", *(pytest.param(x, marks=pytest.mark.long) for x in ("rates", "classical", "pulse"))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", MAGNETS)
 def test_derivatives_with_respect_to_every_leaf(name):
     """The derivative by every number that a magnet holds is what a change of that number does: none is a copy."""
     arrays, static = eqx.partition(MAGNETS[name](), eqx.is_array)
