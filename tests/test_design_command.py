@@ -16,6 +16,7 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.long
 def test_design_then_simulate(tmp_path, capsys):
     """The whole road: ask for 40 GHz, take the file, integrate from rest, find 40 GHz in the trajectory."""
     assert main(["design", "--target-chase-ghz", "40", "--restarts", "4", "--plot", "design.png"]) == 0

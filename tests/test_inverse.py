@@ -429,6 +429,15 @@ def test_a_margin_asks_for_no_more_than_its_rate():
         assert float(Margin(rate, 3.0)(magnet, state)) == pytest.approx(3.0 * expected, abs=1e-12)
 
 
+def test_low_power_is_that_of_all_layers():
+    """weight log P."""
+    intensity, energy = np.array([2.4e10]), np.array([1560.0])
+    lit, _ = jax.tree.map(lambda x: x[0], _magnets(intensity, energy, np.array([6.0])))
+    power = observe(intensity, energy)[3][0]
+    assert float(LowPower(2.0)(lit, steady_state(lit))) == pytest.approx(2.0 * np.log(power), rel=1e-12)
+
+
+@pytest.mark.long
 def test_objectives_choose_among_the_solutions():
     """The losses by their definitions, and the design against a scan along the curve of all solutions."""
     target = 40.0

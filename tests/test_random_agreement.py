@@ -12,9 +12,8 @@ import pytest
 
 from nrjax import LayeredMagnet, classify_trajectory, simulate_many, steady_state, units
 
-POINTS = 300
-# Of these the last, which are watched while they precess.
-PRECESSING = 50
+# How many magnets, and of these the last, which are watched while they precess.
+FEW, MANY = (100, 16), (300, 50)
 
 
 def build(exchange, damping, loss_rate, temperature, **options):
@@ -22,21 +21,22 @@ def build(exchange, damping, loss_rate, temperature, **options):
 
 
 @pytest.mark.computes
-def test_labels_agree(random_seed):
+@pytest.mark.parametrize(("points", "precessing"), [FEW, pytest.param(*MANY, marks=pytest.mark.long)])
+def test_labels_agree(points, precessing, random_seed):
     rng = np.random.default_rng(random_seed)
-    uniform = lambda low, high, *shape: rng.uniform(low, high, (POINTS, *shape))  # noqa: E731
+    uniform = lambda low, high, *shape: rng.uniform(low, high, (points, *shape))  # noqa: E731
     exchange = np.stack([uniform(0, 12), uniform(-8, 12), uniform(-8, 12), uniform(0, 12)], axis=1).reshape(-1, 2, 2)
     damping = 10 ** uniform(-2.7, -0.7, 2)
     loss_rate = uniform(0, 0.15, 2) * (uniform(0, 1, 2) < 0.7)
     parameters = (exchange, damping, loss_rate, uniform(3, 9))
-    starts = rng.normal(size=(POINTS, 2, 3))
+    starts = rng.normal(size=(points, 2, 3))
     starts = starts / np.linalg.norm(starts, axis=-1, keepdims=True) * uniform(0.1, 0.9, 2)[..., None]
 
     solve = jax.jit(jax.vmap(lambda p, m: steady_state(build(*p), m, throw=False)))
     states = solve(parameters, starts)
     labels = np.asarray(states.phase)
 
-    near_boundary = np.zeros(POINTS, dtype=bool)
+    near_boundary = np.zeros(points, dtype=bool)
     for which in range(len(parameters)):
         for factor in (0.99, 1.01):
             moved = tuple(p * factor if i == which else p for i, p in enumerate(parameters))
@@ -49,7 +49,7 @@ def test_labels_agree(random_seed):
     # settle, and all but the last magnets are watched without it.
     resting = jax.vmap(functools.partial(build, gyro=0.0))(*parameters)
     late = simulate_many(resting, starts, wait / units.ps, max_steps=None, progress=False)
-    gyro = np.where(np.arange(POINTS) < POINTS - PRECESSING, 0.0, 2.0)
+    gyro = np.where(np.arange(points) < points - precessing, 0.0, 2.0)
     magnets = jax.vmap(lambda p, g: build(*p, gyro=g))(parameters, gyro)
     watched = simulate_many(
         magnets, late.ms[:, -1], 600.0, saveat=np.linspace(0, 600, 1200), max_steps=None, progress=False
@@ -60,7 +60,7 @@ def test_labels_agree(random_seed):
     agree = (told == labels)[compared]
     different = np.flatnonzero(compared & (told != labels))
     detail = [(int(i), int(labels[i]), int(told[i])) for i in different]
-    assert compared.sum() >= 200
+    assert compared.sum() >= 0.66 * points
     assert agree.mean() >= 0.995, f"(point, steady_state, simulate): {detail}"
     # Whatever steady_state says with confidence is never another label: a doubt is UNRESOLVED.
     valid = np.asarray(states.valid)

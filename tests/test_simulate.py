@@ -173,6 +173,9 @@ def test_single_precision():
         (dict(t1=np.inf), ["t1", "inf"]),
         (dict(saveat=[]), ["saveat", "(0,)"]),
         (dict(saveat=[0.0, np.nan]), ["saveat", "nan"]),
+        (dict(saveat=[0.0, 2.0, 1.0]), ["saveat", "sort"]),
+        (dict(saveat=[0.0, 1e3]), ["saveat", "1000 ps", "t1"]),
+        (dict(saveat=diffrax.SaveAt(ts=[-1.0, 1.0])), ["saveat", "-1 ps", "t0 = 0"]),
         (dict(rtol=1e-17), ["rtol", "1e-17", "float64"]),
         (dict(rtol=1e-6, stepsize_controller=diffrax.ConstantStepSize()), ["stepsize_controller"]),
     ],
@@ -190,3 +193,5 @@ def test_bad_batches():
         simulate_many(batch, np.zeros((3, 2, 3)), 1.0)
     with pytest.raises(ValueError, match="tile"):
         simulate_many(batch, M0, 1.0, tile=0)
+    with pytest.raises(ValueError, match="saveat holds 2 ps.* t1 = 1 ps"):
+        simulate_many(batch, M0, [1.0, 3.0, 3.0, 3.0], saveat=[0.0, 2.0])

@@ -63,7 +63,8 @@ def states(solver):
     return jax.tree.map(np.asarray, solve(models, starts))
 
 
-@pytest.mark.parametrize("solver", ["shape", pytest.param("corotating", marks=pytest.mark.long)])
+@pytest.mark.parametrize("solver", ALL_SOLVERS)
+@pytest.mark.long
 def test_a_batch_of_known_numbers_is_the_program_of_all(solver):
     """`find_many`, which may leave out what no lane needs, gives the states of `find`."""
     many, one = ALL_SOLVERS[solver].find_many(*lanes(), 1500), states(solver)
@@ -96,6 +97,7 @@ def test_a_state_turns_rigidly(solver):
     assert two.valid.all() and two.phase.tolist() == [Phase.CHIRAL, Phase.ALIGNED]
 
 
+@pytest.mark.long
 def test_solvers_agree():
     for found in (states, condensates):
         for name in FIELDS:

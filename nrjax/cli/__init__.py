@@ -1,6 +1,7 @@
 """The `nrjax` command: the main jobs without writing Python."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,6 +25,10 @@ COMMANDS: Final = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 the computation failed, 2 bad input."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "equinox" not in sys.modules:
+        # JAX keeps no program that calls back on the host, as Equinox's checks do. Each of them is made before or after
+        # the program, too.
+        os.environ.setdefault("EQX_ON_ERROR", "off")
     options = _parser(next((word for word in arguments if not word.startswith("-")), None)).parse_args(arguments)
     try:
         with warnings.catch_warnings():

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
 from .. import units
+from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision
 from .._numerics.validation import Numbers, float_array, is_concrete, require_finite
 from ..motion.integration import require_envelope, step_control
@@ -155,13 +156,15 @@ def evolve(
     if laser is not None:
         require_envelope(laser, times[0], times[-1])
     reverse = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
-    options = (rtol, atol, solver, adjoint, max_steps, throw)
+    options = (rtol, atol, solver, adjoint, max_steps)
     try:
-        values, state, stats, valid = _solve(plan, model, rho, times, purity, reverse, options)
+        values, state, stats, result, valid = _solve(plan, model, rho, times, purity, reverse, options)
     except ValueError as error:
         if "Linearization failed" not in str(error):
             raise
         raise ValueError(REVERSE) from error
+    if throw:
+        state = raise_if(~diffrax.is_okay(result), diffrax.RESULTS, result, state)
     if not reverse:
         values, state = eqxi.nondifferentiable_backward((values, state), msg=REVERSE)
     return LindbladSolution(times, values, state, stats | {"size": reached.size}, valid, reached)
@@ -200,21 +203,21 @@ def plan_of(request: Request) -> Plan:
 @eqx.filter_jit
 def _solve(
     plan: Plan, model: AbstractLindbladModel, rho: Array, times: Array, purity: bool, reverse: bool, options: Any
-) -> tuple[dict[str, Array], Array, dict[str, Array], Array]:
-    """Observables, last state, statistics and validity."""
+) -> tuple[dict[str, Array], Array, dict[str, Array], diffrax.RESULTS, Array]:
+    """Observables, last state, statistics, Diffrax's result and validity."""
     x0 = to_vector(plan.reached, rho)
     if model.changes_in_time:
-        record, state, products, okay = _by_diffrax(model, plan.reached, x0, times, plan.look, *options)
+        record, state, products, result = _by_diffrax(model, plan.reached, x0, times, plan.look, *options)
     else:
         record, state, products = _by_chebyshev(model, plan.reached, x0, times, plan.look, reverse)
-        okay = jnp.asarray(True)
+        result = diffrax.RESULTS.successful
     means, squares, traces = record
     thetas = jax.vmap(model.parameters)(times)
     values = jax.vmap(lambda m, s, theta: plan.values(m, s, theta, purity))(means, squares, thetas)
     drift = jnp.max(jnp.abs(traces - traces[0]))
     tolerance = 1e-6 if state.dtype == jnp.float64 else 1e-3
-    valid = okay & jnp.all(jnp.isfinite(state)) & (drift < tolerance)
-    return values, state, {"products": products, "trace_drift": drift}, valid
+    valid = diffrax.is_okay(result) & jnp.all(jnp.isfinite(state)) & (drift < tolerance)
+    return values, state, {"products": products, "trace_drift": drift}, result, valid
 
 
 def _checked_start(model: AbstractLindbladModel, rho: Array) -> frozenset[Pair]:
@@ -278,8 +281,7 @@ def _by_diffrax(
     solver: diffrax.AbstractSolver | None,
     adjoint: diffrax.AbstractAdjoint | None,
     max_steps: int | None,
-    throw: bool,
-) -> tuple[Any, Array, Array, Array]:
+) -> tuple[Any, Array, Array, diffrax.RESULTS]:
     """The same with light that changes: the fixed part of the Lindbladian once, the light's part at every stage."""
     laser = model.driving_laser
     matrix = matrix_of(reached, model.light_indices)
@@ -303,9 +305,9 @@ def _by_diffrax(
         stepsize_controller=step_control(laser, ts[0], ts[-1], rtol, atol),
         adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,
         max_steps=max_steps,
-        throw=throw,
+        throw=False,
     )
     assert solution.ys is not None
     record, last = solution.ys
     stages = 13 * solution.stats["num_steps"]
-    return record, last[0], stages, diffrax.is_okay(solution.result)
+    return record, last[0], stages, solution.result

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .. import units
+from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision, integration_tolerance, require_reachable
 from .._numerics.programs import SharedProgram
 from .._numerics.tiles import power_of_two_below, run_tiles
@@ -31,6 +32,7 @@ from ..light.envelopes import AbstractEnvelope
 from ..light.laser import Laser
 from ..magnets import AbstractOrderParameters, LayeredMagnet
 from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt
+from .saved_times import internal_saveat, require_times
 from .tilt_seeds import ROUNDING, look_times, seed_of, warn_of_seed
 
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
@@ -162,6 +164,7 @@ def simulate(
         # Moments, velocities, and copies of both on the way.
         needed = 6.0 * np.size(saveat) * state.nbytes
         require_memory(f"saving {np.size(saveat):.3g} times", needed, "Save fewer times: give a shorter saveat.")
+    require_times(saveat, t0, t1)
     dtype = state.dtype
     start = jnp.asarray(t0, dtype) * units.ps
     stop = jnp.asarray(t1, dtype) * units.ps
@@ -181,7 +184,7 @@ def simulate(
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
     precision = jnp.asarray(integration_tolerance(dtype) if rtol is None else rtol, dtype)
-    chosen = _coordinates(model, state, jnp.minimum(HELD * precision, LARGEST_HELD), spins, start, unroll)
+    chosen, first = _coordinates(model, state, precision, _spins(model, spins, dtype), start, unroll)
     looks = look_times(laser, start, stop) if watch_tilt else None
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_rates),
@@ -189,16 +192,18 @@ def simulate(
         start,
         stop,
         None,
-        chosen.start(state),
+        first,
         args=chosen,
-        saveat=_internal_saveat(saveat, dtype, looks),
+        saveat=internal_saveat(saveat, dtype, looks),
         stepsize_controller=control,
         adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         event=None if event is None else _internal_event(event),
         max_steps=max_steps,
-        throw=throw,
+        throw=False,
         progress_meter=progress_meter,
     )
+    if throw:
+        solution = raise_if(~diffrax.is_okay(solution.result), diffrax.RESULTS, solution.result, solution)
     done, grew = _told(model, chosen, solution, looks is not None, precision)
     if watch_tilt:
         warn_of_seed(done.seed_tilt, grew, done.seeded_by_rounding, spins)
@@ -225,6 +230,7 @@ def _checked(model: Any, m0: Numbers, t0: Number, t1: Number) -> tuple[Any, Arra
     return model, state.astype(dtype)
 
 
+@eqx.filter_jit
 def _told(
     model: Any, chosen: AbstractCoordinates, solution: diffrax.Solution, watched_apart: bool, precision: Array
 ) -> tuple[Solution, Array]:
@@ -250,22 +256,30 @@ def _told(
     return Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding), grew
 
 
-def _coordinates(
-    model: Any, m0: Array, resolved: Array, spins: Number | None, t0: Array, unroll: bool
-) -> AbstractCoordinates:
-    """What is integrated. With `spins` only what has an equation for its tilt will do."""
-    exact = ComponentsAndTilt.applies_to(model)
-    if spins is not None and not exact:
+def _spins(model: Any, spins: Number | None, dtype: Any) -> Array | None:
+    """How many spins each layer has. Only what has an equation for its tilt will do."""
+    if spins is None:
+        return None
+    if not ComponentsAndTilt.applies_to(model):
         raise ValueError(
             f"spins = {spins}: the thermal tilt has an equation of its own only for two layers without field and "
             "anisotropy. Leave spins out, and give m0 a deviation of the size that the noise would have."
         )
-    if not exact:
-        return Components(model, unroll)
-    if spins is not None:
-        require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
-        spins = jnp.asarray(spins, m0.dtype)
-    return ComponentsAndTilt.of(model, m0, resolved, spins, t0, unroll)
+    require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
+    return jnp.asarray(spins, dtype)
+
+
+@eqx.filter_jit
+def _coordinates(
+    model: Any, m0: Array, precision: Array, spins: Array | None, t0: Array, unroll: bool
+) -> tuple[AbstractCoordinates, Any]:
+    """What is integrated, and where it starts."""
+    if ComponentsAndTilt.applies_to(model):
+        resolved = jnp.minimum(HELD * precision, LARGEST_HELD)
+        chosen: AbstractCoordinates = ComponentsAndTilt.of(model, m0, resolved, spins, t0, unroll)
+    else:
+        chosen = Components(model, unroll)
+    return chosen, chosen.start(m0)
 
 
 def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float | Array, atol: float | Array) -> Any:
@@ -350,6 +364,7 @@ def simulate_many(
     # Lanes of like cost side by side: precession sets the step.
     order = np.argsort(np.asarray(stops * _precession_rate(arrays.exchange, arrays.gyro)), kind="stable")
     back = np.argsort(order, kind="stable")
+    require_times(saveat, 0.0, np.min(np.asarray(stops)))
     times = None if saveat is None else float_array("saveat", saveat)
 
     solve = _batch_solver(static, max_steps)
@@ -402,10 +417,6 @@ def _rates(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:
     return coordinates.rates(t, y)
 
 
-def _tilt(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:
-    return coordinates.tilt(y)
-
-
 def _internal_event(event: diffrax.Event) -> diffrax.Event:
     """The same event, which sees moments and the model where coordinates are integrated."""
 
@@ -415,30 +426,3 @@ def _internal_event(event: diffrax.Event) -> diffrax.Event:
     return eqx.tree_at(
         lambda e: e.cond_fn, event, jax.tree.map(seeing_moments, event.cond_fn), is_leaf=lambda x: x is event.cond_fn
     )
-
-
-def _internal_saveat(saveat: Any, dtype: Any, looks: Array | None) -> diffrax.SaveAt:
-    """The same `SaveAt` with its times in hbar/meV, and with the tilt at `looks` besides."""
-    asked = _saveat_in_internal_time(saveat, dtype)
-    if looks is None:
-        return asked
-    return eqx.tree_at(
-        lambda s: s.subs,
-        asked,
-        (asked.subs, diffrax.SubSaveAt(ts=looks, fn=_tilt)),
-        is_leaf=lambda x: x is asked.subs,
-    )
-
-
-def _saveat_in_internal_time(saveat: Any, dtype: Any) -> diffrax.SaveAt:
-    if saveat is None:
-        return diffrax.SaveAt(t1=True)
-    if not isinstance(saveat, diffrax.SaveAt):
-        times = float_array("saveat", saveat)
-        if times.ndim != 1 or times.size == 0:
-            raise ValueError(f"saveat has shape {times.shape}: it must be a list of times in ps, for example linspace.")
-        require_finite("saveat", times)
-        return diffrax.SaveAt(ts=times.astype(dtype) * units.ps)
-    if saveat.subs is not None and saveat.subs.ts is not None:
-        return eqx.tree_at(lambda s: s.subs.ts, saveat, saveat.subs.ts.astype(dtype) * units.ps)
-    return saveat

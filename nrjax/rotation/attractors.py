@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._numerics.failures import raise_if
 from .._numerics.programs import SharedProgram
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.validation import Numbers, is_concrete, moments_array
@@ -95,7 +96,7 @@ def steady_state(
     if throw:
         failed = (state.phase == Phase.UNRESOLVED) | ~(state.valid | (state.phase == Phase.MODULATED))
         result = RESULTS.where(failed, state.result, RESULTS.successful)
-        state = result.error_if(state, failed)
+        state = raise_if(failed, RESULTS, result, state)
     return state
 
 

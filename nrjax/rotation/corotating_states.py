@@ -21,6 +21,7 @@ from .._numerics.precision import (
     rigid_tolerance,
     singular_value,
 )
+from .._numerics.spectral_abscissa import largest_real_part
 from ..magnets import AbstractOrderParameters
 from ..motion.integration import Solution, simulate
 from ..motion.phases import Phase, label
@@ -132,7 +133,7 @@ def growth_rate(
     shape_only = jnp.eye(size, dtype=m.dtype) - orbit
     far = jnp.sqrt(jnp.sum(jacobian**2)) + 1.0
     reduced = shape_only @ jacobian @ shape_only - jax.lax.stop_gradient(far) * orbit
-    return jnp.max(jnp.linalg.eigvals(reduced).real)
+    return largest_real_part(reduced)
 
 
 def describe(model: AbstractOrderParameters, projector: Array, m: Array, omega: Array, converged: Array) -> RigidMotion:
