@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all mutants lint types bench docs notebooks check-notebooks clean
+.PHONY: demo test test-all mutants lint types bench gpu-check docs notebooks check-notebooks clean
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -64,6 +64,15 @@ bench: .venv/.bench  ## Run the benchmarks; writes their results, tables and pic
 	$(BIN)/python -m pytest -q benchmarks/test_speed.py --benchmark-storage=file://benchmarks/history --benchmark-autosave
 	$(BIN)/python benchmarks/report.py
 
+# In an environment of its own: where there is no GPU, its plugin only makes JAX complain.
+.venv-gpu/.done: pyproject.toml
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/pip install --quiet --disable-pip-version-check --no-compile --editable '.[gpu-check]'
+	@touch $@
+
+gpu-check: .venv-gpu/.done  ## Compile everything for an NVIDIA H200, without one, and tell what became of it.
+	.venv-gpu/bin/python benchmarks/gpu_compilation.py
+
 docs: .venv/.docs  ## Build the documentation into out/site.
 	$(BIN)/mkdocs build --strict --quiet
 
@@ -74,4 +83,4 @@ check-notebooks: .venv/.notebooks  ## Run every notebook as a script, two at a t
 	cd notebooks && ls *.py | $(QUICKLY) MPLBACKEND=agg xargs -P 2 -n 1 ../$(BIN)/python
 
 clean:
-	rm -rf .venv out .pytest_cache .ruff_cache
+	rm -rf .venv .venv-gpu out .pytest_cache .ruff_cache

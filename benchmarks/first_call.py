@@ -30,7 +30,7 @@ COMMANDS: Final = {
 REPEATS: Final = 3
 # Runs a command, and tells on the last line of standard error where the time went.
 WATCHED: Final = """
-import json, sys, time
+import json, os, sys, time
 begin = time.perf_counter()
 import jax
 spent = dict.fromkeys(("trace", "lower", "compile", "read"), 0.0)
@@ -44,6 +44,7 @@ def count(name, seconds, **more):
     if name in kinds:
         spent[kinds[name]] += seconds
 jax.monitoring.register_event_duration_secs_listener(count)
+os.environ.setdefault("EQX_ON_ERROR", "off")  # as the command does, which imports them later
 import nrjax.cli, nrjax.plot
 spent["import"] = time.perf_counter() - begin
 nrjax.cli.main(sys.argv[1:])

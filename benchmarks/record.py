@@ -69,11 +69,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, result: dict[str, Any]) -> None:
-    """Write benchmarks/results/NAME-DEVICE.json (or under $OUT, if that is set) and print it."""
+def write(name: str, result: dict[str, Any], about: str | None = None) -> None:
+    """Write benchmarks/results/NAME-DEVICE.json (or under $OUT, if that is set) and print it.
+
+    `about`: in the place of the device, for what is not about this one.
+    """
     folder = Path(os.environ.get("OUT", Path(__file__).parent / "results"))
     folder.mkdir(parents=True, exist_ok=True)
     where = machine()
-    path = folder / f"{name}-{where['device'].lower().replace(' ', '-')}.json"
+    path = folder / f"{name}-{about or where['device'].lower().replace(' ', '-')}.json"
     path.write_text(json.dumps({"benchmark": name, "machine": where, **result}, indent=2) + "\n")
     print(path.read_text())

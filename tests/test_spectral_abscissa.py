@@ -15,9 +15,9 @@ slopes = jax.jit(jax.vmap(jax.grad(largest_real_part)))
 def leading(matrix):
     """The eigenvalue of LAPACK, and tr(P dA) as a matrix of derivatives, from its left and right vectors."""
     values, right = np.linalg.eig(matrix)
-    which = np.argmax(values.real)
+    which = np.argmax(np.real(values))
     left = np.linalg.inv(right)[which]
-    return values[which].real, np.outer(left, right[:, which]).real
+    return np.real(values[which]), np.real(np.outer(left, right[:, which]))
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -12,6 +12,7 @@ import xarray as xr
 
 from ..maps.sweeps import sweep
 from ..motion.phases import Phase
+from ..rotation.attractors import solver_for
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
 from . import configuration
 from .outputs import print_exposure, save
@@ -31,6 +32,11 @@ def add_phase_diagram(diagram: argparse.ArgumentParser) -> None:
     configuration.add_outputs(diagram, "phase_diagram.png", "phase_diagram.nc")
     _axis_flag(diagram, "an axis of the grid; give it twice, the horizontal one first")
     _observable_flag(diagram, "drawn beside the phases", "chase_frequency")
+    diagram.add_argument(
+        "--full",
+        action="store_true",
+        help="solve every point from its start; without, only points next to boundaries, and the others are continued",
+    )
     diagram.add_argument("--no-boundaries", action="store_true", help="do not draw the closed-form boundary lines")
     diagram.set_defaults(run=_phase_diagram)
 
@@ -69,7 +75,10 @@ def _phase_diagram(options: argparse.Namespace) -> int:
 
     seen = options.observable or "chase_frequency"
     return _sweep(
-        options, PLANE, lambda data, build: plot.phase_diagram(data, None if options.no_boundaries else build, seen)
+        options,
+        PLANE,
+        lambda data, build: plot.phase_diagram(data, None if options.no_boundaries else build, seen),
+        refine=not options.full,
     )
 
 
@@ -80,7 +89,9 @@ def _curve(options: argparse.Namespace) -> int:
     return _sweep(options, LINE, lambda data, build: plot.characteristic(data, seen))
 
 
-def _sweep(options: argparse.Namespace, default: dict[str, Any], draw: Callable[[xr.Dataset, Any], Any]) -> int:
+def _sweep(
+    options: argparse.Namespace, default: dict[str, Any], draw: Callable[[xr.Dataset, Any], Any], refine: bool = False
+) -> int:
     """Sweep over as many axes as the default has, draw, tell and save."""
     fixed, run = configuration.read(options, ("axes", "output", "data"))
     grid = configuration.axes(options, run, len(default), default)
@@ -89,7 +100,9 @@ def _sweep(options: argparse.Namespace, default: dict[str, Any], draw: Callable[
         if name in grid:
             print(f"{name} of {options.config} is not used: an axis sweeps it")
     build = partial(configuration.build, {name: value for name, value in fixed.items() if name not in grid})
-    dataset = sweep(build, grid, progress=not options.quiet)
+    # Other models than isotropic bilayers have no states to continue.
+    refine = refine and solver_for(build(**{name: float(values[0]) for name, values in grid.items()})).is_light
+    dataset = sweep(build, grid, refine=refine, progress=not options.quiet)
     figure = draw(dataset, build)
     _summarize(build, dataset)
     save(figure, dataset, run)
@@ -103,6 +116,11 @@ def _summarize(build: Any, dataset: xr.Dataset) -> None:
         share = int((dataset["phase"] == phase).sum())
         if share:
             print(f"{phase.name.lower():13s} {share:9d} points  {100 * share / total:6.2f} %")
+    if "points_in_full" in dataset.attrs:
+        print(
+            f"{dataset.attrs['points_in_full']} points solved in full, the others continued from them; a phase less "
+            f"than {dataset.attrs['refined_from']} points wide may be missing (--full solves all)"
+        )
     print(f"largest relative residual {float(dataset['residual'].where(dataset['valid']).max()):.1e}")
     fastest = _fastest(dataset)
     if fastest is not None:

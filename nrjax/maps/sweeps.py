@@ -16,17 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from tqdm import tqdm
 from typing_extensions import TypeAliasType
 
 from .._numerics.programs import SharedProgram
 from .._numerics.tiles import power_of_two_above, run_tiles
 from .._numerics.validation import Numbers, require_memory
 from ..motion.phases import Phase
-from ..rotation.attractors import solver_for, steady_states
+from ..rotation.attractors import continued_states, solver_for, steady_states
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservable, observable_of
 from ..rotation.rigid_states import RESULTS, SteadyState
 from ..rotation.solvers import AbstractSteadyStateSolver
 from .provenance import computation_digest, parameters, versions
+from .refinement import COARSE, Refinement
 from .store import TileStore
 
 # Points per tile, of few sizes, so that sweeps share programs: a few MB of arrays on a CPU, enough lanes to fill an
@@ -54,6 +56,7 @@ def sweep(
     *,
     observe: Observe = OF_EVERY_STATE,
     solver: AbstractSteadyStateSolver | None = None,
+    refine: bool = False,
     tile: int | None = None,
     store: str | os.PathLike[str] | None = None,
     resume: bool = True,
@@ -70,6 +73,9 @@ def sweep(
       Or a function of the model: its values are a `SteadyState`, a dictionary of arrays or one array; called with
       throw=False if it takes that.
     - `solver`: of steady states, as in `steady_state`.
+    - `refine`: solve in full only next to boundaries, and continue the states in between by Newton's method
+      (isotropic bilayers; same states, many times faster on a fine grid). Points of a phase that no corner and no
+      middle of a cell of 16 x 16 points lies in may be missed. With `store` the map is written when it is complete.
     - `tile`: points computed at a time; bounds the memory. Default: 2048 or 16384 on a CPU, on an accelerator a power
       of two up to 1048576.
     - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
@@ -93,6 +99,11 @@ def sweep(
     corners = _checked_build(build, grid)
     dtype = jnp.result_type(float)
     observation = _Observation.of(observe, corners[0], solver)
+    if refine and not observation.is_light:
+        raise ValueError(
+            "refine = True continues steady states of isotropic bilayers. Leave it out for other models and for a "
+            "function of the model."
+        )
     default = tile is None
     if tile is None:
         tile = _default_tile(total)
@@ -106,28 +117,34 @@ def sweep(
     lanes = {name: values.reshape(-1) for name, values in zip(grid, mesh, strict=True)}
 
     part = {name: jax.ShapeDtypeStruct((tile,), dtype) for name in lanes}
-    fingerprint = None if store is None else _fingerprint(grid, tile, build, observation, part)
+    fingerprint = None if store is None else _fingerprint(grid, tile, refine, build, observation, part)
     kept = TileStore(store, fingerprint, resume)
     finished = kept.finished()
     if finished is not None:
         return finished
     # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road is
     # free of them.
-    values = run_tiles(
-        _compiled(build, observation, fingerprint or computation_digest(_batched(build), part)),
-        lanes,
-        tile,
-        executor=executor,
-        threads=None if observation.is_light else 1,
-        progress=progress,
-        label="sweep",
-        load=kept.load,
-        save=kept.save,
-    )
+    compute = _compiled(build, observation, fingerprint or computation_digest(_batched(build), part))
+    attributes: dict[str, Any] = {}
+    if refine:
+        at_most = None if default else tile
+        values, attributes = _refined(compute, lanes, tuple(map(len, grid.values())), at_most, executor, progress)
+    else:
+        values = run_tiles(
+            compute,
+            lanes,
+            tile,
+            executor=executor,
+            threads=None if observation.is_light else 1,
+            progress=progress,
+            label="sweep",
+            load=kept.load,
+            save=kept.save,
+        )
     # In the order in which they were asked for, which compiled programs do not keep.
     values = {name: values[name] for name in (*map(_name, observation.observables), *values)}
     dataset = _dataset(grid, values, dtype, observation.names)
-    dataset.attrs |= _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
+    dataset.attrs |= attributes | _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
     kept.finish(dataset)
     return dataset
 
@@ -213,7 +230,7 @@ class _Quiet:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(build: Callable[..., Any], observation: _Observation, digest: str) -> Callable[..., Any]:
+def _compiled(build: Callable[..., Any], observation: _Observation, digest: str) -> Any:
     """The observables of a batch of points; kept, so that a second sweep of the same functions compiles nothing.
 
     `digest`: of what they compute, so that a function whose surroundings have changed is compiled anew.
@@ -224,28 +241,89 @@ def _compiled(build: Callable[..., Any], observation: _Observation, digest: str)
         return SharedProgram(jax.vmap(lambda values: _variables_of(function(build(**values)))))
     # Of these programs only the first depends on `build`, and the last where it is asked for more than the state.
     make = SharedProgram(jax.vmap(lambda values: build(**values).plateau()))
-
-    def states(values: Any) -> SteadyState:
-        return steady_states(make(values), solver=observation.solver)
-
     if not observation.needs_model:
         names = [observable.name for observable in asked]
-        return lambda values: {name: x for name, x in _variables(states(values)).items() if name in names}
+        return _OfStates(
+            make,
+            observation,
+            lambda values, states: {name: x for name, x in _variables(states).items() if name in names},
+        )
 
     def look(values: dict[str, Any], state: SteadyState) -> dict[str, Any]:
         model, plain = build(**values), _variables_of(state)
         return {f.name: plain[f.name] if _of_table(f) else f(model, state) for f in asked}
 
-    tell = SharedProgram(jax.vmap(look))
-    return lambda values: tell(values, states(values))
+    return _OfStates(make, observation, SharedProgram(jax.vmap(look)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfStates:
+    """Observables of steady states of a batch of points: models, their states, and what is told of these."""
+
+    make: Callable[[Any], Any]
+    observation: _Observation
+    tell: Callable[[Any, SteadyState], dict[str, Any]]
+
+    def __call__(self, values: Any) -> dict[str, Any]:
+        return self.tell(values, self.states(values))
+
+    def states(self, values: Any) -> SteadyState:
+        return steady_states(self.make(values), solver=self.observation.solver)
+
+    def near(self, values: Any, states: SteadyState) -> SteadyState:
+        return continued_states(self.make(values), states, self.observation.solver)
+
+
+def _refined(
+    compute: _OfStates,
+    lanes: dict[str, np.ndarray],
+    shape: tuple[int, ...],
+    tile: int | None,
+    executor: concurrent.futures.Executor | None,
+    progress: bool,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The observables of a grid whose states are solved in full next to boundaries only, and attributes that say so."""
+
+    def at(flat: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: values[flat] for name, values in lanes.items()}
+
+    def run(function: Callable[[Any], Any], some: Any, points: int) -> Any:
+        return run_tiles(function, some, tile or _default_tile(points), executor=executor, progress=False)
+
+    def near(part: tuple[dict[str, Any], SteadyState]) -> SteadyState:
+        return compute.near(*part)
+
+    total = int(np.prod(shape))
+    with tqdm(
+        total=total, desc="sweep", unit=" points", unit_scale=True, delay=2, disable=None if progress else True
+    ) as bar:
+        refinement = Refinement(
+            shape,
+            lambda flat: run(compute.states, at(flat), flat.size),
+            lambda flat, states: run(near, (at(flat), states), flat.size),
+            bar.update,
+        )
+        states = refinement.run(COARSE)
+    said = {
+        "refined": f"from cells of {COARSE} points along each axis: a phase that none of their corners and middles "
+        "shows may be missing",
+        "refined_from": COARSE,
+        "points_in_full": int(refinement.in_full.sum()),
+    }
+    return run(lambda part: compute.tell(*part), (lanes, states), total), said
 
 
 def _fingerprint(
-    grid: dict[str, np.ndarray], tile: int, build: Callable[..., Any], observation: _Observation, part: Any
+    grid: dict[str, np.ndarray],
+    tile: int,
+    refine: bool,
+    build: Callable[..., Any],
+    observation: _Observation,
+    part: Any,
 ) -> str:
     """What a sweep is computed from: its axes, its tile, and every operation and constant of the computation."""
     computation = computation_digest(_compiled.__wrapped__(build, observation, ""), part)
-    digest = hashlib.sha256(f"{tile} {computation}".encode())
+    digest = hashlib.sha256(f"{tile} {f'refined {COARSE} ' if refine else ''}{computation}".encode())
     for name, values in grid.items():
         digest.update(name.encode() + values.tobytes())
     return digest.hexdigest()

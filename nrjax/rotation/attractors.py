@@ -121,6 +121,14 @@ def steady_states(
     return _solver_of_each(models, solver).find_many(models, starts, max_steps)
 
 
+def continued_states(
+    models: AbstractOrderParameters, states: SteadyState, solver: AbstractSteadyStateSolver | None = None
+) -> SteadyState:
+    """The steady states of many models next to known ones, of which `m` and `phase` are taken, in their orientation.
+    One program for all that are alike; not within another program."""
+    return _solver_of_each(models, solver).near_many(models, states)
+
+
 def _ready_each(
     models: AbstractOrderParameters, m0: Float[Array, "L n"] | None
 ) -> tuple[AbstractOrderParameters, Float[Array, "lanes L n"]]:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .. import units
 from .._numerics.precision import collinear_tolerance, residual_tolerance
@@ -18,7 +18,7 @@ from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 from ..motion.phases import Phase
 from . import bilayer_states
-from .bilayer_relaxation import VANISHED, Journey, Motion, set_out, settle
+from .bilayer_relaxation import VANISHED, Journey, Motion, log_tilt, set_out, settle
 from .modulated_shapes import Watch, averages, is_modulated, nothing_seen, watch_for_repetition
 from .rigid_states import Averages, SteadyState, reached_state, rigid_state
 from .solvers import AbstractSteadyStateSolver, without_derivative
@@ -83,6 +83,10 @@ class ShapeSolver(AbstractSteadyStateSolver):
         """Newton's method from the Gram matrix of `state`."""
         return state_near_gram(model, gram_of(state.m), state.phase == Phase.PARAMAGNETIC, state.m)
 
+    def near_many(self, models: AbstractOrderParameters, states: SteadyState) -> SteadyState:
+        """`near` in the program that tells what searches have come to: they have arrived at `states.m`."""
+        return _tell_all(models, states.m, _arrived_all(states.m, states.phase))
+
 
 class Search(NamedTuple):
     """How far a search has come: the motion of the shape, and what was seen of it where it was watched."""
@@ -105,6 +109,13 @@ def _watched(model: AbstractOrderParameters, search: Search, max_steps: int) -> 
     """The search of a shape that has not settled, in fine steps, until it does or repeats itself."""
     steps = (1 + WATCH_FACTOR) * max_steps
     return Search(*watch_for_repetition(ShapeDynamics(model), _turning_rates(model), search.journey, steps))
+
+
+def _arrived(m: Float[Array, "2 n"], phase: Int[Array, ""]) -> Search:
+    """A search that has come to an end."""
+    gram, zero = gram_of(m), jnp.zeros((), m.dtype)
+    motion = Motion(gram, log_tilt(gram), zero, zero, zero == 0, phase == Phase.PARAMAGNETIC)
+    return Search(Journey(motion, zero.astype(jnp.int32)), nothing_seen(gram))
 
 
 def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Search) -> SteadyState:
@@ -146,6 +157,7 @@ def _tell_each(models: Any, starts: Array, searches: Search) -> SteadyState:
 _settle_all = SharedProgram(_settle_each, static_argnums=2)
 _watch_all = SharedProgram(_watch_each, static_argnums=2)
 _tell_all = SharedProgram(_tell_each)
+_arrived_all = SharedProgram(jax.vmap(_arrived))
 
 
 def gram_of(m: Float[Array, "2 n"]) -> Gram:

@@ -43,6 +43,11 @@ class AbstractSteadyStateSolver(eqx.Module):
     def near(self, model: Any, state: SteadyState) -> SteadyState:
         """The state of `model` next to a known one of a model that differs little; differentiable."""
 
+    def near_many(self, models: Any, states: SteadyState) -> SteadyState:
+        """`near` for a batch, called with numbers and not from within another program. `states` need no more than
+        `m` and `phase`."""
+        return _find_all_near(self, models, states)
+
     @property
     def is_light(self) -> bool:
         """Whether a state costs microseconds and no call to a library of linear algebra.
@@ -56,7 +61,12 @@ def _find_each(solver: AbstractSteadyStateSolver, models: Any, starts: Array, ma
     return jax.vmap(lambda model, start: solver.find(model, start, max_steps))(models, starts)
 
 
+def _find_each_near(solver: AbstractSteadyStateSolver, models: Any, states: SteadyState) -> SteadyState:
+    return jax.vmap(solver.near)(models, states)
+
+
 _find_all = SharedProgram(_find_each, static_argnums=3)
+_find_all_near = SharedProgram(_find_each_near)
 
 
 def without_derivative(function: Any) -> Any:
