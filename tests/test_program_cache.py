@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
 from nrjax._numerics import program_cache
@@ -24,6 +25,50 @@ from nrjax.cli import main
 code = main(sys.argv[1:])
 print("missed", found["cache_misses"], "found", found["cache_hits"])
 sys.exit(code)
+"""
+
+
+# Typical calls, each twice with other numbers. With an empty cache, a program that is found has been compiled before.
+SESSION = """
+import logging, sys, jax
+jax.config.update("jax_enable_x64", True)
+found = []
+class Finds(logging.Handler):
+    def emit(self, record):
+        words = record.getMessage()
+        if "cache hit" in words:
+            found.append(words.split("'")[1])
+logger = logging.getLogger("jax._src.compiler")
+logger.setLevel(logging.DEBUG)
+logger.addHandler(Finds())
+logger.propagate = False
+import jax.numpy as jnp, numpy as np, nrjax
+nrjax.keep_compiled_programs(sys.argv[1])
+def counted(what, *calls):
+    for call in calls:
+        found.clear()
+        call()
+        print(what, *found)
+pair, lit = nrjax.hanai2025_bilayer, nrjax.illuminated_bilayer
+one, two = pair(0.05, 6.0), pair(0.04, 7.0)
+counted("steady_state", lambda: nrjax.steady_state(one), lambda: nrjax.steady_state(two))
+counted("laser", lambda: nrjax.steady_state(lit(2.4e10, 1560.0)), lambda: nrjax.steady_state(lit(2e10, 1550.0)))
+start = [[0.1, 0.0, 0.8], [0.0, 0.1, 0.5]]
+counted("simulate", lambda: nrjax.simulate(one, start, 20.0), lambda: nrjax.simulate(two, start, 30.0))
+counted("branches", lambda: nrjax.branches(one), lambda: nrjax.branches(two))
+def edge(exchange):
+    kind = nrjax.Boundary.ANTIALIGNED_CHIRAL
+    return nrjax.boundary(pair, kind, "loss_rate", (0.0, 0.12), interlayer_exchange=exchange)
+counted("boundary", lambda: edge(6.0), lambda: edge(7.0))
+def line(top):
+    return nrjax.sweep(pair, {"loss_rate": np.linspace(0.0, top, 30)}, progress=False)
+counted("sweep", lambda: line(0.1), lambda: line(0.12))
+many = jax.vmap(lambda loss: pair(loss, 6.0))(jnp.linspace(0.01, 0.1, 40))
+counted("simulate_many", *(lambda t=t: nrjax.simulate_many(many, start, t, progress=False) for t in (5.0, 6.0)))
+def found_laser(target):
+    bounds = {"intensity": (0.0, 6e10)}
+    return nrjax.design(lit, {"intensity": 2e10}, target, bounds=bounds, progress=False)
+counted("design", lambda: found_laser(40.0), lambda: found_laser(45.0))
 """
 
 
@@ -64,6 +109,23 @@ def test_a_second_process_compiles_nothing(run, tmp_path):
     mended, found, error = run(*SPACER)
     assert (mended, found) == (1, missed + alike - 1) and "Error" not in error
     assert run(*SPACER)[:2] == (0, missed + alike)
+
+
+@pytest.mark.long
+def test_nothing_is_compiled_twice_in_one_process(tmp_path):
+    """But for single operations on a few numbers, milliseconds each, that JAX keeps apart by how they came about."""
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "true"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    command = [sys.executable, "-c", SESSION, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    calls = [line.split() for line in done.stdout.splitlines()]
+    assert len(calls) == 16 and any(len(words) > 1 for words in calls)
+    for call, *programs in calls:
+        for name in programs:
+            operation = name.removeprefix("jit_").strip("_")
+            assert operation in ("stage", "convert_element_type", "broadcast_in_dim") or hasattr(jnp, operation), call
+    # The second of each kind of call compiles no operation anew that the first has compiled.
+    assert sum(len(words) - 1 for words in calls[1::2]) <= 1, calls
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ import numpy as np
 from .. import units
 from ..magnets.absorption import exposure
 from ..maps.sweeps import AXIS_UNITS
-from ..rotation.boundaries import Boundary, boundary
+from ..rotation.boundaries import Boundary, boundaries_along
 from .laser_design import DesignResult
 
 # The edges of the chiral phase.
@@ -64,7 +64,7 @@ def _margins(result: DesignResult, build: Callable[..., Any], bounds: Mapping[st
     lines = []
     for name, value in result.parameters.items():
         others = {other: x for other, x in result.parameters.items() if other != name}
-        roots = np.concatenate([boundary(build, edge, name, bounds[name], **others) for edge in EDGES])
+        roots = np.concatenate(boundaries_along(build, EDGES, name, bounds[name], others))
         below, above = roots[roots < value], roots[roots > value]
         unit = AXIS_UNITS.get(name, "")
 

@@ -1,7 +1,8 @@
 """Every rigid state of a bilayer, stable or not, so that coexistence shows."""
 
+import functools
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import equinox as eqx
 import jax
@@ -49,9 +50,9 @@ def branches(model: LayeredMagnet) -> tuple[SteadyState, ...]:
     # Directions of weak turning are resolved by a logarithmic grid of ratios as well.
     small = jnp.logspace(-8, 8, SCAN)
     ratios = jnp.sort(jnp.concatenate([jnp.tan(angles), small, -small]))
-    seeds += [(g, False) for g in _roots(lambda x: collinear_condition(model, x), ratios)]
+    seeds += [(g, False) for g in _roots(collinear_condition, model, ratios)]
     cosines = jnp.cos(jnp.linspace(jnp.pi, 0.0, SCAN))
-    seeds += [(g, False) for g in _roots(lambda c: chiral_condition(model, c), cosines)]
+    seeds += [(g, False) for g in _roots(chiral_condition, model, cosines)]
 
     start = default_start(model)
     finish = eqx.filter_jit(state_near_gram)
@@ -100,7 +101,16 @@ def chiral_condition(model: LayeredMagnet, cosine: Array) -> tuple[Array, Gram]:
     return jnp.where(possible & (aa > 0), w_a + w_b, jnp.nan), gram
 
 
-def _roots(condition: Callable[[Array], tuple[Array, Gram]], grid: Float[Array, " scan"]) -> list[Gram]:
+def _roots(
+    condition: Callable[[LayeredMagnet, Array], tuple[Array, Gram]], model: LayeredMagnet, grid: Float[Array, " scan"]
+) -> list[Gram]:
     """The Gram matrices where the condition changes sign along the grid."""
-    roots = roots_along(lambda x: condition(x)[0], grid)
-    return [condition(root)[1] for root in roots]
+    value, gram = _parts(condition)
+    (roots,) = roots_along(value, grid, model)
+    return [gram(jnp.asarray(root), model) for root in roots]
+
+
+@functools.cache
+def _parts(condition: Callable[[LayeredMagnet, Array], tuple[Array, Gram]]) -> tuple[Any, Any]:
+    """A condition's value, as one of several, and its Gram matrix, each a program."""
+    return lambda x, model: condition(model, x)[0][None], jax.jit(lambda x, model: condition(model, x)[1])

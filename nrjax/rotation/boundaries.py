@@ -1,7 +1,8 @@
 """Phase boundaries of an isotropic bilayer in closed form, and its exceptional point."""
 
 import enum
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import jax
@@ -78,14 +79,38 @@ def boundary(
 
     **Raises** `ValueError` if the range is empty or reversed.
     """
+    return boundaries_along(build, (kind,), unknown, between, fixed)[0]
+
+
+def boundaries_along(
+    build: Callable[..., LayeredMagnet],
+    kinds: tuple[Boundary, ...],
+    unknown: str,
+    between: tuple[Number, Number],
+    fixed: Mapping[str, Any],
+) -> list[Float[np.ndarray, " roots"]]:
+    """`boundary` of several kinds. Floating-point numbers among `fixed` may change, and any of them be the unknown,
+    without another program."""
     low, high = (float(np.asarray(x)) for x in between)
     if not low < high:
         raise ValueError(f"between = ({low:g}, {high:g}) is not a range: give the smaller value first.")
+    grid = jnp.linspace(low, high, SCAN)
+    # With known numbers a magnet that refuses them says so.
+    jax.eval_shape(lambda x: build(**{unknown: x}, **fixed), grid[0])
+    point = {name: jnp.asarray(x, grid.dtype) for name, x in fixed.items() if isinstance(x, float)}
+    rest = {name: x for name, x in fixed.items() if name not in point}
+    point[unknown] = grid[0]
+    value = _indicators(functools.partial(build, **rest) if rest else build, kinds)
+    return roots_along(value, grid, jnp.asarray(sorted(point).index(unknown)), point)
 
-    def value(x: Array) -> Array:
-        return indicator(build(**{unknown: x}, **fixed), kind)
 
-    return np.asarray(roots_along(value, jnp.linspace(low, high, SCAN)))
+@functools.lru_cache(maxsize=64)
+def _indicators(build: Callable[..., LayeredMagnet], kinds: tuple[Boundary, ...]) -> Callable[..., Array]:
+    def values(x: Array, which: Array, point: dict[str, Array]) -> Array:
+        magnet = build(**{name: jnp.where(which == i, x, point[name]) for i, name in enumerate(sorted(point))})
+        return jnp.stack([indicator(magnet, kind) for kind in kinds])
+
+    return values
 
 
 def tilt_modes(model: LayeredMagnet, m: Float[Array, "2 3"]) -> Complex[Array, "2 2"]:
