@@ -225,6 +225,54 @@ def compilation(r: dict[str, Any]) -> str:
     return table(("first call of", "adds"), lines)
 
 
+def commands(r: dict[str, Any]) -> str:
+    """What commands take in a new process."""
+    lines = []
+    for name, row in r["first_call"]["commands"].items():
+        parts = row.get("warm_parts_s", {})
+        said = ", ".join(
+            f"{part} {seconds(parts[part])}" for part in ("import", "trace", "lower", "read") if part in parts
+        )
+        cells = (f"{seconds(row[f'{kind}_s'])} ({rounded(row[f'{kind}_units'])})" for kind in ("cold", "warm"))
+        lines.append((f"`nrjax {name}`", *cells, said))
+    return table(("command", "nothing kept (units)", "programs kept (units)", "of which"), lines)
+
+
+def maps(r: dict[str, Any]) -> str:
+    """Full and refined maps."""
+    lines = []
+    for row in r["sweeps"]["maps"]:
+        n = round(row["points"] ** 0.5)
+        speeds = (f"{rounded(row[kind]['points_per_s'])} per s" for kind in ("full", "refined"))
+        unresolved = f"{row['unresolved_in_full']}, {row['unresolved_when_refined']}"
+        share, different = f"{row['share_in_full']:.1%}", str(row["labels_that_differ"])
+        lines.append((f"{n} x {n}", *speeds, share, different, unresolved))
+    return table(
+        ("map", "full", "refined", "solved in full", "labels that differ", "UNRESOLVED in full, refined"), lines
+    )
+
+
+def for_a_gpu(r: dict[str, Any]) -> str:
+    """What was compiled for a GPU without one."""
+    lines = []
+    for name, by_type in json.loads((ROOT / "benchmarks/results/gpu-compilation.json").read_text())["programs"].items():
+        for dtype, row in by_type.items():
+            loops = [f"{loop['total']}" for loop in row["loops"][1:]]
+            lines.append(
+                (
+                    f"{name}, {dtype}",
+                    str(row["loops"][0]["total"]),
+                    ", ".join(loops),
+                    f"{row['scratch_bytes_per_lane']:,} B",
+                    f"{row['most_registers']}, {row['spilled_bytes']} B",
+                )
+            )
+    return table(
+        ("program", "launches outside loops", "in one turn of each loop", "scratch per lane", "registers, spilled"),
+        lines,
+    )
+
+
 def machines(r: dict[str, Any]) -> str:
     """Where each result was measured."""
     lines = []
@@ -258,6 +306,9 @@ BLOCKS = {
     "growth": growth,
     "macrospins": macrospins,
     "compilation": compilation,
+    "commands": commands,
+    "maps": maps,
+    "for_a_gpu": for_a_gpu,
     "machines": machines,
     "history": lambda r: history(),
 }

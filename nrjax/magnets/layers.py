@@ -409,10 +409,19 @@ class LayeredMagnet(AbstractOrderParameters):
 
         **Returns** dm/dt in meV (hbar = 1), shape (L, 3).
         """
-        pushes, loss, factor = (self.at(t) if self.changes_in_time else self)._push()
-        along = weighted_sums(self.exchange, m)
+        return (self.at(t) if self.changes_in_time else self).rates_among(m, m)
+
+    def rates_among(self, m: Float[Array, "L 3"], around: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
+        """dm/dt of moments whose exchange, and what light makes of it, comes from moments `around` them.
+
+        `vector_field` is that of moments among others like them. All `field_terms` are those of m itself.
+
+        **Arguments** `m`, `around`: shape (L, 3). **Returns** dm/dt in meV, shape (L, 3), at full intensity.
+        """
+        pushes, loss, factor = self._push()
+        along = weighted_sums(self.exchange, around)
         h = self._with_terms(along, m)
-        push = weighted_sums(pushes, m) if factor is None else factor[:, None] * along
+        push = weighted_sums(pushes, around) if factor is None else factor[:, None] * along
         p = LayerParameters(self.damping, loss, self.temperature, self.gyro)
         return jnp.stack(torque(_components(m), _components(h), _components(push), p, self.bath), axis=-1)
 

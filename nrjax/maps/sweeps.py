@@ -38,6 +38,9 @@ ACCELERATOR_TILE: Final = 1 << 20
 # Points of a bilayer that cost hardly more than one.
 SMALL_CPU_TILE: Final = 1 << 11
 
+# Refined maps beyond this many points are worth programs for large tiles as well.
+LARGE_MAP: Final = 1 << 19
+
 RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite", "inconsistent")
 
 Observe = TypeAliasType("Observe", str | AbstractObservable | Sequence[str | AbstractObservable] | Callable[[Any], Any])
@@ -284,16 +287,19 @@ def _refined(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The observables of a grid whose states are solved in full next to boundaries only, and attributes that say so."""
 
+    total = int(np.prod(shape))
+
     def at(flat: np.ndarray) -> dict[str, np.ndarray]:
         return {name: values[flat] for name, values in lanes.items()}
 
     def run(function: Callable[[Any], Any], some: Any, points: int) -> Any:
-        return run_tiles(function, some, tile or _default_tile(points), executor=executor, progress=False)
+        small = jax.default_backend() == "cpu" and total <= LARGE_MAP
+        usual = SMALL_CPU_TILE if small else _default_tile(points)
+        return run_tiles(function, some, tile or usual, executor=executor, progress=False)
 
     def near(part: tuple[dict[str, Any], SteadyState]) -> SteadyState:
         return compute.near(*part)
 
-    total = int(np.prod(shape))
     with tqdm(
         total=total, desc="sweep", unit=" points", unit_scale=True, delay=2, disable=None if progress else True
     ) as bar:

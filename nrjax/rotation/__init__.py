@@ -13,3 +13,8 @@ from .observables import OBSERVABLES as OBSERVABLES, AbstractObservable as Abstr
 from .rigid_states import RESULTS as RESULTS, SteadyState as SteadyState
 from .shape_solver import ShapeSolver as ShapeSolver
 from .solvers import AbstractSteadyStateSolver as AbstractSteadyStateSolver
+from .stability_in_space import (
+    SpatialGrowth as SpatialGrowth,
+    SpatialStability as SpatialStability,
+    spatial_stability as spatial_stability,
+)

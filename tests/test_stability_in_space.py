@@ -1,0 +1,151 @@
+"""Stability of a uniform chase in space, against magnets of two cells: four layers that may come apart."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nrjax
+from nrjax import LayeredMagnet, Phase, SpatialGrowth, hanai2025_bilayer, simulate, spatial_stability, steady_state
+from tests.refusal import assert_refused
+
+
+def two_cells(magnet, factor):
+    """Two copies of a bilayer, with exchange (1 + f)/2 within each and (1 - f)/2 between them."""
+    share = 0.5 * np.array([[1.0 + factor, 1.0 - factor], [1.0 - factor, 1.0 + factor]])
+    twice = lambda x: jnp.concatenate([x, x])  # noqa: E731
+    return LayeredMagnet(
+        jnp.asarray(np.kron(share, np.asarray(magnet.exchange))),
+        twice(magnet.damping),
+        twice(magnet.sd_coupling),
+        twice(magnet.loss_rate),
+        twice(magnet.filling),
+        twice(magnet.temperature),
+        gyro=magnet.gyro,
+    )
+
+
+def spectrum_of(magnet, m, omega):
+    """Eigenvalues and vectors of the magnet's own vector field, in the frame that turns with Omega."""
+
+    def rates(flat):
+        moments = flat.reshape(-1, 3)
+        return (magnet.vector_field(0.0, moments) - jnp.cross(omega[None, :], moments)).ravel()
+
+    return np.linalg.eig(np.asarray(jax.jacfwd(rates)(m.ravel())))
+
+
+# Loss rate, exchange and gyro, factor, growth rate of two cells in meV (simulations from outside).
+CELLS = [
+    (0.066, 2.0, 0.79, 0.1561),
+    (0.066, 2.0, 0.9157, 0.1185),
+    (0.05, 2.0, 0.8, 0.2089),
+    (0.066, 0.25, 0.79, -0.0931),
+]
+
+
+@pytest.mark.parametrize(("loss", "gyro", "factor", "measured"), CELLS)
+def test_two_cells_come_apart(loss, gyro, factor, measured):
+    """The growth rate is that of a trajectory of four layers which starts next to the uniform chase."""
+    magnet = hanai2025_bilayer(loss, 6.0, gyro=gyro)
+    state = steady_state(magnet)
+    found = spatial_stability(magnet, [factor, 1.0], state)
+    assert bool(found.stable) == (measured < 0)
+    four, m, omega = two_cells(magnet, factor), state.m, state.angular_velocity
+    together = jnp.concatenate([m, m])
+    np.testing.assert_allclose(four.vector_field(0.0, together), jnp.cross(omega[None, :], together), atol=1e-12)
+    # All of its modes: those of both cells alike, and those of one against the other.
+    modes, vectors = spectrum_of(four, together, omega)
+    apart = np.linalg.norm(vectors[:6] + vectors[6:], axis=0) < 1e-6
+    assert apart.sum() == 6
+    modes, vectors = modes[apart], vectors[:6, apart]
+    assert float(found.growth_rate[0]) == pytest.approx(modes.real.max(), rel=1e-9)
+    assert float(found.growth_rate[0]) == pytest.approx(measured, abs=0.004)
+    # A trajectory along that mode: the difference of the cells after whole turns of it, in the frame that turns.
+    which = np.argmax(modes.real)
+    turn = 2.0 * np.pi / abs(modes[which].imag) if abs(modes[which].imag) > 1e-6 else 1.0
+    times = np.array([0.0, max(1, np.round(8.0 / turn)) * turn])
+    mode = 1e-5 * vectors[:, which].real.reshape(2, 3)
+    start = jnp.concatenate([m + mode, m - mode])
+    ms = simulate(four, start, times[-1] / nrjax.units.ps, saveat=times / nrjax.units.ps, rtol=1e-12, atol=1e-15).ms
+    difference = np.linalg.norm(np.asarray(ms[:, :2] - ms[:, 2:]).reshape(2, -1), axis=1)
+    rate = np.log(difference[1] / difference[0]) / (times[1] - times[0])
+    assert float(found.growth_rate[0]) == pytest.approx(rate, rel=1e-6)
+
+
+def test_the_published_point_loses_its_chase_in_space():
+    """Figures from outside: the fastest factor and its rate, the band, and the slope of long waves."""
+    magnet = hanai2025_bilayer(0.066, 6.0)
+    found = spatial_stability(magnet, np.linspace(0.01, 1.0, 100))
+    assert int(steady_state(magnet).phase) == Phase.CHIRAL and not bool(found.stable)
+    assert float(found.fastest) == pytest.approx(0.79, abs=0.011)
+    assert float(found.fastest_growth_rate) == pytest.approx(0.1574, abs=2e-4)
+    assert float(found.band[0]) == pytest.approx(0.33, abs=0.015) and float(found.band[1]) == pytest.approx(0.99)
+    assert float(found.slope) == pytest.approx(5.54, abs=0.02)
+    assert float(found.growth_rate[-1]) == pytest.approx(float(steady_state(magnet).growth_rate), rel=1e-12)
+    assert "UNSTABLE in space" in str(found)
+    assert float(spatial_stability(hanai2025_bilayer(0.05, 6.0)).fastest_growth_rate) == pytest.approx(0.222, abs=1e-3)
+    slow = spatial_stability(hanai2025_bilayer(0.066, 6.0, gyro=0.25))
+    assert bool(slow.stable) and np.isnan(slow.band).all() and "stable in space" in str(slow)
+
+
+def test_darkness_is_stable_and_has_the_modes_of_spin_waves():
+    """Without light and damping of one layer alone: ferromagnetic layers, every wave decays, long ones slowly."""
+    found = spatial_stability(hanai2025_bilayer(0.0, 6.0))
+    assert bool(found.stable) and float(found.slope) < 0
+    assert np.all(np.diff(np.asarray(found.growth_rate[:-1])) > 0)
+    paramagnet = spatial_stability(hanai2025_bilayer(0.0, 0.0, temperature=30.0), [0.5, 1.0])
+    # Small moments: W(m = 0) with the exchange of the wave.
+    magnet = hanai2025_bilayer(0.0, 0.0, temperature=30.0)
+    rates = magnet.exchange_rates() * 0.5 - jnp.diag(magnet.free_relaxation())
+    assert float(paramagnet.growth_rate[0]) == pytest.approx(float(jnp.linalg.eigvals(rates).real.max()), rel=1e-9)
+
+
+def test_other_magnets_keep_their_terms_to_themselves():
+    """In a field along z, one layer: the wave's exchange is a share, the field is not: -2 alpha phi + 2 alpha f j, and
+    precession does not matter to the rate. Three layers and a light of its own work as well."""
+    field, alpha, j = 4.0, 0.05, 3.0
+    magnet = LayeredMagnet([[j]], alpha, -10.0, 0.0, 1.0, 2.0, field=[[0.0, 0.0, field]])
+    state = steady_state(magnet)
+    length = float(state.lengths[0])
+    h = field + j * length
+    found = spatial_stability(magnet, [0.3, 1.0], state)
+    relaxation = float(magnet.bath.relaxation_rate(jnp.asarray(h**2), jnp.asarray(2.0)))
+    assert float(found.growth_rate[0]) == pytest.approx(2.0 * alpha * (0.3 * j - relaxation), rel=1e-9)
+    three = LayeredMagnet(np.full((3, 3), 3.0), 0.1, -10.0, [0.0, 0.02, 0.0], 1.0, 2.0)
+    assert bool(spatial_stability(three).stable)
+    lit = nrjax.illuminated_bilayer(2.4e10, 1560.0)
+    assert not bool(spatial_stability(lit).stable)
+
+
+def test_derivatives_and_batches():
+    """By the loss rate against differences, and many magnets at once."""
+
+    def rate(loss):
+        return spatial_stability(hanai2025_bilayer(loss, 6.0), [0.79, 1.0]).growth_rate[0]
+
+    step = 1e-5
+    difference = (rate(0.06 + step) - rate(0.06 - step)) / (2 * step)
+    assert float(jax.grad(rate)(0.06)) == pytest.approx(float(difference), rel=1e-5)
+    losses = jnp.asarray([0.01, 0.05, 0.066, 0.2])
+    many = jax.jit(jax.vmap(lambda x: spatial_stability(hanai2025_bilayer(x, 6.0), [0.5, 0.79])))(losses)
+    each = [spatial_stability(hanai2025_bilayer(x, 6.0), [0.5, 0.79]) for x in losses]
+    np.testing.assert_allclose(many.growth_rate, jnp.stack([x.growth_rate for x in each]), rtol=1e-8, atol=1e-12)
+
+
+def test_as_an_observable():
+    axes = {"loss_rate": np.array([0.0, 0.05, 0.066, 0.12]), "interlayer_exchange": [6.0]}
+    data = nrjax.sweep(hanai2025_bilayer, axes, observe=["phase", SpatialGrowth(factors=(0.5, 0.79))], progress=False)
+    expected = spatial_stability(hanai2025_bilayer(0.066, 6.0), [0.5, 0.79]).fastest_growth_rate
+    assert float(data["spatial_growth_rate"][2, 0]) == pytest.approx(float(expected), rel=1e-9)
+    assert data["spatial_growth_rate"].attrs["units"] == "meV" and float(data["spatial_growth_rate"][0, 0]) < 0
+
+
+def test_bad_input():
+    magnet = hanai2025_bilayer(0.05, 6.0)
+    assert_refused(lambda: spatial_stability(magnet, [0.5, 1.5]), ["factors", "1.5", "-1 to 1"])
+    assert_refused(lambda: spatial_stability(magnet, []), ["factors", "(0,)"])
+    unknown = eqx.tree_at(lambda s: s.valid, steady_state(magnet), jnp.asarray(False))
+    nothing = spatial_stability(magnet, [0.5], unknown)
+    assert np.isnan(nothing.growth_rate).all() and not bool(nothing.stable) and "no rigid state" in str(nothing)
