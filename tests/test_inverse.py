@@ -215,12 +215,20 @@ def test_the_trajectory_turns_as_designed(monkeypatch):
     slope = jax.grad(lambda x: steady_state(build(x, result.parameters["photon_energy"])).chase_frequency)
     np.testing.assert_allclose(result.gradient["intensity"], slope(result.parameters["intensity"]), rtol=1e-6)
     sheet = design_sheet(result, build, BOUNDS)
-    for words in ("W/cm^2", "MV/cm", "absorbed", "deviations decay", "edges of the chiral phase", "GHz per meV"):
+    for words in (
+        "W/cm^2",
+        "MV/cm",
+        "absorbed",
+        "deviations of all cells together decay",
+        "in space: deviations",
+        "edges of the chiral phase",
+        "GHz per meV",
+    ):
         assert words in sheet
 
     # Of several edges on a side, the sheet names the nearest.
     edges = np.array([0.2, 0.5, 1.4, 1.6]) * result.parameters["intensity"]
-    monkeypatch.setattr("nrjax.inverse.sheet.boundary", lambda build, edge, name, *a, **k: edges)
+    monkeypatch.setattr("nrjax.inverse.sheet.boundaries_along", lambda build, kinds, name, *a, **k: [edges])
     (line,) = (
         x for x in design_sheet(result, build, BOUNDS).splitlines() if x.strip().startswith("intensity") and " to " in x
     )

@@ -80,6 +80,7 @@ def test_random_maps(seed):
     require_same(*(sweep(of, axes, refine=refine, progress=False) for refine in (True, False)))
 
 
+@pytest.mark.long
 def test_lines_and_three_axes():
     line = {"loss_rate": np.linspace(0.12, 0.0, 200)}
     of = partial(hanai2025_bilayer, interlayer_exchange=6.0)

@@ -45,7 +45,10 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "gyro", "factor", "measured"), CELLS)
+@pytest.mark.parametrize(
+    ("loss", "gyro", "factor", "measured"),
+    [cell if cell in (CELLS[0], CELLS[3]) else pytest.param(*cell, marks=pytest.mark.long) for cell in CELLS],
+)
 def test_two_cells_come_apart(loss, gyro, factor, measured):
     """The growth rate is that of a trajectory of four layers which starts next to the uniform chase."""
     magnet = hanai2025_bilayer(loss, 6.0, gyro=gyro)
@@ -102,6 +105,7 @@ def test_darkness_is_stable_and_has_the_modes_of_spin_waves():
     assert float(paramagnet.growth_rate[0]) == pytest.approx(float(jnp.linalg.eigvals(rates).real.max()), rel=1e-9)
 
 
+@pytest.mark.long
 def test_other_magnets_keep_their_terms_to_themselves():
     """In a field along z, one layer: the wave's exchange is a share, the field is not: -2 alpha phi + 2 alpha f j, and
     precession does not matter to the rate. Three layers and a light of its own work as well."""

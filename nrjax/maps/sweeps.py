@@ -96,8 +96,8 @@ def sweep(
     """
     grid = _checked_axes(axes)
     total = int(np.prod([len(values) for values in grid.values()], dtype=float))
-    # Coordinates and observables, and once more while tiles are put together.
-    needed = 16.0 * total * (len(grid) + len(OBSERVABLES))
+    # Coordinates and observables, and once more while tiles are put together; of a refined map all of the states, too.
+    needed = (48.0 if refine else 16.0) * total * (len(grid) + len(OBSERVABLES))
     require_memory(f"a grid of {total:.3g} points", needed, "Take fewer points, or several sweeps.")
     corners = _checked_build(build, grid)
     dtype = jnp.result_type(float)
