@@ -1,8 +1,8 @@
 """A day with a GPU: whether it agrees with the CPU, how fast it is, and how far from what it could be.
 
 Every part stands alone: what fails is written down, and costs only itself; the file is written after each. At most
-eight minutes: parts that would begin later are left out, and said so. Beside each time the least that the arithmetic,
-the memory and the launches allow on an H200, estimated from what gpu_compilation.py counts.
+eight minutes: parts that would begin later are left out, and said so. Beside the times stand estimates, made by hand,
+of the least that arithmetic, memory and launches allow on an H200.
 
 python benchmarks/gpu.py             writes benchmarks/results/gpu-DEVICE.json (or under $OUT, with a profiler's trace)
 python benchmarks/gpu.py --small     the same road with few lanes, on any device: whether the script works
@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import record
+import sweeps
 
 import nrjax
 from nrjax._numerics import refilled_loops
@@ -44,10 +45,6 @@ class Sizes(eqx.Module):
     @classmethod
     def of(cls, small: bool) -> "Sizes":
         return cls(64, 33, 64, 4, 4, 2) if small else cls(10_000, 1001, 1_000_000, 65_536, 10_000, 4096)
-
-
-def axes(n: int) -> dict[str, np.ndarray]:
-    return {"loss_rate": np.linspace(0.0, 0.12, n), "interlayer_exchange": np.linspace(0.0, 12.0, n)}
 
 
 def bilayers(n: int, dtype: Any = float, **options: Any) -> Any:
@@ -88,15 +85,12 @@ def maps(sizes: Sizes) -> list[dict[str, Any]]:
     ):
         refilled_loops.ACCELERATOR_WIDTH = width
         jax.clear_caches()
-        rows.append({"tile": tile, "width": width} | timed_map(n, tile=tile))
-    refilled_loops.ACCELERATOR_WIDTH = usual
-    jax.clear_caches()
-    return [*rows, {"refined": True} | timed_map(n, refine=True)]
-
-
-def timed_map(n: int, **options: Any) -> dict[str, Any]:
-    time = record.timed(lambda: nrjax.sweep(nrjax.hanai2025_bilayer, axes(n), progress=False, **options), repeats=3)
-    return time | {"points": n * n, "points_per_s": round(n * n / time["median_s"])}
+        try:
+            rows.append({"tile": tile, "width": width} | sweeps.speed(n, tile=tile))
+        finally:
+            refilled_loops.ACCELERATOR_WIDTH = usual
+            jax.clear_caches()
+    return [*rows, {"points": n * n, "refined": True} | sweeps.speed(n, refine=True)]
 
 
 def trajectories(sizes: Sizes, dtype: Any) -> dict[str, Any]:
@@ -151,9 +145,9 @@ def lindbladians(sizes: Sizes) -> list[dict[str, Any]]:
 def trace(sizes: Sizes) -> dict[str, Any]:
     """A profiler's trace of one warm map."""
     folder = Path(os.environ.get("OUT", "out")) / "trace"
-    timed_map(sizes.map)
+    sweeps.solved(sizes.map)
     with jax.profiler.trace(str(folder)):
-        timed_map(sizes.map)
+        sweeps.solved(sizes.map)
     return {"files": [path.name for path in sorted(folder.rglob("*")) if path.is_file()]}
 
 

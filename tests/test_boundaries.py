@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nrjax import Boundary, Phase, boundary, branches, hanai2025_bilayer, steady_state, tilt_modes
+from nrjax.rotation.boundaries import boundaries_along
 from tests.magnets import magnet_of
 from tests.systems.bilayer import UNEQUAL, Bilayer
 
@@ -187,3 +188,13 @@ def test_branches_refuse_what_they_cannot_do():
         branches(hanai2025_bilayer(damping=[0.0, 0.1]))
     with pytest.raises(ValueError, match="outside jit"):
         jax.jit(lambda g: branches(hanai2025_bilayer(g, 5.0))[0].angle)(0.01)
+
+
+def test_several_boundaries_at_once_are_each_by_itself():
+    """Along a line that crosses all of one kind or another: the roots of every kind, and no other's."""
+    kinds = tuple(Boundary)
+    together = boundaries_along(hanai2025_bilayer, kinds, "loss_rate", (0.0, 0.12), {"interlayer_exchange": 6.0})
+    each = [boundary(hanai2025_bilayer, kind, "loss_rate", (0.0, 0.12), interlayer_exchange=6.0) for kind in kinds]
+    assert sum(len(roots) > 0 for roots in each) >= 3
+    for found, alone in zip(together, each, strict=True):
+        np.testing.assert_allclose(found, alone, rtol=1e-14)

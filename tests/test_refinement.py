@@ -177,9 +177,29 @@ def test_work_grows_with_the_boundary():
     assert 1.8 < counts[1] / counts[0] < 2.2 and 1.8 < counts[2] / counts[1] < 2.2
 
 
-def test_a_middle_on_another_branch_is_noticed():
+def test_a_middle_of_another_phase_is_noticed():
     """Corners of one phase around an island that holds the middle: the cell is cut, and the island found."""
     inside = lambda places: ((places - 8) ** 2).sum(axis=1) < 9  # noqa: E731
     refinement, _ = fake(inside, (17, 17))
     states = refinement.run(16)
     np.testing.assert_array_equal(states.phase, inside(np.stack(np.unravel_index(np.arange(289), (17, 17)), axis=1)))
+
+
+def test_a_middle_on_another_branch_is_noticed():
+    """The same where the island is a second branch of the same phase: only what the corners lead to tells it."""
+    shape = (17, 17)
+    places = np.stack(np.unravel_index(np.arange(289), shape), axis=1)
+    length = 0.1 + 0.001 * places.sum(axis=1) + 0.2 * (((places - 8) ** 2).sum(axis=1) < 9)
+    whole = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], 289, 0), unknown_state(2, jnp.float64, 3))
+    m = np.zeros((289, 2, 3))
+    m[:, :, 2] = length[:, None]
+    values = (np.ones(289, np.int32), np.ones(289, bool), m, np.repeat(length[:, None], 2, 1))
+    whole = eqx.tree_at(lambda s: (s.phase, s.valid, s.m, s.lengths), whole, values)
+
+    def extend(flat, near):
+        # On from where it is told to begin, whichever branch that is.
+        found = jax.tree.map(lambda x: x[flat], whole)
+        return eqx.tree_at(lambda s: (s.m, s.lengths), found, (near.m, near.m[:, :, 2]))
+
+    refinement = Refinement(shape, lambda flat: jax.tree.map(lambda x: x[flat], whole), extend, lambda points: None)
+    np.testing.assert_allclose(refinement.run(16).lengths, whole.lengths, atol=1e-12)

@@ -21,6 +21,11 @@ def power_of_two_above(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
+def progress_bar(total: int, label: str, progress: bool) -> tqdm:
+    """A bar of points per second after two seconds, silent when not on a terminal."""
+    return tqdm(total=total, desc=label, unit=" points", unit_scale=True, delay=2, disable=None if progress else True)
+
+
 def run_tiles(
     function: Callable[[PyTree], PyTree],
     lanes: PyTree,
@@ -42,7 +47,7 @@ def run_tiles(
     - `lanes`: arrays of shape (lanes, ...).
     - `executor`: where tiles run. Default: `threads` threads, which defaults to one per CPU core (XLA works outside
       Python's lock) and to one on an accelerator.
-    - `progress`: a bar with tiles and points per second after two seconds, silent when not on a terminal.
+    - `progress`: whether to show a `progress_bar`, with the tiles that are done.
     - `load`, `save`: a store of finished tiles.
     """
     lanes = jax.tree.map(np.asarray, lanes)
@@ -64,7 +69,7 @@ def run_tiles(
         if threads is None:
             threads = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
         executor = concurrent.futures.ThreadPoolExecutor(max_workers=threads)
-    bar = tqdm(total=total, desc=label, unit=" points", unit_scale=True, delay=2, disable=None if progress else True)
+    bar = progress_bar(total, label, progress)
     try:
         results: list[Any] = []
         futures = [executor.submit(run, index) for index in range(tiles)]

@@ -140,7 +140,7 @@ class Refinement:
         assert self.states is not None
         expected = np.asarray(self.states.phase)[self._flat(cells.middle)][cell]
         states = self.extend(flat, self._between(cells, points, cell))
-        good = np.asarray(states.valid) & (np.asarray(states.phase) == expected)
+        good = _continues(states, expected)
         self._keep(flat[good], jax.tree.map(lambda x: np.asarray(x)[good], states))
         # Few: together with the corners of the next cells.
         self.lost = np.concatenate([self.lost, flat[~good]])
@@ -169,7 +169,7 @@ class Refinement:
         apart = np.abs(lengths - reached).max(axis=1)
         turned = np.abs(np.asarray(found.angle) - np.asarray(self.states.angle)[middle]) * reached.min(axis=1)
         near = np.maximum(apart, turned) <= SAME * reached.max(axis=1)
-        return near & np.asarray(found.valid) & (found.phase == np.asarray(self.states.phase)[middle])
+        return near & _continues(found, np.asarray(self.states.phase)[middle])
 
     def _between(self, cells: Cells, points: np.ndarray, cell: np.ndarray) -> SteadyState:
         """States with moments interpolated between the corners of the cell that each point lies in."""
@@ -188,3 +188,8 @@ class Refinement:
 
     def _flat(self, indices: np.ndarray) -> np.ndarray:
         return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(indices, -1, 0)), self.shape))
+
+
+def _continues(found: SteadyState, phase: np.ndarray) -> np.ndarray:
+    """Whether what Newton's method found is an attractor of the phase that it set out from."""
+    return np.asarray(found.valid) & (np.asarray(found.phase) == phase)

@@ -16,11 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 from typing_extensions import TypeAliasType
 
 from .._numerics.programs import SharedProgram
-from .._numerics.tiles import power_of_two_above, run_tiles
+from .._numerics.tiles import power_of_two_above, progress_bar, run_tiles
 from .._numerics.validation import Numbers, require_memory
 from ..motion.phases import Phase
 from ..rotation.attractors import continued_states, solver_for, steady_states
@@ -300,9 +299,7 @@ def _refined(
     def near(part: tuple[dict[str, Any], SteadyState]) -> SteadyState:
         return compute.near(*part)
 
-    with tqdm(
-        total=total, desc="sweep", unit=" points", unit_scale=True, delay=2, disable=None if progress else True
-    ) as bar:
+    with progress_bar(total, "sweep", progress) as bar:
         refinement = Refinement(
             shape,
             lambda flat: run(compute.states, at(flat), flat.size),

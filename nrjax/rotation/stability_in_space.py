@@ -31,7 +31,7 @@ class SpatialStability(eqx.Module):
     - `fastest`: the f < 1 that grows fastest (or decays slowest), and `fastest_growth_rate` in meV.
     - `band`: the least and the greatest of the factors that grow, shape (2,); NaN where none does.
     - `slope`: d(growth rate)/d(1 - f) at f -> 1 in meV: positive where waves of any length grow.
-    - `stable`: whether all factors decay.
+    - `stable`: whether deviations of all these factors decay.
     """
 
     factors: Float[Array, " factors"]
@@ -50,6 +50,8 @@ class SpatialStability(eqx.Module):
             return "no rigid state to be stable"
         if bool(self.stable):
             return f"stable in space: deviations decay at {-rate:.3g} meV or faster (factor {float(self.fastest):.3g})"
+        if not rate > 0:
+            return f"neither stable nor unstable in space: the fastest deviations grow at {rate:.3g} meV"
         low, high = (float(x) for x in self.band)
         return (
             f"UNSTABLE in space: deviations whose exchange is {low:.3g} to {high:.3g} of the uniform one grow, fastest "
@@ -79,8 +81,8 @@ def spatial_stability(
 
     **Raises** `ValueError` for factors out of range.
 
-    A stable uniform state may be unstable in space, and the other way round never: f = 1 is among the modes. Linear:
-    what an unstable state turns into is not told.
+    A stable uniform state may be unstable in space. `stable` speaks of the factors that were asked for. Linear: what an
+    unstable state turns into is not told.
     """
     f = float_array("factors", factors, dtype=magnet.dtype)
     require("factors", f, lambda x: np.abs(x) <= 1.0, "-1 to 1", "They are j(q)/j(0).")
@@ -106,7 +108,7 @@ def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialSt
         factors=f,
         growth_rate=rates,
         fastest=f[best],
-        fastest_growth_rate=jnp.where(jnp.all(uniform), state.growth_rate, rates[best]),
+        fastest_growth_rate=rates[best],
         band=jnp.where(
             jnp.any(grows),
             jnp.stack([jnp.min(jnp.where(grows, f, jnp.inf)), jnp.max(jnp.where(grows, f, -jnp.inf))]),
