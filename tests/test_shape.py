@@ -7,7 +7,14 @@ import pytest
 
 from nrjax import ClassicalBath, LayeredMagnet, ShapeDynamics, hanai2025_bilayer
 from nrjax._numerics.refilled_loops import iterate
-from nrjax._numerics.small_matrices import Adjugate, adjugate, characteristic, is_stable, largest_real_part_3
+from nrjax._numerics.small_matrices import (
+    Adjugate,
+    adjugate,
+    characteristic,
+    complex_pair,
+    is_stable,
+    largest_real_part_3,
+)
 from nrjax.magnets import Gram
 from nrjax.rotation.bilayer_relaxation import rosenbrock_step
 
@@ -85,6 +92,11 @@ def test_small_matrices():
             largest = eigenvalues.real.max()
             np.testing.assert_allclose(
                 largest_real_part_3(entries), largest, rtol=1e-6, atol=1e-7 * np.abs(eigenvalues).max()
+            )
+            pair = eigenvalues[eigenvalues.imag > 0]
+            expected = (pair[0].real, pair[0].imag) if pair.size else (0.0, 0.0)
+            np.testing.assert_allclose(
+                complex_pair(entries), expected, rtol=1e-6, atol=1e-7 * np.abs(eigenvalues).max()
             )
             assert bool(is_stable(*characteristic(entries))) == (largest < 0)
             rows, determinant = adjugate(entries)

@@ -64,6 +64,25 @@ def largest_real_part_3(matrix: Matrix) -> Array:
     Differentiable wherever that eigenvalue is simple; exact multiple roots give derivative 0, never NaN.
     """
     trace, minors, determinant = characteristic(matrix)
+    three, shift, trigonometric, single = _cubic_roots(trace, minors, determinant)
+    cardano = jnp.where(single > 0, single, -0.5 * single)
+    return shift + jnp.where(three, trigonometric, cardano)
+
+
+def complex_pair(matrix: Matrix) -> tuple[Array, Array]:
+    """(real part, positive imaginary part) of the complex pair of eigenvalues of a 3 x 3 matrix; (0, 0) if all are
+    real."""
+    trace, minors, determinant = characteristic(matrix)
+    three, shift, _, single = _cubic_roots(trace, minors, determinant)
+    real = shift - 0.5 * single
+    # The sum of the products of two roots is |pair|^2 + 2 real (the real root).
+    imaginary = safe_sqrt(minors - real * (2.0 * (shift + single) + real))
+    return jnp.where(three, 0.0, real), jnp.where(three, 0.0, imaginary)
+
+
+def _cubic_roots(trace: Array, minors: Array, determinant: Array) -> tuple[Array, Array, Array, Array]:
+    """Roots of the characteristic cubic: whether all three are real, their mean, and the distance from it of the
+    largest if they are, of the single real one if they are not."""
     shift = trace / 3.0
     p = minors - trace * shift
     q = -2.0 * shift**3 + shift * minors - determinant
@@ -81,8 +100,7 @@ def largest_real_part_3(matrix: Matrix) -> Array:
     nonzero = large != 0
     u = jnp.where(nonzero, jnp.cbrt(jnp.where(nonzero, large, 1.0)), 0.0)
     single = u - jnp.where(nonzero, p / (3.0 * jnp.where(nonzero, u, 1.0)), 0.0)
-    cardano = jnp.where(single > 0, single, -0.5 * single)
-    return shift + jnp.where(three, trigonometric, cardano)
+    return three, shift, trigonometric, single
 
 
 class Adjugate(lx.AbstractLinearSolver):

@@ -18,7 +18,7 @@ from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 from ..motion.phases import Phase
 from . import bilayer_states
-from .bilayer_relaxation import VANISHED, Journey, Motion, log_tilt, set_out, settle
+from .bilayer_relaxation import VANISHED, Journey, Motion, is_slow_spiral, log_tilt, set_out, settle
 from .modulated_shapes import Watch, averages, is_modulated, nothing_seen, watch_for_repetition
 from .rigid_states import Averages, SteadyState, reached_state, rigid_state
 from .solvers import AbstractSteadyStateSolver, without_derivative
@@ -126,9 +126,13 @@ def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Se
     finite = jnp.isfinite(sum((*motion.gram, *rates), start=jnp.zeros_like(motion.gram.aa)))
     arrived, averaged = motion.arrived & finite, averages(search.watch)
     mean = averaged.gram
+    state = state_near_gram(model, _without_vanished(motion, arrived), motion.paramagnetic, start)
+    found = jax.tree.map(jax.lax.stop_gradient, gram_of(state.m))
+    # The steps themselves damp a cycle next to a Hopf bifurcation: what led there cannot tell it from the state.
+    uncertain = (search.journey.steps > 0) & (state.phase == Phase.CHIRAL) & is_slow_spiral(ShapeDynamics(model), found)
     return reached_state(
-        state_near_gram(model, _without_vanished(motion, arrived), motion.paramagnetic, start),
-        settled=arrived,
+        state,
+        settled=arrived & ~uncertain,
         modulated=is_modulated(search.watch) & ~arrived & finite,
         averages=Averages(
             jnp.sqrt(jnp.stack([mean.aa, mean.bb])),
