@@ -2,15 +2,20 @@
 and multiply matrices in full precision."""
 
 import concurrent.futures
+import os
 import re
+import subprocess
+import sys
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import nrjax
 from nrjax._numerics import programs
+from nrjax._numerics.tiles import run_tiles
 from nrjax.inverse import laser_design
 from nrjax.maps import sweeps
 from nrjax.motion import integration
@@ -106,3 +111,63 @@ def test_a_shared_program_is_compiled_once_whoever_asks():
         for y in pool.map(program, [x] * 8):
             assert jnp.allclose(y, jnp.sin(x) * 3.0)
     assert len(counted) == 1 and program.programs() == 1
+
+
+def test_a_tile_without_memory_is_halved_and_none_lost():
+    sizes = []
+
+    def scarce(part):
+        sizes.append(part["x"].size)
+        if part["x"].size > 4:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 GiB.")
+        return {"y": part["x"] ** 2}
+
+    lanes = {"x": np.arange(21.0)}
+    found = run_tiles(scarce, lanes, 16, threads=1, progress=False)
+    np.testing.assert_array_equal(found["y"], lanes["x"] ** 2)
+    assert sizes == [16, 8, 4, 4, 8, 4, 4] * 2
+
+    def broken(part):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        run_tiles(broken, lanes, 16, threads=1, progress=False)
+
+
+# Four devices, then the first of them alone: every bit of every observable must be the same.
+SEVERAL = """
+import jax, jax.numpy as jnp, numpy as np, nrjax
+jax.config.update("jax_enable_x64", True)
+devices = jax.local_devices()
+assert len(devices) == 4
+used = set()
+whole = jax.shard_map
+def watched(function, *, mesh, **options):
+    used.add(mesh.size)
+    return whole(function, mesh=mesh, **options)
+jax.shard_map = watched
+axes = {"loss_rate": np.linspace(0.0, 0.12, 70), "interlayer_exchange": np.linspace(0.0, 12.0, 60)}
+magnets = jax.vmap(lambda g: nrjax.hanai2025_bilayer(g, 6.0))(jnp.linspace(0.0, 0.1, 64))
+def results():
+    full = nrjax.sweep(nrjax.hanai2025_bilayer, axes, progress=False)
+    refined = nrjax.sweep(nrjax.hanai2025_bilayer, axes, refine=True, progress=False)
+    moved = nrjax.simulate_many(magnets, [[0.1, 0.0, 0.8], [0.0, 0.1, 0.5]], 5.0, tile=64, progress=False)
+    return full, refined, moved.ms
+spread = results()
+assert used == {4}, used
+jax.local_devices = lambda: devices[:1]
+alone = results()
+assert used == {4}
+for one, other in zip(spread[:2], alone[:2]):
+    for name in one.data_vars:
+        np.testing.assert_array_equal(one[name].values, other[name].values, err_msg=name)
+np.testing.assert_allclose(spread[2], alone[2], rtol=0.0, atol=1e-12)
+print("the same")
+"""
+
+
+@pytest.mark.computes
+def test_devices_share_every_tile_and_change_no_bit():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    ran = subprocess.run([sys.executable, "-c", SEVERAL], env=environment, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0 and ran.stdout.strip() == "the same", ran.stderr[-2000:]

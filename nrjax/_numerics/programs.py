@@ -1,35 +1,55 @@
-"""Compiled programs that several threads share."""
+"""Compiled programs that several threads share, spread over the devices that there are."""
 
+import functools
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
 import jax
+import numpy as np
+from jax.sharding import PartitionSpec
+
+# Lanes of which each device takes a multiple: less than a vector of the processor would be rounded differently.
+WHOLE: Final = 16
 
 
 class SharedProgram:
-    """A jitted function: where several threads call it at once, one compiles and the others wait for that.
+    """A jitted function of many lanes: where several threads call it at once, one compiles and the others wait.
 
-    It computes outside of the lock, and outside of Python's.
+    It computes outside of the lock, and outside of Python's. With several devices each takes an equal part of the
+    lanes; no lane knows of another, so that nothing is exchanged, and the number of devices changes no result.
+
+    **Arguments** `function`: of arrays with a leading axis of lanes, to such arrays. `shared`: the positions of
+    arguments that are one for all lanes. `static_argnums`: of those that are no arrays. `spread`: False keeps it on one
+    device, for functions that call what cannot be cut into parts.
     """
 
-    def __init__(self, function: Callable[..., Any], **options: Any):
-        self._function: Any = jax.jit(function, **options)
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        shared: Collection[int] = (),
+        static_argnums: Collection[int] = (),
+        spread: bool = True,
+    ):
+        self._plain, self._shared, self._static = function, frozenset(shared), tuple(static_argnums)
+        self._spreads = spread
+        self._on: dict[int, Any] = {1: jax.jit(function, static_argnums=self._static)}
         self._lock = threading.Lock()
         self._begun: set[Any] = set()
 
     def __call__(self, *arguments: Any) -> Any:
         with self._lock:
-            return self._function(*arguments)
+            return self._for(self._devices(arguments))(*arguments)
 
     def shapes(self, *arguments: Any) -> Any:
         """What it returns, as `jax.ShapeDtypeStruct`s, without compiling."""
         with self._lock:
-            return self._function.eval_shape(*arguments)
+            return self._on[1].eval_shape(*arguments)
 
     def programs(self) -> int:
         """How many programs have been compiled."""
-        return self._function._cache_size()
+        return sum(program._cache_size() for program in self._on.values())
 
     def compile_ahead(self, *arguments: Any) -> None:
         """Start compiling in the background for these arrays, or shapes of arrays; what needs it then waits for that.
@@ -46,7 +66,38 @@ class SharedProgram:
         def compile_it() -> None:
             with self._lock:
                 begun.set()
-                self._function.lower(*arguments).compile()
+                self._on[1].lower(*arguments).compile()
 
         threading.Thread(target=compile_it, daemon=True).start()
         begun.wait()
+
+    def _devices(self, arguments: tuple[Any, ...]) -> int:
+        """How many devices share the lanes: as many as divide them evenly into whole vectors."""
+        present = len(jax.local_devices()) if self._spreads else 1
+        lanes = [x for i, x in enumerate(arguments) if i not in self._shared and i not in self._static]
+        size = jax.tree.leaves(lanes)[0].shape[0]
+        return next((count for count in range(present, 1, -1) if size % (count * WHOLE) == 0), 1)
+
+    def _for(self, devices: int) -> Any:
+        if devices not in self._on:
+            self._on[devices] = jax.jit(functools.partial(self._spread, devices), static_argnums=self._static)
+        return self._on[devices]
+
+    def _spread(self, devices: int, *arguments: Any) -> Any:
+        """The function, an equal part of the lanes on each of the devices."""
+        arrays = [i for i in range(len(arguments)) if i not in self._static]
+
+        def part(*some: Any) -> Any:
+            merged = list(arguments)
+            for i, x in zip(arrays, some, strict=True):
+                merged[i] = x
+            return self._plain(*merged)
+
+        lanes, whole = PartitionSpec("lanes"), PartitionSpec()
+        return jax.shard_map(
+            part,
+            mesh=jax.sharding.Mesh(np.asarray(jax.local_devices()[:devices]), ("lanes",)),
+            in_specs=tuple(whole if i in self._shared else lanes for i in arrays),
+            out_specs=lanes,
+            check_vma=False,
+        )(*(arguments[i] for i in arrays))

@@ -46,7 +46,9 @@ def run_tiles(
       `SharedProgram`s, compiled once, since the last tile is padded with copies of its last lane.
     - `lanes`: arrays of shape (lanes, ...).
     - `executor`: where tiles run. Default: `threads` threads, which defaults to one per CPU core (XLA works outside
-      Python's lock) and to one on an accelerator.
+      Python's lock) and to one on an accelerator, or where several devices share each tile.
+
+    A tile that a device has no memory for is halved until it fits.
     - `progress`: whether to show a `progress_bar`, with the tiles that are done.
     - `load`, `save`: a store of finished tiles.
     """
@@ -60,14 +62,15 @@ def run_tiles(
             return stored
         picked = np.minimum(np.arange(index * tile, (index + 1) * tile), total - 1)
         part = jax.tree.map(lambda x: x[picked], lanes)
-        result = jax.tree.map(lambda x: np.asarray(x)[: min(tile, total - index * tile)], function(part))
+        result = jax.tree.map(lambda x: x[: min(tile, total - index * tile)], _fitting(function, part))
         save(index, result)
         return result
 
     own = executor is None
     if executor is None:
         if threads is None:
-            threads = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+            alone = jax.default_backend() == "cpu" and len(jax.local_devices()) == 1
+            threads = (os.cpu_count() or 1) if alone else 1
         executor = concurrent.futures.ThreadPoolExecutor(max_workers=threads)
     bar = progress_bar(total, label, progress)
     try:
@@ -82,3 +85,16 @@ def run_tiles(
         if own:
             executor.shutdown(wait=True, cancel_futures=True)
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+
+
+def _fitting(function: Callable[[PyTree], PyTree], part: PyTree) -> PyTree:
+    """function(part) as NumPy arrays; of its halves, one after the other, if the device's memory is too small."""
+    size = jax.tree.leaves(part)[0].shape[0]
+    try:
+        return jax.tree.map(np.asarray, function(part))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) or size == 1:
+            raise
+    half = size // 2
+    pieces = [_fitting(function, jax.tree.map(lambda x, s=s: x[s], part)) for s in (slice(half), slice(half, size))]
+    return jax.tree.map(lambda *some: np.concatenate(some), *pieces)

@@ -410,7 +410,7 @@ def _batch_solver(static: LayeredMagnet, max_steps: int | None) -> Any:
             watch_tilt=False,
         )
 
-    return SharedProgram(jax.vmap(one, in_axes=(0, 0, 0, None, None)))
+    return SharedProgram(jax.vmap(one, in_axes=(0, 0, 0, None, None)), shared=[3, 4])
 
 
 def _rates(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:

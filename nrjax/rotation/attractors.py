@@ -141,7 +141,7 @@ def _ready_each(
     return in_blocks(one, models)
 
 
-_ready = SharedProgram(_ready_each)
+_ready = SharedProgram(_ready_each, shared=[1])
 
 
 def _solver_of_each(models: AbstractOrderParameters, solver: AbstractSteadyStateSolver | None) -> Any:

@@ -158,10 +158,14 @@ def _tell_each(models: Any, starts: Array, searches: Search) -> SteadyState:
     return in_blocks(_told, models, starts, searches)
 
 
-_settle_all = SharedProgram(_settle_each, static_argnums=2)
-_watch_all = SharedProgram(_watch_each, static_argnums=2)
+def _arrived_each(m: Array, phase: Array) -> Search:
+    return in_blocks(_arrived, m, phase)
+
+
+_settle_all = SharedProgram(_settle_each, static_argnums=[2])
+_watch_all = SharedProgram(_watch_each, static_argnums=[2])
 _tell_all = SharedProgram(_tell_each)
-_arrived_all = SharedProgram(jax.vmap(_arrived))
+_arrived_all = SharedProgram(_arrived_each)
 
 
 def gram_of(m: Float[Array, "2 n"]) -> Gram:

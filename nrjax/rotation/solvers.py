@@ -65,8 +65,9 @@ def _find_each_near(solver: AbstractSteadyStateSolver, models: Any, states: Stea
     return jax.vmap(solver.near)(models, states)
 
 
-_find_all = SharedProgram(_find_each, static_argnums=3)
-_find_all_near = SharedProgram(_find_each_near)
+# Lineax's SVD cannot be cut into parts.
+_find_all = SharedProgram(_find_each, shared=[0], static_argnums=[3], spread=False)
+_find_all_near = SharedProgram(_find_each_near, shared=[0], spread=False)
 
 
 def without_derivative(function: Any) -> Any:
