@@ -74,7 +74,9 @@ def test_the_leading_pair_is_the_first_two_of_many():
     lengths = np.linalg.norm(m, axis=1)
     np.testing.assert_allclose(pair.angle, np.arccos(m[0] @ m[1] / lengths[0] / lengths[1]), rtol=1e-12)
     np.testing.assert_allclose(pair.normal, cross / np.linalg.norm(cross), rtol=1e-12)
-    np.testing.assert_allclose([pair.first, pair.second, pair.product], [*lengths[:2], m[0] @ m[1]], rtol=1e-12)
+    np.testing.assert_allclose(
+        [pair.first, pair.second, pair.product], [*lengths[:2], m[0] @ m[1]], rtol=1e-12, atol=1e-16
+    )
     flat = leading_pair(jnp.asarray(m[:, :2]))
     np.testing.assert_allclose(flat.normal, [0.0, 0.0, np.sign(m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0])], atol=1e-12)
     for single in (m[:1], m * np.array([[1.0], [0.0], [1.0]])):

@@ -254,8 +254,11 @@ def test_an_executor_may_be_used_again():
     """Tiles come back in the order of the points, whichever is finished first, and the executor stays open."""
 
     class Backwards(concurrent.futures.ThreadPoolExecutor):
+        sent = 0
+
         def submit(self, fn, /, *args, **kwargs):
-            return super().submit(lambda: (time.sleep(0.02 * (3 - args[0])), fn(*args))[1])
+            wait, self.sent = 0.02 * (3 - self.sent % 4), self.sent + 1
+            return super().submit(lambda: (time.sleep(wait), fn(*args))[1])
 
     with Backwards(4) as executor:
         one, two = (sweep(hanai2025_bilayer, AXES, tile=30, executor=executor, progress=False) for _ in range(2))

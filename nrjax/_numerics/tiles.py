@@ -1,14 +1,21 @@
 """Running one compiled function over many lanes in tiles of bounded memory."""
 
+import collections
 import concurrent.futures
 import os
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 from tqdm import tqdm
+
+# Tiles, and their points, that are sent to the workers before the first has come back.
+AT_A_TIME: Final = 256
+POINTS_AT_A_TIME: Final = 1 << 24
 
 
 def power_of_two_below(number: int) -> int:
@@ -56,16 +63,15 @@ def run_tiles(
     total = jax.tree.leaves(lanes)[0].shape[0]
     tiles = -(-total // tile)
 
-    def run(index: int) -> PyTree:
-        stored = load(index)
-        if stored is not None:
-            return stored
-        picked = np.minimum(np.arange(index * tile, (index + 1) * tile), total - 1)
-        part = jax.tree.map(lambda x: x[picked], lanes)
-        result = jax.tree.map(lambda x: x[: min(tile, total - index * tile)], _fitting(function, part))
-        save(index, result)
-        return result
+    _require_safe(executor)
+    double = _is_double()
 
+    def work(index: int) -> tuple[Any, ...]:
+        picked = np.minimum(np.arange(index * tile, (index + 1) * tile), total - 1)
+        return function, jax.tree.map(lambda x: x[picked], lanes), double
+
+    results = [load(index) for index in range(tiles)]
+    missing = collections.deque(index for index, result in enumerate(results) if result is None)
     own = executor is None
     if executor is None:
         if threads is None:
@@ -73,22 +79,72 @@ def run_tiles(
             threads = (os.cpu_count() or 1) if alone else 1
         executor = concurrent.futures.ThreadPoolExecutor(max_workers=threads)
     bar = progress_bar(total, label, progress)
+
+    def tell(index: int) -> None:
+        done = sum(result is not None for result in results)
+        bar.set_postfix_str(f"tile {done}/{tiles}", refresh=False)
+        bar.update(min(tile, total - index * tile))
+
+    def keep(index: int, result: PyTree) -> None:
+        results[index] = jax.tree.map(lambda x: x[: min(tile, total - index * tile)], result)
+        save(index, results[index])
+        tell(index)
+
+    for index in set(range(tiles)) - set(missing):
+        tell(index)
+    # Sent a few at a time, so that the points on their way stay within bounds.
+    at_a_time = max(4, min(AT_A_TIME, POINTS_AT_A_TIME // tile))
+    running: dict[Any, int] = {}
     try:
-        results: list[Any] = []
-        futures = [executor.submit(run, index) for index in range(tiles)]
-        for index, future in enumerate(futures):
-            results.append(future.result())
-            bar.set_postfix_str(f"tile {index + 1}/{tiles}", refresh=False)
-            bar.update(min(tile, total - index * tile))
+        while missing or running:
+            try:
+                while missing and len(running) < at_a_time:
+                    running[executor.submit(_fitting, *work(missing[0]))] = missing[0]
+                    missing.popleft()
+                for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
+                    result, index = future.result(), running.pop(future)
+                    keep(index, result)
+            except concurrent.futures.BrokenExecutor as error:
+                lost = sorted({*running.values(), *missing})
+                warnings.warn(
+                    f"the workers were lost ({error}): the other {len(lost)} tiles are computed in this process.",
+                    stacklevel=2,
+                )
+                missing.clear()
+                running.clear()
+                for index in lost:
+                    keep(index, _fitting(*work(index)))
     finally:
         bar.close()
+        for future in running:
+            future.cancel()
         if own:
             executor.shutdown(wait=True, cancel_futures=True)
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
-def _fitting(function: Callable[[PyTree], PyTree], part: PyTree) -> PyTree:
-    """function(part) as NumPy arrays; of its halves, one after the other, if the device's memory is too small."""
+def _is_double() -> bool:
+    """Whether numbers are in double precision here."""
+    return bool(jnp.result_type(float) == jnp.float64)
+
+
+def _require_safe(executor: concurrent.futures.Executor | None) -> None:
+    """Refuse forked processes: the threads that JAX has started do not survive a fork, and the child waits for ever."""
+    if isinstance(executor, concurrent.futures.ProcessPoolExecutor):
+        context = getattr(executor, "_mp_context", None)
+        if context is not None and context.get_start_method() == "fork":
+            raise ValueError(
+                "executor starts its processes by fork, in which JAX locks up. Give "
+                "ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn'))."
+            )
+
+
+def _fitting(function: Callable[[PyTree], PyTree], part: PyTree, double: bool) -> PyTree:
+    """function(part) as NumPy arrays, in double precision or single as where it was sent from; of its halves, one
+    after the other, if the device's memory is too small."""
+    if _is_double() != double:
+        with jax.enable_x64(double):
+            return _fitting(function, part, double)
     size = jax.tree.leaves(part)[0].shape[0]
     try:
         return jax.tree.map(np.asarray, function(part))
@@ -96,5 +152,8 @@ def _fitting(function: Callable[[PyTree], PyTree], part: PyTree) -> PyTree:
         if "RESOURCE_EXHAUSTED" not in str(error) or size == 1:
             raise
     half = size // 2
-    pieces = [_fitting(function, jax.tree.map(lambda x, s=s: x[s], part)) for s in (slice(half), slice(half, size))]
+    pieces = [
+        _fitting(function, jax.tree.map(lambda x, some=some: x[some], part), double)
+        for some in (slice(half), slice(half, size))
+    ]
     return jax.tree.map(lambda *some: np.concatenate(some), *pieces)

@@ -45,11 +45,10 @@ def _source_digest() -> bytes:
 
 def _feed(digest: Any, value: Any) -> None:
     """Everything about a value that does not depend on where it lies in memory."""
-    if isinstance(value, core.ClosedJaxpr):
-        _feed(digest, list(value.consts))
-        _feed(digest, value.jaxpr)
-    elif isinstance(value, core.Jaxpr):
-        _feed_jaxpr(digest, value)
+    if isinstance(value, core.ClosedJaxpr | core.Jaxpr):
+        # Two classes before JAX 0.11, one since.
+        _feed(digest, list(getattr(value, "consts", ())))
+        _feed_jaxpr(digest, getattr(value, "jaxpr", value))
     elif isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         _feed(digest, jax.random.key_data(value))
     elif isinstance(value, jax.Array | np.ndarray | np.generic):

@@ -1,31 +1,24 @@
 """Sweeps: a steady state (or any observable) on every point of a grid, as an xarray.Dataset."""
 
 import concurrent.futures
-import dataclasses
-import functools
 import hashlib
-import inspect
 import itertools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from typing_extensions import TypeAliasType
 
-from .._numerics.programs import SharedProgram
 from .._numerics.tiles import power_of_two_above, progress_bar, run_tiles
 from .._numerics.validation import Numbers, require_memory
 from ..motion.phases import Phase
-from ..rotation.attractors import continued_states, solver_for, steady_states
-from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservable, observable_of
-from ..rotation.rigid_states import RESULTS, SteadyState
+from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservable
 from ..rotation.solvers import AbstractSteadyStateSolver
+from .computation import RESULT_NAMES, Computation, Observation, Observe, batched, traced
 from .provenance import computation_digest, parameters, versions
 from .refinement import COARSE, Refinement
 from .store import TileStore
@@ -39,11 +32,6 @@ SMALL_CPU_TILE: Final = 1 << 11
 
 # Refined maps beyond this many points are worth programs for large tiles as well.
 LARGE_MAP: Final = 1 << 19
-
-RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite", "inconsistent")
-
-Observe = TypeAliasType("Observe", str | AbstractObservable | Sequence[str | AbstractObservable] | Callable[[Any], Any])
-"""What a sweep looks at: one observable or several, or a function of the model."""
 
 AXIS_UNITS: Final = {"intensity": "W/cm^2", "dipole": "e*angstrom"} | dict.fromkeys(
     "loss_rate interlayer_exchange temperature sd_coupling field photon_energy level repulsion hybridization resonance "
@@ -83,7 +71,8 @@ def sweep(
     - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
     - `resume`: use what `store` already holds, if it was computed from the same input.
     - `progress`: a bar after two seconds, on a terminal.
-    - `executor`: where tiles run; default one thread per core.
+    - `executor`: where tiles run, any `concurrent.futures.Executor`: threads, processes started by "spawn", those of
+      a cluster. Default: one thread per core, or all devices together.
 
     **Returns** a Dataset with the axes as coordinates and, in its attributes, all parameters of the models that are
     the same on the whole grid (JSON) and the names of the others; the variables are those asked for, by default `phase`
@@ -100,7 +89,7 @@ def sweep(
     require_memory(f"a grid of {total:.3g} points", needed, "Take fewer points, or several sweeps.")
     corners = _checked_build(build, grid)
     dtype = jnp.result_type(float)
-    observation = _Observation.of(observe, corners[0], solver)
+    observation = Observation.of(observe, corners[0], solver)
     if refine and not observation.is_light:
         raise ValueError(
             "refine = True continues steady states of isotropic bilayers. Leave it out for other models and for a "
@@ -126,7 +115,7 @@ def sweep(
         return finished
     # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road is
     # free of them.
-    compute = _compiled(build, observation, fingerprint or computation_digest(_batched(build), part))
+    compute = Computation(build, observation, fingerprint or computation_digest(batched(build), part))
     attributes: dict[str, Any] = {}
     if refine:
         at_most = None if default else tile
@@ -144,7 +133,8 @@ def sweep(
             save=kept.save,
         )
     # In the order in which they were asked for, which compiled programs do not keep.
-    values = {name: values[name] for name in (*map(_name, observation.observables), *values)}
+    asked = [observable.name for observable in observation.observables]
+    values = {name: values[name] for name in (*asked, *values)}
     dataset = _dataset(grid, values, dtype, observation.names)
     dataset.attrs |= attributes | _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
     kept.finish(dataset)
@@ -158,126 +148,8 @@ def _default_tile(total: int) -> int:
     return CPU_TILE if total >= 2 * CPU_TILE * (os.cpu_count() or 1) else SMALL_CPU_TILE
 
 
-def _batched(build: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
-    """`build` of many points; of magnets their rates at full intensity, so that all are of one kind."""
-
-    def plain(values: dict[str, Any]) -> Any:
-        model = build(**values)
-        return model.plateau() if hasattr(model, "plateau") else model
-
-    return jax.vmap(lambda values: eqx.filter(plain(values), eqx.is_array))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Observation:
-    """What is looked at: observables of the steady state, or a function of the model."""
-
-    observables: tuple[AbstractObservable, ...]
-    function: Callable[[Any], Any] | None
-    solver: AbstractSteadyStateSolver | None
-    is_light: bool
-
-    @classmethod
-    def of(cls, observe: Observe, model: Any, solver: AbstractSteadyStateSolver | None) -> "_Observation":
-        if callable(observe) and not isinstance(observe, AbstractObservable):
-            return cls((), _never_throwing(observe), None, False)
-        asked = [observe] if isinstance(observe, str | AbstractObservable) else list(observe)
-        observables = tuple(map(observable_of, asked))
-        for observable in observables:
-            if not observable.exists_for(model):
-                raise ValueError(f"observable {observable.name!r}: a {type(model).__name__} like this one has none.")
-        names = [observable.name for observable in observables]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"observe asks for {', '.join(names) or 'nothing'}: ask for one observable of each name.")
-        # The solver as it was asked for: None shares the program of all that leave it to the model.
-        return cls(observables, None, solver, solver_for(model, solver).is_light)
-
-    @property
-    def names(self) -> dict[str, AbstractObservable]:
-        """The observables of the table, and those asked for."""
-        return OBSERVABLES | {observable.name: observable for observable in self.observables}
-
-    @property
-    def needs_model(self) -> bool:
-        """Whether the state alone does not tell."""
-        return not all(map(_of_table, self.observables))
-
-
-def _name(observable: AbstractObservable) -> str:
-    return observable.name
-
-
-def _of_table(observable: AbstractObservable) -> bool:
-    """Whether it is one of those that every state has, and not another of the same name."""
-    return observable.name in OF_EVERY_STATE and observable is OBSERVABLES[observable.name]
-
-
-def _never_throwing(observe: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function of the model, told to flag bad points instead of raising if it can be told."""
-    try:
-        takes = "throw" in inspect.signature(observe).parameters
-    except ValueError:
-        takes = False
-    return _Quiet(observe) if takes else observe
-
-
-@dataclasses.dataclass(frozen=True)
-class _Quiet:
-    """observe(model, throw=False); equal for equal functions, so that a second sweep compiles nothing."""
-
-    observe: Callable[..., Any]
-
-    def __call__(self, model: Any) -> Any:
-        return self.observe(model, throw=False)
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(build: Callable[..., Any], observation: _Observation, digest: str) -> Any:
-    """The observables of a batch of points; kept, so that a second sweep of the same functions compiles nothing.
-
-    `digest`: of what they compute, so that a function whose surroundings have changed is compiled anew.
-    """
-    del digest
-    function, asked = observation.function, observation.observables
-    if function is not None:
-        return SharedProgram(jax.vmap(lambda values: _variables_of(function(build(**values)))))
-    # Of these programs only the first depends on `build`, and the last where it is asked for more than the state.
-    make = SharedProgram(jax.vmap(lambda values: build(**values).plateau()))
-    if not observation.needs_model:
-        names = [observable.name for observable in asked]
-        return _OfStates(
-            make,
-            observation,
-            lambda values, states: {name: x for name, x in _variables(states).items() if name in names},
-        )
-
-    def look(values: dict[str, Any], state: SteadyState) -> dict[str, Any]:
-        model, plain = build(**values), _variables_of(state)
-        return {f.name: plain[f.name] if _of_table(f) else f(model, state) for f in asked}
-
-    return _OfStates(make, observation, SharedProgram(jax.vmap(look)))
-
-
-@dataclasses.dataclass(frozen=True)
-class _OfStates:
-    """Observables of steady states of a batch of points: models, their states, and what is told of these."""
-
-    make: Callable[[Any], Any]
-    observation: _Observation
-    tell: Callable[[Any, SteadyState], dict[str, Any]]
-
-    def __call__(self, values: Any) -> dict[str, Any]:
-        return self.tell(values, self.states(values))
-
-    def states(self, values: Any) -> SteadyState:
-        return steady_states(self.make(values), solver=self.observation.solver)
-
-    def near(self, values: Any, states: SteadyState) -> SteadyState:
-        return continued_states(self.make(values), states, self.observation.solver)
-
-
 def _refined(
-    compute: _OfStates,
+    compute: Computation,
     lanes: dict[str, np.ndarray],
     shape: tuple[int, ...],
     tile: int | None,
@@ -296,14 +168,11 @@ def _refined(
         usual = SMALL_CPU_TILE if small else _default_tile(points)
         return run_tiles(function, some, tile or usual, executor=executor, progress=False)
 
-    def near(part: tuple[dict[str, Any], SteadyState]) -> SteadyState:
-        return compute.near(*part)
-
     with progress_bar(total, "sweep", progress) as bar:
         refinement = Refinement(
             shape,
             lambda flat: run(compute.states, at(flat), flat.size),
-            lambda flat, states: run(near, (at(flat), states), flat.size),
+            lambda flat, states: run(compute.near, (at(flat), states), flat.size),
             bar.update,
         )
         states = refinement.run(COARSE)
@@ -313,7 +182,7 @@ def _refined(
         "refined_from": COARSE,
         "points_in_full": int(refinement.in_full.sum()),
     }
-    return run(lambda part: compute.tell(*part), (lanes, states), total), said
+    return run(compute.tell, (lanes, states), total), said
 
 
 def _fingerprint(
@@ -321,11 +190,11 @@ def _fingerprint(
     tile: int,
     refine: bool,
     build: Callable[..., Any],
-    observation: _Observation,
+    observation: Observation,
     part: Any,
 ) -> str:
     """What a sweep is computed from: its axes, its tile, and every operation and constant of the computation."""
-    computation = computation_digest(_compiled.__wrapped__(build, observation, ""), part)
+    computation = computation_digest(traced(Computation(build, observation, "")), part)
     digest = hashlib.sha256(f"{tile} {f'refined {COARSE} ' if refine else ''}{computation}".encode())
     for name, values in grid.items():
         digest.update(name.encode() + values.tobytes())
@@ -388,29 +257,6 @@ def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> li
                 "Name arguments that build() takes."
             ) from error
     return models
-
-
-def _variables_of(observed: Any) -> dict[str, Any]:
-    """What a sweep's Dataset holds of an observation, by name."""
-    if isinstance(observed, SteadyState):
-        return {
-            **{name: getattr(observed, name) for name in OF_EVERY_STATE},
-            "result": _code(observed.result),
-            "phase": observed.phase.astype(jnp.int8),
-        }
-    if isinstance(observed, Mapping):
-        return dict(observed)
-    return {"value": observed}
-
-
-_variables = SharedProgram(_variables_of)
-
-
-def _code(result: Any) -> Any:
-    """The number of a result, as an array."""
-    return sum(
-        (jnp.where(result == getattr(RESULTS, name), code, 0) for code, name in enumerate(RESULT_NAMES)), jnp.asarray(0)
-    ).astype(jnp.int8)
 
 
 def _dataset(
