@@ -1,9 +1,13 @@
 import concurrent.futures
 import io
 import json
+import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
+import filelock
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -185,19 +189,24 @@ def test_a_function_that_would_raise_flags_instead():
 
 def test_interrupted_sweep_resumes(tmp_path):
     store = tmp_path / "map.nc"
-    calls = []
 
     class Interrupting(concurrent.futures.ThreadPoolExecutor):
+        """The fourth tile is interrupted, after the fifth and the sixth have been computed."""
+
+        sent = 0
+
         def submit(self, fn, /, *args, **kwargs):
-            (index,) = args
+            self.sent += 1
+            if self.sent == 4:
+                return super().submit(self.interrupt)
+            future = super().submit(fn, *args)
+            if self.sent == 6:
+                concurrent.futures.wait([future])
+            return future
 
-            def run():
-                calls.append(index)
-                if index == 3 and len(calls) == 4:
-                    raise KeyboardInterrupt
-                return fn(index)
-
-            return super().submit(run)
+        @staticmethod
+        def interrupt():
+            raise KeyboardInterrupt
 
     with Interrupting(1) as executor, pytest.raises(KeyboardInterrupt):
         sweep(hanai2025_bilayer, AXES, tile=20, store=store, executor=executor, progress=False)
@@ -225,6 +234,83 @@ def test_interrupted_sweep_resumes(tmp_path):
     other = sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.1]}, store=store, resume=False, progress=False)
     with xr.open_dataset(store, engine="h5netcdf") as stored:
         np.testing.assert_array_equal(stored["phase"], other["phase"])
+
+
+def test_a_damaged_tile_is_noticed_and_a_store_is_for_one_process(tmp_path):
+    store = tmp_path / "map.nc"
+
+    class Full(concurrent.futures.ThreadPoolExecutor):
+        """A fourth tile does not fit on the disk."""
+
+        def __init__(self):
+            super().__init__(1)
+            self.sent = []
+
+        def submit(self, fn, /, *args, **kwargs):
+            if len(self.sent) == 3:
+                concurrent.futures.wait(self.sent)
+                raise OSError(28, "No space left on device")
+            self.sent.append(super().submit(fn, *args))
+            return self.sent[-1]
+
+    with Full() as executor, pytest.raises(OSError, match="No space left"):
+        sweep(hanai2025_bilayer, AXES, tile=20, store=store, executor=executor, progress=False)
+    cut, changed, whole = sorted((tmp_path / "map.nc.parts").iterdir())
+    cut.write_bytes(cut.read_bytes()[:-100])
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    with filelock.FileLock(tmp_path / "map.nc.lock"):
+        assert_refused(
+            lambda: sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False), ["map.nc", "another process"]
+        )
+    assert whole.exists()
+    with pytest.warns(UserWarning, match="is damaged .* computed again") as told:
+        dataset = sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False)
+    assert len(told) == 2 and [path.name for path in tmp_path.iterdir()] == ["map.nc"]
+    xr.testing.assert_equal(dataset, sweep(hanai2025_bilayer, AXES, tile=20, progress=False))
+
+
+KILLED = """
+import os, signal, sys
+import jax
+jax.config.update("jax_enable_x64", True)
+import numpy as np
+import nrjax
+from nrjax.maps.store import TileStore
+
+save = TileStore.save
+def kill_after_two(self, index, result):
+    save(self, index, result)
+    if index == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "killed":
+    TileStore.save = kill_after_two
+axes = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.0, 12.0, 9)}
+counted = []
+TileStore.save = (lambda save: lambda self, index, result: counted.append(index) or save(self, index, result))(
+    TileStore.save
+)
+nrjax.sweep(nrjax.hanai2025_bilayer, axes, tile=20, store=sys.argv[1], progress=False)
+print(*counted)
+"""
+
+
+@pytest.mark.computes
+def test_a_sweep_that_is_killed_goes_on_where_it_stopped(tmp_path):
+    def run(store, how):
+        command = [sys.executable, "-c", KILLED, str(tmp_path / store), how]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert run("map.nc", "killed").returncode == -signal.SIGKILL
+    found = {int(path.stem[-6:]) for path in (tmp_path / "map.nc.parts").iterdir()}
+    assert 2 in found and len(found) < 6
+    resumed = run("map.nc", "whole")
+    assert resumed.returncode == 0, resumed.stderr
+    assert {int(index) for index in resumed.stdout.split()} == set(range(6)) - found
+    assert run("other.nc", "whole").returncode == 0
+    with xr.open_dataset(tmp_path / "map.nc") as one, xr.open_dataset(tmp_path / "other.nc") as other:
+        xr.testing.assert_identical(one, other)
 
 
 def test_progress_is_silent_off_a_terminal(capsys):

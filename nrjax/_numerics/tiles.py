@@ -16,6 +16,8 @@ from tqdm import tqdm
 # Tiles, and their points, that are sent to the workers before the first has come back.
 AT_A_TIME: Final = 256
 POINTS_AT_A_TIME: Final = 1 << 24
+# Seconds that tiles already begun are waited for after an error, so that they are not lost.
+GRACE: Final = 60.0
 
 
 def power_of_two_below(number: int) -> int:
@@ -102,10 +104,10 @@ def run_tiles(
                     running[executor.submit(_fitting, *work(missing[0]))] = missing[0]
                     missing.popleft()
                 for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
-                    result, index = future.result(), running.pop(future)
-                    keep(index, result)
+                    index = running.pop(future)
+                    keep(index, future.result())
             except concurrent.futures.BrokenExecutor as error:
-                lost = sorted({*running.values(), *missing})
+                lost = [index for index, result in enumerate(results) if result is None]
                 warnings.warn(
                     f"the workers were lost ({error}): the other {len(lost)} tiles are computed in this process.",
                     stacklevel=2,
@@ -116,8 +118,11 @@ def run_tiles(
                     keep(index, _fitting(*work(index)))
     finally:
         bar.close()
-        for future in running:
-            future.cancel()
+        # After an error or an interrupt: what is finished, or about to be, is kept.
+        begun = {future: index for future, index in running.items() if not future.cancel()}
+        for future in concurrent.futures.wait(begun, timeout=GRACE).done:
+            if future.exception() is None:
+                keep(begun[future], future.result())
         if own:
             executor.shutdown(wait=True, cancel_futures=True)
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)

@@ -49,6 +49,9 @@ def _feed(digest: Any, value: Any) -> None:
         # Two classes before JAX 0.11, one since.
         _feed(digest, list(getattr(value, "consts", ())))
         _feed_jaxpr(digest, getattr(value, "jaxpr", value))
+    elif isinstance(value, jax.core.Tracer):
+        # A value of the computation around it, whose equations are fed there.
+        digest.update(str(value.aval).encode())
     elif isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         _feed(digest, jax.random.key_data(value))
     elif isinstance(value, jax.Array | np.ndarray | np.generic):

@@ -113,32 +113,33 @@ def sweep(
     finished = kept.finished()
     if finished is not None:
         return finished
-    # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road is
-    # free of them.
-    compute = Computation(build, observation, fingerprint or computation_digest(batched(build), part))
-    attributes: dict[str, Any] = {}
-    if refine:
-        at_most = None if default else tile
-        values, attributes = _refined(compute, lanes, tuple(map(len, grid.values())), at_most, executor, progress)
-    else:
-        values = run_tiles(
-            compute,
-            lanes,
-            tile,
-            executor=executor,
-            threads=None if observation.is_light else 1,
-            progress=progress,
-            label="sweep",
-            load=kept.load,
-            save=kept.save,
-        )
-    # In the order in which they were asked for, which compiled programs do not keep.
-    asked = [observable.name for observable in observation.observables]
-    values = {name: values[name] for name in (*asked, *values)}
-    dataset = _dataset(grid, values, dtype, observation.names)
-    dataset.attrs |= attributes | _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
-    kept.finish(dataset)
-    return dataset
+    with kept.claimed():
+        # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road
+        # is free of them.
+        compute = Computation(build, observation, fingerprint or computation_digest(batched(build), part))
+        attributes: dict[str, Any] = {}
+        if refine:
+            at_most = None if default else tile
+            values, attributes = _refined(compute, lanes, tuple(map(len, grid.values())), at_most, executor, progress)
+        else:
+            values = run_tiles(
+                compute,
+                lanes,
+                tile,
+                executor=executor,
+                threads=None if observation.is_light else 1,
+                progress=progress,
+                label="sweep",
+                load=kept.load,
+                save=kept.save,
+            )
+        # In the order in which they were asked for, which compiled programs do not keep.
+        asked = [observable.name for observable in observation.observables]
+        values = {name: values[name] for name in (*asked, *values)}
+        dataset = _dataset(grid, values, dtype, observation.names)
+        dataset.attrs |= attributes | _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
+        kept.finish(dataset)
+        return dataset
 
 
 def _default_tile(total: int) -> int:
