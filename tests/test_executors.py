@@ -57,6 +57,9 @@ def test_what_is_received_again_is_the_same_and_compiled_once():
     sent = pickle.dumps(computation)
     first, again = pickle.loads(sent), pickle.loads(sent)
     assert again is first and first.programs is first.programs
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        slow = Computation(BUILD, Observation.of(OF_EVERY_STATE, BUILD(), None), "asked for by several at once")
+        assert len({id(programs) for programs in pool.map(lambda _: slow.programs, range(8))}) == 1
     other = pickle.loads(pickle.dumps(Computation(BUILD, computation.observation, "digest")))
     assert other is not first
 

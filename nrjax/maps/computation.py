@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -81,7 +82,8 @@ class Computation:
     @property
     def programs(self) -> Any:
         """The compiled programs, kept, so that a second sweep of the same functions compiles nothing."""
-        return _compiled(self.build, self.observation, self.digest)
+        with _one_at_a_time:
+            return _compiled(self.build, self.observation, self.digest)
 
     def states(self, values: Any) -> SteadyState:
         """The steady states, solved in full."""
@@ -102,15 +104,18 @@ class Computation:
 
 
 _remembered: dict[str, Computation] = {}
+# Threads that ask at once must get one and the same program.
+_one_at_a_time = threading.Lock()
 
 
 def _received(token: str, build: Callable[..., Any], observation: Observation, digest: str) -> Computation:
     """A computation sent from another process: the one that came before, with its programs, if it is the same."""
-    if token not in _remembered:
-        while len(_remembered) >= REMEMBERED:
-            _remembered.pop(next(iter(_remembered)))
-        _remembered[token] = Computation(build, observation, digest, token)
-    return _remembered[token]
+    with _one_at_a_time:
+        if token not in _remembered:
+            while len(_remembered) >= REMEMBERED:
+                _remembered.pop(next(iter(_remembered)))
+            _remembered[token] = Computation(build, observation, digest, token)
+        return _remembered[token]
 
 
 @functools.lru_cache(maxsize=32)

@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend import core
 from jaxtyping import PyTree
 
@@ -49,7 +50,7 @@ def _feed(digest: Any, value: Any) -> None:
         # Two classes before JAX 0.11, one since.
         _feed(digest, list(getattr(value, "consts", ())))
         _feed_jaxpr(digest, getattr(value, "jaxpr", value))
-    elif isinstance(value, jax.core.Tracer):
+    elif isinstance(value, Tracer):
         # A value of the computation around it, whose equations are fed there.
         digest.update(str(value.aval).encode())
     elif isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
