@@ -123,9 +123,9 @@ def test_a_tile_without_memory_is_halved_and_none_lost():
         return {"y": part["x"] ** 2}
 
     lanes = {"x": np.arange(21.0)}
-    found = run_tiles(scarce, lanes, 16, threads=1, progress=False)
+    found = run_tiles(scarce, lanes, 11, threads=1, progress=False)
     np.testing.assert_array_equal(found["y"], lanes["x"] ** 2)
-    assert sizes == [16, 8, 4, 4, 8, 4, 4] * 2
+    assert sizes == [11, 5, 2, 3, 6, 3, 3] * 2
 
     def broken(part):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")

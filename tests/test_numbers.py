@@ -53,6 +53,13 @@ def in_space() -> tuple[float, ...]:
     return 0.066, 6, low, 1, float(found.fastest), rate, HBAR_MEV_PS / rate, period, float(found.slope), 1
 
 
+def line() -> tuple[float, ...]:
+    """What physics.md says of the line: where, its width, its frequency, and the width without precession."""
+    widths = [float(nrjax.linewidth(nrjax.hanai2025_bilayer(0.05, 6.0, gyro=gyro)).width) for gyro in (2.0, 0.0)]
+    state = nrjax.steady_state(nrjax.hanai2025_bilayer(0.05, 6.0))
+    return 0.05, 6, widths[0], float(state.rotation_frequency), 0, widths[1]
+
+
 # Page, what it says, and the numbers in it.
 COMPUTED = [
     ("README.md", "(924 GHz at the published point, where the chase has 41.5)", published_frequencies),
@@ -64,6 +71,12 @@ COMPUTED = [
         "loss rate 0.066 meV and exchange 6 meV, deviations with 0.32 < f < 1 grow, fastest f = 0.78 at 0.157 meV "
         "(an e-fold in 4.2 ps, while a turn of the chase takes 20 ps), long waves at 5.55 meV (1 - f)",
         in_space,
+    ),
+    (
+        "docs/physics.md",
+        "loss rate 0.05 meV and exchange 6 meV, a million spins in each layer leave a line of 15.5 GHz at 947 GHz; "
+        "with gyro = 0 it would be 0.023 GHz",
+        line,
     ),
     ("docs/physics.md", "= 376.73 ohm", lambda: IMPEDANCE),
     ("docs/physics.md", "27.4 V/cm for 1 W/cm", lambda: ((2.0 * IMPEDANCE) ** 0.5, 1)),

@@ -18,6 +18,7 @@ from ..motion.frequencies import InstantaneousFrequency, instantaneous_frequency
 from ..motion.integration import simulate
 from ..motion.phases import Phase
 from ..rotation.attractors import default_start, steady_state
+from ..rotation.phase_noise import linewidth
 from ..rotation.stability_in_space import spatial_stability
 from . import configuration
 from .outputs import print_exposure, save
@@ -95,6 +96,8 @@ def _simulate(options: argparse.Namespace) -> int:
     print(f"attractor{' under full light' if model.changes_in_time else ''}: {state}")
     if state.rotation_frequency > 0:
         print(spatial_stability(model, state=state))
+        if not model.field_terms:
+            print(linewidth(model, spins or DEFAULT_SPINS, state))
     print(
         f"turns in {duration:g} ps: {_turns(frequency, frequency.chase):.4g} of the chase, "
         f"{_turns(frequency, frequency.rotation):.4g} of the whole magnet (those a probe counts)"

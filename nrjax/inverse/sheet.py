@@ -9,6 +9,7 @@ from .. import units
 from ..magnets.absorption import exposure
 from ..maps.sweeps import AXIS_UNITS
 from ..rotation.boundaries import Boundary, boundaries_along
+from ..rotation.phase_noise import linewidth
 from ..rotation.stability_in_space import spatial_stability
 from .laser_design import DesignResult
 
@@ -48,6 +49,8 @@ def design_sheet(result: DesignResult, build: Callable[..., Any], bounds: Mappin
         lines.append(f"  deviations of all cells together decay within {1.0 / (growth * units.ps):.3g} ps")
     if result.state.rotation_frequency > 0:
         lines.append(f"  {spatial_stability(magnet, state=result.state)}")
+        if not magnet.field_terms:
+            lines.append(f"  {linewidth(magnet, state=result.state)}")
     if magnet.has_laser:
         lines += ["light", *(f"  {line}" for line in str(exposure(magnet, result.state.m)).splitlines())]
     if result.state.chase_frequency > 0:

@@ -1,0 +1,196 @@
+"""How sharply a chase rotates: the diffusion of its phase and of its axis in layers of finitely many spins."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .. import units
+from .._numerics.small_matrices import safe_sqrt
+from .._numerics.validation import Number, float_array, is_concrete, require
+from ..magnets import AbstractBath, LayeredMagnet
+from ..motion.phases import Phase
+from ..motion.rigid_rotation import turning
+from .attractors import steady_state
+from .observables import AbstractObservable
+from .rigid_states import SteadyState
+
+# Newton's iterations for the field that makes a moment of a given length: from below, without overshooting.
+ITERATIONS = 48
+
+
+class RotationNoise(eqx.Module):
+    """Diffusion of a rigid rotation in layers of `spins` spins each; NaN where the state is no valid chase.
+
+    - `spins`: N.
+    - `along`, `across`: D_par about Omega (phase) and D_perp of Omega's direction (axis) in meV; both go like 1/N. The
+      moment across Omega is correlated like exp(-(D_par + D_perp) t) cos(|Omega| t), the one along it like
+      exp(-2 D_perp t).
+    - `width`: of the line at the rotation frequency, full width at half maximum, (D_par + D_perp)/(pi hbar) in GHz.
+    - `axis_width`: of the line at zero frequency, 2 D_perp/(pi hbar) in GHz.
+    - `relative_width`: `width` over the rotation frequency. Above 1 there is no line, and 1/N no small parameter.
+    - `spins_for_one_percent`: the N at which `relative_width` is 0.01.
+    """
+
+    spins: Float[Array, ""]
+    along: Float[Array, ""]
+    across: Float[Array, ""]
+    width: Float[Array, ""]
+    axis_width: Float[Array, ""]
+    relative_width: Float[Array, ""]
+    spins_for_one_percent: Float[Array, ""]
+
+    def __str__(self) -> str:
+        if not is_concrete(self.width) or self.width.ndim:
+            return f"RotationNoise(width{self.width.shape})"
+        if np.isnan(float(self.width)):
+            return "no chase to be noisy"
+        return (
+            f"with {float(self.spins):.3g} spins per layer the line is {float(self.width):.3g} GHz wide, "
+            f"{100.0 * float(self.relative_width):.2g} % of its frequency; 1 % takes "
+            f"{float(self.spins_for_one_percent):.2g} spins"
+        )
+
+
+def linewidth(magnet: LayeredMagnet, spins: Number = 1e6, state: SteadyState | None = None) -> RotationNoise:
+    """The linewidth of a chase whose layers are N spins each, to first order in 1/N:
+
+        D = psi^T C psi / 2,   C_a = (r_a/N) <(S' - S)(S' - S)^T>,   FWHM = (D_par + D_perp)/(pi hbar).
+
+    Each spin forgets its direction S at the rate r_a of its layer and takes a thermal one S' of mean u_a/r_a, where
+    dm_a/dt = gyro m_a x h_a + u_a - r_a m_a: the process whose limit N -> infinity is this magnet. C is the noise that
+    it leaves in the layers' moments, and psi what a deviation does to the phase and to the axis once everything else
+    has died out: the left vectors of the linearization that belong to the three rotations.
+
+    **Arguments**
+
+    - `magnet`: an isotropic `LayeredMagnet` in three dimensions; light at its full intensity.
+    - `spins`: N, in each layer.
+    - `state`: a steady state of this magnet; default `steady_state(magnet)`.
+
+    **Returns** a `RotationNoise`. Differentiable; batches by vmap.
+
+    **Raises** `ValueError` for a magnet with a field or an anisotropy, and for `spins` that are no positive number.
+
+    All layers are taken as uniform, whatever their size: see `spatial_stability`. Moments of `QuantumBath` fluctuate
+    like single spins 1/2, with symmetrized products.
+
+    **Source** docs/physics.md, "The width of the line".
+    """
+    number = float_array("spins", spins, shape=(), dtype=magnet.dtype)
+    require("spins", number, lambda x: x > 0, "greater than 0", "It is the number of spins in each layer.")
+    if magnet.field_terms:
+        kinds = ", ".join(type(term).__name__ for term in magnet.field_terms)
+        raise ValueError(f"linewidth is that of an isotropic magnet, and this one has {kinds}. Leave it out.")
+    magnet = magnet.plateau()
+    state = steady_state(magnet, throw=False) if state is None else state
+    return _noise(magnet, number, state)
+
+
+@eqx.filter_jit
+def _noise(magnet: LayeredMagnet, spins: Array, state: SteadyState) -> RotationNoise:
+    chases = state.valid & (state.phase == Phase.CHIRAL)
+    m = jnp.where(chases, state.m, jnp.eye(*state.m.shape, dtype=state.m.dtype))
+    omega = jnp.where(chases, state.angular_velocity, jnp.ones(3, m.dtype))
+    psi = rotation_modes(magnet, m, omega)
+    tensor = 0.5 * jnp.einsum("iax,axy,jay->ij", psi, collision_noise(magnet, m, omega), psi) / spins
+    rate = safe_sqrt(jnp.sum(omega**2))
+    axis = omega / rate
+    along = axis @ tensor @ axis
+    across = 0.5 * (jnp.trace(tensor) - along)
+    along, across, rate = (jnp.where(chases, x, jnp.nan) for x in (along, across, rate))
+    width = 2.0 * (along + across) / units.GHz
+    relative = width / (rate / units.GHz)
+    return RotationNoise(spins, along, across, width, 4.0 * across / units.GHz, relative, 100.0 * relative * spins)
+
+
+def rotation_modes(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> Float[Array, "3 L 3"]:
+    """psi^T: the angle, about each axis of the turning frame, to which a deviation of the moments leads in the end.
+
+    With J the linearization in that frame and R the three rotations of m, J R = R G, G = -Omega x: psi^T J = G psi^T
+    and psi^T R = 1, bordered to a square system.
+    """
+    size = m.size
+
+    def rest(flat: Array) -> Array:
+        moments = flat.reshape(m.shape)
+        return (magnet.vector_field(0.0, moments) - turning(omega, moments)).reshape(size)
+
+    jacobian = jax.jacfwd(rest)(m.reshape(size))
+    axes = jnp.eye(3, dtype=m.dtype)
+    turned = jnp.stack([turning(axis, m).reshape(size) for axis in axes], axis=1)
+    turn = -_cross_matrix(omega)
+    equations = jnp.block(
+        [
+            [jnp.kron(axes, jacobian.T) - jnp.kron(turn, jnp.eye(size, dtype=m.dtype)), jnp.kron(axes, turned)],
+            [jnp.kron(axes, turned.T), jnp.zeros((9, 9), m.dtype)],
+        ]
+    )
+    right = jnp.concatenate([jnp.zeros(3 * size, m.dtype), axes.reshape(9)])
+    return jnp.linalg.solve(equations, right)[: 3 * size].reshape(3, *m.shape)
+
+
+def collision_noise(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> Float[Array, "L 3 3"]:
+    """N C_a = r_a <(S' - S)(S' - S)^T> in meV: each spin takes a new direction at the rate r_a, and precesses."""
+    rates = magnet.exchange_rates()
+    drive = rates @ m
+    loss = jnp.diagonal(rates) - jnp.diagonal(magnet.linear_rates(m))
+    mean = drive / loss[:, None]
+    precession = magnet.gyro * magnet.effective_field(m)
+
+    def one(m: Array, mean: Array, loss: Array, precession: Array, temperature: Array) -> Array:
+        new = second_moment(magnet.bath, mean, temperature)
+        # Since they were taken, directions have turned: A Q + Q A^T + r (Q' - Q) = 0 in the turning frame.
+        turn, one = -_cross_matrix(precession + omega), jnp.eye(3, dtype=m.dtype)
+        turning_all = jnp.kron(turn, one) + jnp.kron(one, turn)
+        old = jnp.linalg.solve(loss * jnp.eye(9, dtype=m.dtype) - turning_all, loss * new.reshape(9)).reshape(3, 3)
+        return loss * (new + old - jnp.outer(mean, m) - jnp.outer(m, mean))
+
+    return jax.vmap(one)(m, mean, loss, precession, magnet.temperature)
+
+
+def second_moment(bath: AbstractBath, mean: Float[Array, "3"], temperature: Float[Array, ""]) -> Float[Array, "3 3"]:
+    """<S S^T> of a thermal moment whose mean is given, |mean| < 1: across it the bath's `transverse_variance`, along it
+    B'(x) + B(x)^2 at the field x = h/T that makes a moment of that length."""
+    square = jnp.sum(mean**2)
+    length = safe_sqrt(square)
+    unit = jnp.ones_like(temperature)
+
+    def response(x: Array) -> Array:
+        return bath.equilibrium_length(x, unit)
+
+    def newton(_: object, x: Array) -> Array:
+        value, slope = jax.jvp(response, (x,), (unit,))
+        return x + (length - value) / slope
+
+    x = jax.lax.fori_loop(0, ITERATIONS, newton, length * bath.free_rate(unit))
+    across = bath.transverse_variance(x**2, unit)
+    along = jax.jvp(response, (x,), (unit,))[1] + square
+    direction = jnp.outer(mean, mean) / jnp.where(square > 0, square, 1.0)
+    return across * jnp.eye(3, dtype=mean.dtype) + (along - across) * direction
+
+
+def _cross_matrix(w: Float[Array, "3"]) -> Float[Array, "3 3"]:
+    """[w]x, the matrix of w x."""
+    return jnp.cross(w[None, :], jnp.eye(3, dtype=w.dtype)).T
+
+
+class Linewidth(AbstractObservable):
+    """The width of the line at the rotation frequency, GHz (full width at half maximum); see `linewidth`.
+
+    For `sweep`, `sensitivity` and designs. **Arguments** `spins`: in each layer.
+    """
+
+    spins: float = eqx.field(default=1e6, static=True, kw_only=True)
+    name: str = eqx.field(default="linewidth", static=True)
+    unit: str = eqx.field(default="GHz", static=True)
+    long_name: str = eqx.field(default="width of the line at the rotation frequency", static=True)
+
+    def __call__(self, model: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
+        """Of the state; NaN where it is no chase."""
+        return linewidth(model, self.spins, state).width
+
+    def exists_for(self, model: object) -> bool:
+        """Whether it is an isotropic magnet of layers."""
+        return isinstance(model, LayeredMagnet) and not model.field_terms

@@ -1,0 +1,215 @@
+"""The width of a chase's line, against numbers from outside, closed forms, trajectories and simulated single spins."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.spatial.transform import Rotation
+
+import nrjax
+from nrjax import ClassicalBath, LayeredMagnet, Linewidth, Phase, QuantumBath, hanai2025_bilayer, simulate, steady_state
+from nrjax.rotation.phase_noise import collision_noise, rotation_modes, second_moment
+from tests.differences import slope
+from tests.refusal import assert_refused
+
+
+def classical(exchange, temperature, loss, gyro=0.0, **options):
+    return LayeredMagnet(
+        [[10.0, exchange], [exchange, 5.0]],
+        [0.1, 0.002],
+        -10.0,
+        [0.0, loss],
+        1.0,
+        temperature,
+        gyro=gyro,
+        bath=ClassicalBath(),
+        **options,
+    )
+
+
+CLEAR = classical(6.0, 2.0, 0.08)
+
+
+def test_the_published_numbers_of_the_collision_model():
+    """N D_par and N D_perp in meV, and the width in THz, from an independent prototype."""
+    noise = nrjax.linewidth(CLEAR, 1.0)
+    np.testing.assert_allclose([noise.along, noise.across], [1.16372, 1.52607], rtol=5e-6)
+    assert round(float(noise.width) / 1e3, 2) == 1.30
+    hundred = nrjax.linewidth(CLEAR, 100.0)
+    np.testing.assert_allclose(hundred.width, noise.width / 100.0, rtol=1e-12)
+    np.testing.assert_allclose(hundred.spins_for_one_percent, noise.spins_for_one_percent, rtol=1e-12)
+    narrow = nrjax.linewidth(CLEAR, noise.spins_for_one_percent)
+    np.testing.assert_allclose(narrow.relative_width, 0.01, rtol=1e-12)
+
+
+@pytest.mark.parametrize("gyro", [0.0, 2.0])
+def test_rotation_modes_are_where_a_deviation_leads(gyro):
+    """A deviation of a chase, followed until it has died out, has turned the moments by the angles that psi gives."""
+    magnet = classical(6.0, 2.0, 0.08, gyro)
+    state = steady_state(magnet)
+    m, omega = np.array(state.m), np.array(state.angular_velocity)
+    psi = np.asarray(rotation_modes(magnet, state.m, state.angular_velocity))
+    # Deviations decay by exp(-30).
+    duration, size = 30.0 / abs(float(state.growth_rate)), 1e-5
+    rng = np.random.default_rng(3)
+    for _ in range(2):
+        delta = rng.normal(size=(2, 3))
+        turned = []
+        for sign in (1.0, -1.0):
+            end = simulate(
+                magnet, m + sign * size * delta, duration * 0.658212, rtol=1e-11, max_steps=None, watch_tilt=False
+            ).ms[-1]
+            # Back in the turning frame, the rotation that brings m there.
+            back = Rotation.from_rotvec(-omega * duration)
+            turned.append(Rotation.align_vectors(back.apply(np.array(end)), m)[0].as_rotvec())
+        angles = (turned[0] - turned[1]) / (2.0 * size)
+        # Its axis, fixed in space, turns backwards in that frame.
+        expected = back.apply(np.tensordot(psi, delta, 2))
+        np.testing.assert_allclose(angles, expected, rtol=1e-5, atol=1e-5 * np.abs(angles).max())
+
+
+def test_noise_of_equilibrium():
+    """In darkness, across the moment: 4 alpha T, the theorem of Einstein; along it 2 r B'(h/T)."""
+    magnet = classical(6.0, 2.0, 0.0, gyro=2.0)
+    state = steady_state(magnet)
+    noise = np.asarray(collision_noise(magnet, state.m, jnp.zeros(3)))
+    for layer in range(2):
+        direction = np.asarray(state.m[layer] / state.lengths[layer])
+        across = np.linalg.svd(direction[None])[2][1:]
+        np.testing.assert_allclose(
+            across @ noise[layer] @ across.T, 4.0 * float(magnet.damping[layer]) * 2.0 * np.eye(2), atol=1e-12
+        )
+        x = float(jnp.linalg.norm(magnet.effective_field(state.m)[layer])) / 2.0
+        slope = 1.0 / x**2 - 1.0 / np.sinh(x) ** 2
+        rate = 2.0 * float(magnet.damping[layer]) * 2.0 * x / (1.0 / np.tanh(x) - 1.0 / x)
+        np.testing.assert_allclose(direction @ noise[layer] @ direction, 2.0 * rate * slope, rtol=1e-10)
+
+
+@pytest.mark.parametrize("length", [0.0, 1e-3, 0.3, 0.9, 0.99])
+def test_second_moments(length):
+    """Of vectors with the density exp(kappa . S): by quadrature. Of a spin 1/2: that of Pauli matrices."""
+    mean = jnp.asarray([0.6, 0.0, 0.8]) * length
+    found = np.asarray(second_moment(ClassicalBath(), mean, jnp.asarray(3.0)))
+    # The field of that length, by bisection on the closed form of the Langevin function.
+    low, high = 0.0, 1000.0
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        value = 1.0 / np.tanh(middle) - 1.0 / middle
+        low, high = (middle, high) if value < length else (low, middle)
+    weight = lambda z: np.exp(high * (z - 1.0))  # noqa: E731
+    square = quad(lambda z: z * z * weight(z), -1, 1, epsabs=0)[0] / quad(weight, -1, 1, epsabs=0)[0]
+    direction = np.outer([0.6, 0.0, 0.8], [0.6, 0.0, 0.8])
+    expected = 0.5 * (1.0 - square) * (np.eye(3) - direction) + square * direction
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+    np.testing.assert_allclose(second_moment(QuantumBath(), mean, jnp.asarray(3.0)), np.eye(3), atol=1e-9)
+
+
+def test_it_turns_with_the_state_and_is_a_number_of_each_lane():
+    state = steady_state(CLEAR)
+    turn = jnp.asarray(Rotation.from_rotvec([0.3, -1.0, 0.5]).as_matrix())
+    turned = eqx.tree_at(lambda s: (s.m, s.angular_velocity), state, (state.m @ turn.T, turn @ state.angular_velocity))
+    one, other = nrjax.linewidth(CLEAR, state=state), nrjax.linewidth(CLEAR, state=turned)
+    np.testing.assert_allclose([one.along, one.across], [other.along, other.across], rtol=1e-10)
+    losses = np.linspace(0.0, 0.08, 3)
+    found = nrjax.sweep(
+        lambda loss: classical(6.0, 2.0, loss), {"loss": losses}, observe=["phase", Linewidth(spins=1.0)]
+    )
+    assert found["linewidth"].attrs["units"] == "GHz"
+    np.testing.assert_array_equal(np.isnan(found["linewidth"]), found["phase"] != Phase.CHIRAL)
+    np.testing.assert_allclose(found["linewidth"][-1], nrjax.linewidth(CLEAR, 1.0).width, rtol=1e-9)
+
+
+def test_derivative():
+    def width(loss):
+        magnet = hanai2025_bilayer(loss, 6.0)
+        return nrjax.linewidth(magnet, state=steady_state(magnet)).width
+
+    np.testing.assert_allclose(jax.grad(width)(0.05), slope(width, 0.05, 1e-4), rtol=1e-6)
+
+
+def test_what_has_no_line():
+    dark = hanai2025_bilayer(0.0, 6.0)
+    assert np.isnan(float(nrjax.linewidth(dark).width)) and "no chase" in str(nrjax.linewidth(dark))
+    field = hanai2025_bilayer(0.05, 6.0, field=jnp.asarray([0.0, 0.0, 0.1]))
+    assert_refused(lambda: nrjax.linewidth(field), ["isotropic", "Zeeman"])
+    assert_refused(lambda: nrjax.linewidth(dark, 0.0), ["spins", "greater than 0"])
+    assert not Linewidth().exists_for(field) and Linewidth().exists_for(dark)
+
+
+def test_lines_are_those_of_a_trajectory():
+    """Of the total moment, each layer and the staggered moment: the parts at rest and turning of a simulated chase."""
+    magnet = hanai2025_bilayer(0.05, 6.0)
+    state = steady_state(magnet)
+    period = 1e3 / float(state.rotation_frequency)
+    times = np.arange(64) * period / 64
+    moved = np.asarray(simulate(magnet, state.m, 2 * period, saveat=times, rtol=1e-10).ms)
+    lines = nrjax.spectrum(state, nrjax.linewidth(magnet, 1e9, state))
+    signals = {"total": moved.sum(axis=1), "layer 0": moved[:, 0], "layer 1": moved[:, 1]}
+    signals["staggered"] = moved[:, 0] - moved[:, 1]
+    assert lines.signals == tuple(signals)
+    for place, signal in enumerate(signals.values()):
+        harmonics = np.fft.fft(signal, axis=0) / 64
+        sizes = np.linalg.norm(harmonics, axis=1)
+        np.testing.assert_allclose(sizes[0], lines.still[place], rtol=1e-6)
+        # A circular motion of radius r has half of it, along both axes, at + and - its frequency.
+        np.testing.assert_allclose(sizes[1] * np.sqrt(2.0), lines.turning[place], rtol=1e-6)
+        assert sizes[2:-1].max() < 1e-6
+    assert "at 946.6" in str(lines) and "width" in str(lines)
+    still = nrjax.spectrum(steady_state(hanai2025_bilayer(0.0, 6.0)))
+    assert float(still.frequency) == 0.0 and not np.any(still.turning) and "width" not in str(still)
+    np.testing.assert_allclose(still.still[1:3], np.linalg.norm(steady_state(hanai2025_bilayer(0.0, 6.0)).m, axis=1))
+
+
+def collisions(magnet, spins, step, steps, seed):
+    """Moments of single spins that forget their direction at random and take a thermal one: shape (steps, 2, 3).
+
+    For gyro = 0, and with the fields of the step's beginning.
+    """
+    rng = np.random.default_rng(seed)
+    rates = np.asarray(magnet.exchange_rates())
+    exchange, damping = np.asarray(magnet.exchange), np.asarray(magnet.damping)
+    loss, temperature = np.asarray(magnet.loss_rate), float(magnet.temperature[0])
+    state = steady_state(magnet)
+
+    def directions(mean, count):
+        """From the density exp(kappa . S) of that mean."""
+        length = np.linalg.norm(mean)
+        kappa = 3.0 * length
+        for _ in range(100):
+            value, slope = 1 / np.tanh(kappa) - 1 / kappa, 1 / kappa**2 - 1 / np.sinh(kappa) ** 2
+            kappa -= (value - length) / slope
+        z = 1.0 + np.log1p(-rng.random(count) * -np.expm1(-2.0 * kappa)) / kappa
+        angle, radius = rng.uniform(0.0, 2.0 * np.pi, count), np.sqrt(np.maximum(1.0 - z * z, 0.0))
+        axis = mean / length
+        first = np.linalg.svd(axis[None])[2][1]
+        second = np.cross(axis, first)
+        return z[:, None] * axis + radius[:, None] * (np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second)
+
+    each = np.stack([directions(m, spins) for m in np.asarray(state.m)])
+    recorded = np.empty((steps, 2, 3))
+    for index in range(steps):
+        m = each.mean(axis=1)
+        recorded[index] = m
+        drive, field = rates @ m, np.linalg.norm(exchange @ m, axis=1)
+        x = field / temperature
+        rate = 2.0 * damping * field / (1 / np.tanh(x) - 1 / x) + loss
+        for layer in range(2):
+            hit = np.flatnonzero(rng.random(spins) < -np.expm1(-rate[layer] * step))
+            each[layer, hit] = directions(drive[layer] / rate[layer], hit.size)
+    return recorded
+
+
+@pytest.mark.long
+def test_simulated_spins_diffuse_at_that_rate():
+    """The axis of the chase of 4000 spins wanders with 2 D_perp t, within the statistics of the run."""
+    spins, step, steps, lag = 4000, 0.05, 400_000, 4000
+    moments = collisions(CLEAR, spins, step, steps, seed=7)
+    normal = np.cross(moments[:, 0], moments[:, 1])
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    products = np.sum(normal[:-lag:lag] * normal[lag::lag], axis=1)
+    across = -np.log(products.mean()) / (2.0 * lag * step) * spins
+    error = products.std() / np.sqrt(len(products)) / products.mean() / (2.0 * lag * step) * spins
+    assert error < 0.25
+    assert abs(across - float(nrjax.linewidth(CLEAR, 1.0).across)) < 3.0 * error
