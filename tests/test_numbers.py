@@ -55,7 +55,7 @@ def in_space() -> tuple[float, ...]:
 
 def line() -> tuple[float, ...]:
     """What physics.md says of the line: where, its width, its frequency, and the width without precession."""
-    widths = [float(nrjax.linewidth(nrjax.hanai2025_bilayer(0.05, 6.0, gyro=gyro)).width) for gyro in (2.0, 0.0)]
+    widths = [float(nrjax.linewidth(nrjax.hanai2025_bilayer(0.05, 6.0, gyro=gyro)).fwhm) for gyro in (2.0, 0.0)]
     state = nrjax.steady_state(nrjax.hanai2025_bilayer(0.05, 6.0))
     return 0.05, 6, widths[0], float(state.rotation_frequency), 0, widths[1]
 

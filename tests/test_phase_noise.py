@@ -9,7 +9,17 @@ from scipy.integrate import quad
 from scipy.spatial.transform import Rotation
 
 import nrjax
-from nrjax import ClassicalBath, LayeredMagnet, Linewidth, Phase, QuantumBath, hanai2025_bilayer, simulate, steady_state
+from nrjax import (
+    ClassicalBath,
+    LayeredMagnet,
+    Phase,
+    QuantumBath,
+    RotationLinewidth,
+    default_start,
+    hanai2025_bilayer,
+    simulate,
+    steady_state,
+)
 from nrjax.rotation.phase_noise import collision_noise, rotation_modes, second_moment
 from tests.differences import slope
 from tests.refusal import assert_refused
@@ -35,10 +45,10 @@ CLEAR = classical(6.0, 2.0, 0.08)
 def test_the_published_numbers_of_the_collision_model():
     """N D_par and N D_perp in meV, and the width in THz, from an independent prototype."""
     noise = nrjax.linewidth(CLEAR, 1.0)
-    np.testing.assert_allclose([noise.along, noise.across], [1.16372, 1.52607], rtol=5e-6)
-    assert round(float(noise.width) / 1e3, 2) == 1.30
+    np.testing.assert_allclose([noise.parallel, noise.perpendicular], [1.16372, 1.52607], rtol=5e-6)
+    assert round(float(noise.fwhm) / 1e3, 2) == 1.30
     hundred = nrjax.linewidth(CLEAR, 100.0)
-    np.testing.assert_allclose(hundred.width, noise.width / 100.0, rtol=1e-12)
+    np.testing.assert_allclose(hundred.fwhm, noise.fwhm / 100.0, rtol=1e-12)
     np.testing.assert_allclose(hundred.spins_for_one_percent, noise.spins_for_one_percent, rtol=1e-12)
     narrow = nrjax.linewidth(CLEAR, noise.spins_for_one_percent)
     np.testing.assert_allclose(narrow.relative_width, 0.01, rtol=1e-12)
@@ -111,55 +121,81 @@ def test_it_turns_with_the_state_and_is_a_number_of_each_lane():
     turn = jnp.asarray(Rotation.from_rotvec([0.3, -1.0, 0.5]).as_matrix())
     turned = eqx.tree_at(lambda s: (s.m, s.angular_velocity), state, (state.m @ turn.T, turn @ state.angular_velocity))
     one, other = nrjax.linewidth(CLEAR, state=state), nrjax.linewidth(CLEAR, state=turned)
-    np.testing.assert_allclose([one.along, one.across], [other.along, other.across], rtol=1e-10)
+    np.testing.assert_allclose([one.parallel, one.perpendicular], [other.parallel, other.perpendicular], rtol=1e-10)
     losses = np.linspace(0.0, 0.08, 3)
     found = nrjax.sweep(
-        lambda loss: classical(6.0, 2.0, loss), {"loss": losses}, observe=["phase", Linewidth(spins=1.0)]
+        lambda loss: classical(6.0, 2.0, loss), {"loss": losses}, observe=["phase", RotationLinewidth(spins=1.0)]
     )
     assert found["linewidth"].attrs["units"] == "GHz"
     np.testing.assert_array_equal(np.isnan(found["linewidth"]), found["phase"] != Phase.CHIRAL)
-    np.testing.assert_allclose(found["linewidth"][-1], nrjax.linewidth(CLEAR, 1.0).width, rtol=1e-9)
+    np.testing.assert_allclose(found["linewidth"][-1], nrjax.linewidth(CLEAR, 1.0).fwhm, rtol=1e-9)
 
 
 def test_derivative():
     def width(loss):
         magnet = hanai2025_bilayer(loss, 6.0)
-        return nrjax.linewidth(magnet, state=steady_state(magnet)).width
+        return nrjax.linewidth(magnet, state=steady_state(magnet)).fwhm
 
     np.testing.assert_allclose(jax.grad(width)(0.05), slope(width, 0.05, 1e-4), rtol=1e-6)
 
 
 def test_what_has_no_line():
     dark = hanai2025_bilayer(0.0, 6.0)
-    assert np.isnan(float(nrjax.linewidth(dark).width)) and "no chase" in str(nrjax.linewidth(dark))
+    assert np.isnan(float(nrjax.linewidth(dark).fwhm)) and "no chase" in str(nrjax.linewidth(dark))
     field = hanai2025_bilayer(0.05, 6.0, field=jnp.asarray([0.0, 0.0, 0.1]))
     assert_refused(lambda: nrjax.linewidth(field), ["isotropic", "Zeeman"])
     assert_refused(lambda: nrjax.linewidth(dark, 0.0), ["spins", "greater than 0"])
-    assert not Linewidth().exists_for(field) and Linewidth().exists_for(dark)
+    assert not RotationLinewidth().exists_for(field) and RotationLinewidth().exists_for(dark)
 
 
-def test_lines_are_those_of_a_trajectory():
-    """Of the total moment, each layer and the staggered moment: the parts at rest and turning of a simulated chase."""
+def test_lines_of_a_chase_and_of_its_trajectory():
+    """Of the total moment, each layer and the staggered one: lines at 0 and |Omega|, and in between nothing."""
     magnet = hanai2025_bilayer(0.05, 6.0)
     state = steady_state(magnet)
-    period = 1e3 / float(state.rotation_frequency)
-    times = np.arange(64) * period / 64
-    moved = np.asarray(simulate(magnet, state.m, 2 * period, saveat=times, rtol=1e-10).ms)
-    lines = nrjax.spectrum(state, nrjax.linewidth(magnet, 1e9, state))
-    signals = {"total": moved.sum(axis=1), "layer 0": moved[:, 0], "layer 1": moved[:, 1]}
-    signals["staggered"] = moved[:, 0] - moved[:, 1]
-    assert lines.signals == tuple(signals)
-    for place, signal in enumerate(signals.values()):
-        harmonics = np.fft.fft(signal, axis=0) / 64
-        sizes = np.linalg.norm(harmonics, axis=1)
-        np.testing.assert_allclose(sizes[0], lines.still[place], rtol=1e-6)
-        # A circular motion of radius r has half of it, along both axes, at + and - its frequency.
-        np.testing.assert_allclose(sizes[1] * np.sqrt(2.0), lines.turning[place], rtol=1e-6)
-        assert sizes[2:-1].max() < 1e-6
-    assert "at 946.6" in str(lines) and "width" in str(lines)
+    noise = nrjax.linewidth(magnet, 1e9, state)
+    lines = nrjax.spectrum(state, noise)
+    np.testing.assert_array_equal(lines.frequency, [0.0, state.rotation_frequency])
+    np.testing.assert_array_equal(lines.fwhm, [noise.fwhm_at_zero, noise.fwhm])
+    assert list(lines.signal.values) == ["total", "layer 0", "layer 1", "staggered"]
+    assert np.all(lines.polarization[:, 1] == 1.0) and lines.frequency.attrs["units"] == "GHz"
+    # Forty periods: whole numbers of them, so that both lines lie on a frequency of the grid.
+    duration, samples = 40e3 / float(state.rotation_frequency), 1600
+    times = np.arange(samples) * duration / samples
+    moved = simulate(magnet, state.m, duration, saveat=times, rtol=1e-10, max_steps=None)
+    seen = nrjax.spectrum(moved)
+    at = seen.frequency.values.searchsorted(float(state.rotation_frequency) * (1.0 - 1e-6))
+    np.testing.assert_allclose(seen.frequency[at], state.rotation_frequency, rtol=1e-9)
+    np.testing.assert_allclose(seen.amplitude[:, [0, at]], lines.amplitude, rtol=1e-5)
+    np.testing.assert_allclose(seen.polarization[:, at], 1.0, atol=1e-5)
+    elsewhere = np.ones(seen.frequency.size, bool)
+    elsewhere[[0, 1, at - 1, at, at + 1]] = False
+    assert float(seen.amplitude[:, elsewhere].max()) < 1e-5
+    # The chase frequency is among these.
+    assert elsewhere[seen.frequency.values.searchsorted(float(state.chase_frequency))]
+
+
+def test_lines_of_what_does_not_turn_in_a_circle():
+    """An ellipse with half axes 0.3 and 0.2 at 250 GHz; a state that rests; what has no spectrum."""
+    times = np.arange(400) * 0.1
+    angle = 2.0 * np.pi * 0.25 * times
+    moments = np.stack([0.3 * np.cos(angle), 0.2 * np.sin(angle), 0.5 + 0.0 * angle], axis=1)[:, None]
+    solution = eqx.tree_at(
+        lambda s: (s.ts, s.ms), simulate(hanai2025_bilayer(), default_start(hanai2025_bilayer()), 1.0), (times, moments)
+    )
+    seen = nrjax.spectrum(solution).sel(signal="layer 0")
+    line = seen.sel(frequency=250.0, method="nearest")
+    np.testing.assert_allclose(line.frequency, 250.0, rtol=1e-12)
+    np.testing.assert_allclose([line.amplitude, line.polarization], [0.3, 2 * 0.3 * 0.2 / (0.3**2 + 0.2**2)], rtol=1e-9)
+    np.testing.assert_allclose(seen.amplitude[0], 0.5, rtol=1e-12)
     still = nrjax.spectrum(steady_state(hanai2025_bilayer(0.0, 6.0)))
-    assert float(still.frequency) == 0.0 and not np.any(still.turning) and "width" not in str(still)
-    np.testing.assert_allclose(still.still[1:3], np.linalg.norm(steady_state(hanai2025_bilayer(0.0, 6.0)).m, axis=1))
+    assert still.frequency.values.tolist() == [0.0] and "fwhm" not in still
+    np.testing.assert_allclose(
+        still.amplitude[1:3, 0], np.linalg.norm(steady_state(hanai2025_bilayer(0.0, 6.0)).m, axis=1), rtol=1e-12
+    )
+    uneven = eqx.tree_at(lambda s: s.ts, solution, times**1.01)
+    assert_refused(lambda: nrjax.spectrum(uneven), ["equally spaced", "saveat"])
+    batch = jax.vmap(lambda loss: steady_state(hanai2025_bilayer(loss, 6.0), throw=False))(jnp.asarray([0.0, 0.05]))
+    assert_refused(lambda: nrjax.spectrum(batch), ["batch", "(2,)"])
 
 
 def collisions(magnet, spins, step, steps, seed):
@@ -212,4 +248,4 @@ def test_simulated_spins_diffuse_at_that_rate():
     across = -np.log(products.mean()) / (2.0 * lag * step) * spins
     error = products.std() / np.sqrt(len(products)) / products.mean() / (2.0 * lag * step) * spins
     assert error < 0.25
-    assert abs(across - float(nrjax.linewidth(CLEAR, 1.0).across)) < 3.0 * error
+    assert abs(across - float(nrjax.linewidth(CLEAR, 1.0).perpendicular)) < 3.0 * error

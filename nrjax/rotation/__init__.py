@@ -10,11 +10,11 @@ from .bilayer_branches import branches as branches
 from .boundaries import Boundary as Boundary, boundary as boundary, indicator as indicator, tilt_modes as tilt_modes
 from .corotating_solver import CorotatingSolver as CorotatingSolver
 from .observables import OBSERVABLES as OBSERVABLES, AbstractObservable as AbstractObservable
-from .phase_noise import Linewidth as Linewidth, RotationNoise as RotationNoise, linewidth as linewidth
+from .phase_noise import Linewidth as Linewidth, RotationLinewidth as RotationLinewidth, linewidth as linewidth
 from .rigid_states import RESULTS as RESULTS, SteadyState as SteadyState
 from .shape_solver import ShapeSolver as ShapeSolver
 from .solvers import AbstractSteadyStateSolver as AbstractSteadyStateSolver
-from .spectral_lines import Spectrum as Spectrum, spectrum as spectrum
+from .spectral_lines import spectrum as spectrum
 from .stability_in_space import (
     SpatialGrowth as SpatialGrowth,
     SpatialStability as SpatialStability,

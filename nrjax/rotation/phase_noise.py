@@ -20,40 +20,40 @@ from .rigid_states import SteadyState
 ITERATIONS = 48
 
 
-class RotationNoise(eqx.Module):
+class Linewidth(eqx.Module):
     """Diffusion of a rigid rotation in layers of `spins` spins each; NaN where the state is no valid chase.
 
     - `spins`: N.
-    - `along`, `across`: D_par about Omega (phase) and D_perp of Omega's direction (axis) in meV; both go like 1/N. The
-      moment across Omega is correlated like exp(-(D_par + D_perp) t) cos(|Omega| t), the one along it like
+    - `parallel`, `perpendicular`: D_par about Omega (phase) and D_perp of Omega's direction (axis) in meV, like 1/N.
+      The moment across Omega is correlated like exp(-(D_par + D_perp) t) cos(|Omega| t), the one along it like
       exp(-2 D_perp t).
-    - `width`: of the line at the rotation frequency, full width at half maximum, (D_par + D_perp)/(pi hbar) in GHz.
-    - `axis_width`: of the line at zero frequency, 2 D_perp/(pi hbar) in GHz.
-    - `relative_width`: `width` over the rotation frequency. Above 1 there is no line, and 1/N no small parameter.
+    - `fwhm`: of the line at the rotation frequency, full width at half maximum, (D_par + D_perp)/(pi hbar) in GHz.
+    - `fwhm_at_zero`: of the line at zero frequency, 2 D_perp/(pi hbar) in GHz.
+    - `relative_width`: `fwhm` over the rotation frequency. Above 1 there is no line, and 1/N no small parameter.
     - `spins_for_one_percent`: the N at which `relative_width` is 0.01.
     """
 
     spins: Float[Array, ""]
-    along: Float[Array, ""]
-    across: Float[Array, ""]
-    width: Float[Array, ""]
-    axis_width: Float[Array, ""]
+    parallel: Float[Array, ""]
+    perpendicular: Float[Array, ""]
+    fwhm: Float[Array, ""]
+    fwhm_at_zero: Float[Array, ""]
     relative_width: Float[Array, ""]
     spins_for_one_percent: Float[Array, ""]
 
     def __str__(self) -> str:
-        if not is_concrete(self.width) or self.width.ndim:
-            return f"RotationNoise(width{self.width.shape})"
-        if np.isnan(float(self.width)):
+        if not is_concrete(self.fwhm) or self.fwhm.ndim:
+            return f"Linewidth(fwhm{self.fwhm.shape})"
+        if np.isnan(float(self.fwhm)):
             return "no chase to be noisy"
         return (
-            f"with {float(self.spins):.3g} spins per layer the line is {float(self.width):.3g} GHz wide, "
+            f"with {float(self.spins):.3g} spins per layer the line is {float(self.fwhm):.3g} GHz wide, "
             f"{100.0 * float(self.relative_width):.2g} % of its frequency; 1 % takes "
             f"{float(self.spins_for_one_percent):.2g} spins"
         )
 
 
-def linewidth(magnet: LayeredMagnet, spins: Number = 1e6, state: SteadyState | None = None) -> RotationNoise:
+def linewidth(magnet: LayeredMagnet, spins: Number = 1e6, state: SteadyState | None = None) -> Linewidth:
     """The linewidth of a chase whose layers are N spins each, to first order in 1/N:
 
         D = psi^T C psi / 2,   C_a = (r_a/N) <(S' - S)(S' - S)^T>,   FWHM = (D_par + D_perp)/(pi hbar).
@@ -69,7 +69,7 @@ def linewidth(magnet: LayeredMagnet, spins: Number = 1e6, state: SteadyState | N
     - `spins`: N, in each layer.
     - `state`: a steady state of this magnet; default `steady_state(magnet)`.
 
-    **Returns** a `RotationNoise`. Differentiable; batches by vmap.
+    **Returns** a `Linewidth`. Differentiable; batches by vmap.
 
     **Raises** `ValueError` for a magnet with a field or an anisotropy, and for `spins` that are no positive number.
 
@@ -89,7 +89,7 @@ def linewidth(magnet: LayeredMagnet, spins: Number = 1e6, state: SteadyState | N
 
 
 @eqx.filter_jit
-def _noise(magnet: LayeredMagnet, spins: Array, state: SteadyState) -> RotationNoise:
+def _noise(magnet: LayeredMagnet, spins: Array, state: SteadyState) -> Linewidth:
     chases = state.valid & (state.phase == Phase.CHIRAL)
     m = jnp.where(chases, state.m, jnp.eye(*state.m.shape, dtype=state.m.dtype))
     omega = jnp.where(chases, state.angular_velocity, jnp.ones(3, m.dtype))
@@ -102,7 +102,7 @@ def _noise(magnet: LayeredMagnet, spins: Array, state: SteadyState) -> RotationN
     along, across, rate = (jnp.where(chases, x, jnp.nan) for x in (along, across, rate))
     width = 2.0 * (along + across) / units.GHz
     relative = width / (rate / units.GHz)
-    return RotationNoise(spins, along, across, width, 4.0 * across / units.GHz, relative, 100.0 * relative * spins)
+    return Linewidth(spins, along, across, width, 4.0 * across / units.GHz, relative, 100.0 * relative * spins)
 
 
 def rotation_modes(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> Float[Array, "3 L 3"]:
@@ -176,7 +176,7 @@ def _cross_matrix(w: Float[Array, "3"]) -> Float[Array, "3 3"]:
     return jnp.cross(w[None, :], jnp.eye(3, dtype=w.dtype)).T
 
 
-class Linewidth(AbstractObservable):
+class RotationLinewidth(AbstractObservable):
     """The width of the line at the rotation frequency, GHz (full width at half maximum); see `linewidth`.
 
     For `sweep`, `sensitivity` and designs. **Arguments** `spins`: in each layer.
@@ -189,7 +189,7 @@ class Linewidth(AbstractObservable):
 
     def __call__(self, model: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
         """Of the state; NaN where it is no chase."""
-        return linewidth(model, self.spins, state).width
+        return linewidth(model, self.spins, state).fwhm
 
     def exists_for(self, model: object) -> bool:
         """Whether it is an isotropic magnet of layers."""

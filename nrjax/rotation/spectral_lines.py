@@ -1,83 +1,125 @@
-"""What a probe of the moments sees of a steady state: lines, their amplitudes and their widths."""
+"""What a probe of the moments sees: lines, their amplitudes, polarization and widths."""
 
-import equinox as eqx
-import jax.numpy as jnp
+from typing import TYPE_CHECKING, Any
+
+import jax
 import numpy as np
-from jaxtyping import Array, Float
 
-from .._numerics.small_matrices import safe_sqrt
-from .._numerics.validation import is_concrete
+from ..motion.integration import Solution
 from ..motion.phases import Phase
-from ..motion.rigid_rotation import in_space
-from .phase_noise import RotationNoise
+from .phase_noise import Linewidth
 from .rigid_states import SteadyState
 
-
-class Spectrum(eqx.Module):
-    """Lines of a rigid state: one at zero frequency, one at the frequency of the rotation, none at that of the chase.
-
-    - `signals`: what is looked at: the total moment (its radiation), each layer (Kerr effect, XMCD), the staggered
-      moment.
-    - `frequency`: |Omega|/2 pi hbar in GHz, 0 for a state that does not turn.
-    - `still`: |M . Omega|/|Omega| of each signal, shape (signals,): the line at zero frequency.
-    - `turning`: |M x Omega|/|Omega|, shape (signals,): the line at `frequency`, circularly polarized about Omega.
-    - `width`, `still_width`: of both lines, full width at half maximum in GHz; NaN if no noise was given.
-
-    Amplitudes are in units of the saturated moment of one layer. All NaN where there is no rigid state.
-    """
-
-    signals: tuple[str, ...] = eqx.field(static=True)
-    frequency: Float[Array, ""]
-    still: Float[Array, " signals"]
-    turning: Float[Array, " signals"]
-    width: Float[Array, ""]
-    still_width: Float[Array, ""]
-
-    def __str__(self) -> str:
-        if not is_concrete(self.frequency) or self.frequency.ndim:
-            return f"Spectrum(frequency{self.frequency.shape})"
-        rows = [f"{'':10s} {'at 0 GHz':>10s} {f'at {float(self.frequency):.6g} GHz':>16s}"]
-        rows += [
-            f"{name:10s} {float(still):10.4g} {float(turning):16.4g}"
-            for name, still, turning in zip(self.signals, self.still, self.turning, strict=True)
-        ]
-        if not np.isnan(float(self.width)):
-            rows.append(f"{'width, GHz':10s} {float(self.still_width):10.3g} {float(self.width):16.3g}")
-        return "\n".join(rows)
+if TYPE_CHECKING:
+    import xarray as xr
 
 
-def spectrum(state: SteadyState, noise: RotationNoise | None = None) -> Spectrum:
-    """The lines of a rigid rotation,
+def spectrum(seen: SteadyState | Solution, linewidth: Linewidth | None = None) -> "xr.Dataset":
+    """The lines of a rigid rotation, or the Fourier components of a trajectory, for the sum of all moments (its
+    radiation), each layer (Kerr effect, XMCD) and the sum with alternating signs:
 
-        M(t) = M_0 + Re[M_1 exp(-i |Omega| t)],   |M_0| = |M . Omega|/|Omega|,   |M_1| = |M x Omega|/|Omega|,
+        M(t) = M_0 + Re[M_1 exp(-i |Omega| t)],   |M_0| = |M . Omega|/|Omega|,   |M_1| = |M x Omega|/|Omega|.
 
-    for the sum of all moments, for each layer, and for the sum with alternating signs.
+    **Arguments**
 
-    **Arguments** `state`: from `steady_state`. `noise`: from `linewidth`, for the widths.
+    - `seen`: a steady state; or a `Solution` saved at equal times, for motions that are not rigid: under an easy axis
+      or in an easy plane, MODULATED, under a pulse. Its resolution is 2 over the time that was saved.
+    - `linewidth`: of the steady state, from `linewidth`, for the widths.
 
-    **Returns** a `Spectrum`. Differentiable; batches by vmap.
+    **Returns** an xarray Dataset over `signal` ("total", "layer 0", ..., "staggered") and `frequency` (GHz; of a state
+    0 and, if it rotates, the rotation frequency), with `amplitude`: how far the moment swings along its longest axis,
+    in units of one saturated moment; `polarization`: 1 where it turns in a circle, 0 where it swings along a line, NaN
+    at frequency 0; and `fwhm` (GHz) where a linewidth was given. All NaN for a state that is not valid.
 
-    The chase frequency omega_c is the part of Omega across the plane of the moments. It is no line of its own: where
-    exchange makes the moments precess (gyro other than 0), |Omega| is many times larger.
+    **Raises** `ValueError` for batches, and for a trajectory that is not saved at four equally spaced times or more.
+
+    The chase frequency omega_c, the part of Omega across the plane of the moments, is no line: where exchange makes the
+    moments precess (gyro other than 0), |Omega| is many times larger.
 
     **Source** docs/physics.md, "The width of the line".
     """
-    m = in_space(state.m)
-    layers = m.shape[0]
-    signs = jnp.where(jnp.arange(layers) % 2 == 0, 1.0, -1.0).astype(m.dtype)
-    moments = jnp.concatenate([jnp.sum(m, axis=0)[None], m, (signs @ m)[None]])
-    turns = state.phase == Phase.CHIRAL
-    omega = jnp.where(turns, state.angular_velocity, jnp.asarray([0.0, 0.0, 1.0], m.dtype))
-    axis = omega / safe_sqrt(jnp.sum(omega**2))
-    along = moments @ axis
-    across = safe_sqrt(jnp.sum((moments - jnp.outer(along, axis)) ** 2, axis=1))
-    length = safe_sqrt(jnp.sum(moments**2, axis=1))
-    nothing = jnp.full((), jnp.nan, m.dtype)
-    return Spectrum(
-        ("total", *(f"layer {a}" for a in range(layers)), "staggered"),
-        jnp.where(state.valid, state.rotation_frequency, jnp.nan),
-        jnp.where(state.valid, jnp.where(turns, jnp.abs(along), length), jnp.nan),
-        jnp.where(state.valid, jnp.where(turns, across, 0.0), jnp.nan),
-        nothing if noise is None else noise.width,
-        nothing if noise is None else noise.axis_width,
-    )
+    if isinstance(seen, SteadyState):
+        return _of_state(seen, linewidth)
+    return _of_trajectory(seen)
+
+
+def _of_state(state: SteadyState, linewidth: Linewidth | None) -> "xr.Dataset":
+    if np.ndim(state.phase):
+        raise ValueError(f"spectrum takes one state, got a batch of shape {np.shape(state.phase)}. Pick one of them.")
+    state = jax.tree.map(np.asarray, state)
+    signals, names = _signals(np.asarray(state.m)[None])
+    moments = signals[0]
+    turns = bool(state.valid) and int(state.phase) == Phase.CHIRAL
+    if turns:
+        axis = state.angular_velocity / np.linalg.norm(state.angular_velocity)
+        along = moments @ axis
+        amplitudes = np.stack([np.abs(along), np.linalg.norm(moments - np.outer(along, axis), axis=1)], axis=1)
+    else:
+        amplitudes = np.linalg.norm(moments, axis=1)[:, None] if state.valid else np.full((len(names), 1), np.nan)
+    frequencies = np.asarray([0.0, float(state.rotation_frequency)] if turns else [0.0])
+    polarization = np.broadcast_to([np.nan, 1.0] if turns else [np.nan], amplitudes.shape)
+    widths = None
+    if linewidth is not None:
+        widths = np.asarray([linewidth.fwhm_at_zero, linewidth.fwhm] if turns else [np.nan], float)
+    return _dataset(names, frequencies, amplitudes, polarization, widths)
+
+
+def _of_trajectory(solution: Solution) -> "xr.Dataset":
+    times, moments = np.asarray(solution.ts, float), np.asarray(solution.ms, float)
+    if moments.ndim != 3:
+        raise ValueError(f"spectrum takes one trajectory, got a batch of shape {moments.shape[:-3]}. Pick one of them.")
+    steps = np.diff(times)
+    if len(times) < 4 or np.ptp(steps) > 1e-6 * np.mean(steps):
+        raise ValueError(
+            f"the solution is saved at {len(times)} times, not at four or more equally spaced ones. Pass "
+            "saveat=numpy.linspace(start, end, samples) to simulate."
+        )
+    signals, names = _signals(moments)
+    count = len(times)
+    # Hann's window: lines next to each other do not hide each other. Scaled so that a line shows its amplitude.
+    window = np.hanning(count + 1)[:-1]
+    harmonics = np.fft.rfft(signals * window[:, None, None], axis=0) * (2.0 / window.sum())
+    harmonics[0] *= 0.5
+    # Of the ellipse that Re[c exp(-i w t)] draws, |c|^2 is the sum of the squared half axes, |c x c*| twice the product.
+    size = np.sum(np.abs(harmonics) ** 2, axis=-1)
+    product = np.linalg.norm(np.cross(harmonics, harmonics.conj()), axis=-1)
+    longest = np.sqrt(0.5 * (size + np.sqrt(np.maximum(size**2 - product**2, 0.0))))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        polarization = np.where(size > 0, product / size, np.nan)
+    polarization[0] = np.nan
+    frequencies = 1e3 * np.fft.rfftfreq(count, float(np.mean(steps)))
+    return _dataset(names, frequencies, longest.T, polarization.T, None)
+
+
+def _signals(moments: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Of moments (times, L, n): total, layers and staggered in space, shape (times, L + 2, 3), and their names."""
+    layers = moments.shape[1]
+    space = np.pad(moments, ((0, 0), (0, 0), (0, 3 - moments.shape[2])))
+    signs = np.where(np.arange(layers) % 2 == 0, 1.0, -1.0)
+    total, staggered = space.sum(axis=1), np.einsum("l,tlx->tx", signs, space)
+    names = ["total", *(f"layer {layer}" for layer in range(layers)), "staggered"]
+    return np.concatenate([total[:, None], space, staggered[:, None]], axis=1), names
+
+
+def _dataset(
+    names: list[str], frequencies: np.ndarray, amplitudes: Any, polarization: Any, widths: np.ndarray | None
+) -> "xr.Dataset":
+    import xarray as xr
+
+    variables: dict[str, Any] = {
+        "amplitude": (
+            ("signal", "frequency"),
+            amplitudes,
+            {"long_name": "amplitude of the moment's swing (1: one layer, saturated)", "units": "1"},
+        ),
+        "polarization": (
+            ("signal", "frequency"),
+            polarization,
+            {"long_name": "degree of circular polarization", "units": "1"},
+        ),
+    }
+    if widths is not None:
+        variables["fwhm"] = ("frequency", widths, {"long_name": "full width at half maximum", "units": "GHz"})
+    dataset = xr.Dataset(variables, coords={"signal": names, "frequency": frequencies})
+    dataset["frequency"].attrs |= {"long_name": "frequency", "units": "GHz"}
+    return dataset

@@ -35,6 +35,8 @@ LIKELY = {
     "nrjax/motion/": ["test_phases.py", "test_simulate.py", "test_seed.py", "test_driven_magnet.py"],
     "nrjax/rotation/": ["test_solvers.py", "test_steady_state.py", "test_boundaries.py", "test_shape.py"],
     "nrjax/rotation/shape_solver.py": ["test_random_agreement.py", "test_solvers.py", "test_steady_state.py"],
+    "nrjax/rotation/phase_noise.py": ["test_phase_noise.py"],
+    "nrjax/rotation/spectral_lines.py": ["test_phase_noise.py"],
     "nrjax/rotation/stability_in_space.py": ["test_stability_in_space.py"],
     "nrjax/rotation/boundaries.py": ["test_boundaries.py"],
     "nrjax/maps/refinement.py": ["test_refinement.py"],
