@@ -55,6 +55,7 @@ from .magnets import (
     CoupledCondensates as CoupledCondensates,
     DzyaloshinskiiMoriya as DzyaloshinskiiMoriya,
     Exposure as Exposure,
+    FokkerPlanckMagnet as FokkerPlanckMagnet,
     LayeredMagnet as LayeredMagnet,
     QuantumBath as QuantumBath,
     ShapeDynamics as ShapeDynamics,

@@ -10,6 +10,7 @@ from .field_terms import (
     UniaxialAnisotropy as UniaxialAnisotropy,
     Zeeman as Zeeman,
 )
+from .fokker_planck import FokkerPlanckMagnet as FokkerPlanckMagnet
 from .interlayer_dmi import DzyaloshinskiiMoriya as DzyaloshinskiiMoriya
 from .layers import LayeredMagnet as LayeredMagnet
 from .order_parameters import AbstractOrderParameters as AbstractOrderParameters

@@ -15,12 +15,17 @@ from .._numerics.validation import Numbers, is_concrete, moments_array
 from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase
 from .corotating_solver import CorotatingSolver, deviated
+from .fokker_planck_solver import FokkerPlanckSolver
 from .rigid_states import RESULTS, SteadyState
 from .shape_solver import ShapeSolver
 from .solvers import AbstractSteadyStateSolver
 
-# The first that applies is taken: the fast one before the general one.
-SOLVERS: Final[tuple[AbstractSteadyStateSolver, ...]] = (ShapeSolver(), CorotatingSolver())
+# The first that applies is taken: the special ones before the general one.
+SOLVERS: Final[tuple[AbstractSteadyStateSolver, ...]] = (
+    FokkerPlanckSolver(),
+    ShapeSolver(),
+    CorotatingSolver(),
+)
 
 
 def solver_for(model: Any, solver: AbstractSteadyStateSolver | None = None) -> AbstractSteadyStateSolver:

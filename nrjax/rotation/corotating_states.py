@@ -138,19 +138,23 @@ def growth_rate(
 
 def describe(model: AbstractOrderParameters, projector: Array, m: Array, omega: Array, converged: Array) -> RigidMotion:
     """Label and stability of a relative equilibrium."""
+    return RigidMotion(m, omega, phase_of(model, m, omega), growth_rate(model, projector, m, omega), converged)
+
+
+def phase_of(model: AbstractOrderParameters, m: Float[Array, "L n"], omega: Float[Array, "3"]) -> Array:
+    """The label of moments that turn with Omega (meV)."""
     square = jnp.sum(m**2, axis=1)
     tolerance = collinear_tolerance(m.dtype)
     present = square > tolerance**1.5
     pair = square[:, None] * square[None, :]
     both = present[:, None] & present[None, :]
     sine_squared = jnp.where(both, 1.0 - (m @ m.T) ** 2 / jnp.where(both, pair, 1.0), 0.0)
-    phase = label(
+    return label(
         ordered=jnp.any(present),
         cosine=leading_pair(jnp.where(present[:, None], m, 0.0)).cosine,
         collinear=jnp.max(sine_squared) < tolerance,
         rotating=jnp.sqrt(jnp.sum(omega**2)) > 1e-9 * model.term_size(m),
     )
-    return RigidMotion(m, omega, phase, growth_rate(model, projector, m, omega), converged)
 
 
 def paramagnet_is_stable(model: AbstractOrderParameters) -> Array:

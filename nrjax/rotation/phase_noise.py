@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 from .. import units
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Number, float_array, is_concrete, require
-from ..magnets import AbstractBath, LayeredMagnet
+from ..magnets import AbstractBath, FokkerPlanckMagnet, LayeredMagnet
+from ..magnets.fokker_planck import harmonics
 from ..motion.phases import Phase
 from ..motion.rigid_rotation import turning
 from .attractors import steady_state
@@ -53,7 +54,9 @@ class Linewidth(eqx.Module):
         )
 
 
-def linewidth(magnet: LayeredMagnet, spins: Number = 1e6, state: SteadyState | None = None) -> Linewidth:
+def linewidth(
+    magnet: LayeredMagnet | FokkerPlanckMagnet, spins: Number = 1e6, state: SteadyState | None = None
+) -> Linewidth:
     """The linewidth of a chase whose layers are N spins each, to first order in 1/N:
 
         D = psi^T C psi / 2,   C_a = (r_a/N) <(S' - S)(S' - S)^T>,   FWHM = (D_par + D_perp)/(pi hbar).
@@ -65,7 +68,8 @@ def linewidth(magnet: LayeredMagnet, spins: Number = 1e6, state: SteadyState | N
 
     **Arguments**
 
-    - `magnet`: an isotropic `LayeredMagnet` in three dimensions; light at its full intensity.
+    - `magnet`: an isotropic `LayeredMagnet`; light at its full intensity. Or a `FokkerPlanckMagnet`, whose spins
+      diffuse: D = (1/N) sum_a D_a <grad psi . grad psi>_a, psi a function of a spin's direction.
     - `spins`: N, in each layer.
     - `state`: a steady state of this magnet; default `steady_state(magnet)`.
 
@@ -80,21 +84,22 @@ def linewidth(magnet: LayeredMagnet, spins: Number = 1e6, state: SteadyState | N
     """
     number = float_array("spins", spins, shape=(), dtype=magnet.dtype)
     require("spins", number, lambda x: x > 0, "greater than 0", "It is the number of spins in each layer.")
-    if magnet.field_terms:
-        kinds = ", ".join(type(term).__name__ for term in magnet.field_terms)
-        raise ValueError(f"linewidth is that of an isotropic magnet, and this one has {kinds}. Leave it out.")
-    magnet = magnet.plateau()
+    if isinstance(magnet, LayeredMagnet):
+        if magnet.field_terms:
+            kinds = ", ".join(type(term).__name__ for term in magnet.field_terms)
+            raise ValueError(f"linewidth is that of an isotropic magnet, and this one has {kinds}. Leave it out.")
+        magnet = magnet.plateau()
     state = steady_state(magnet, throw=False) if state is None else state
     return _noise(magnet, number, state)
 
 
 @eqx.filter_jit
-def _noise(magnet: LayeredMagnet, spins: Array, state: SteadyState) -> Linewidth:
+def _noise(magnet: LayeredMagnet | FokkerPlanckMagnet, spins: Array, state: SteadyState) -> Linewidth:
     chases = state.valid & (state.phase == Phase.CHIRAL)
     m = jnp.where(chases, state.m, jnp.eye(*state.m.shape, dtype=state.m.dtype))
     omega = jnp.where(chases, state.angular_velocity, jnp.ones(3, m.dtype))
-    psi = rotation_modes(magnet, m, omega)
-    tensor = 0.5 * jnp.einsum("iax,axy,jay->ij", psi, collision_noise(magnet, m, omega), psi) / spins
+    diffuses = isinstance(magnet, FokkerPlanckMagnet)
+    tensor = (_spread(magnet, m, omega) if diffuses else _collisions(magnet, m, omega)) / spins
     rate = safe_sqrt(jnp.sum(omega**2))
     axis = omega / rate
     along = axis @ tensor @ axis
@@ -103,6 +108,23 @@ def _noise(magnet: LayeredMagnet, spins: Array, state: SteadyState) -> Linewidth
     width = 2.0 * (along + across) / units.GHz
     relative = width / (rate / units.GHz)
     return Linewidth(spins, along, across, width, 4.0 * across / units.GHz, relative, 100.0 * relative * spins)
+
+
+def _collisions(magnet: LayeredMagnet, m: Array, omega: Array) -> Array:
+    """N D of spins that take new directions at random, in meV."""
+    psi = rotation_modes(magnet, m, omega)
+    return 0.5 * jnp.einsum("iax,axy,jay->ij", psi, collision_noise(magnet, m, omega), psi)
+
+
+def _spread(model: FokkerPlanckMagnet, m: Array, omega: Array) -> Array:
+    """N D of spins whose directions diffuse, in meV."""
+    means, jacobian, turned = model.modes(m, omega)
+    psi = _dual(jacobian, turned, omega).reshape(3, model.layers, -1)
+    basis = harmonics(model.lmax)
+    values, slopes, weights = (jnp.asarray(x, m.dtype) for x in (basis.values, basis.slopes, basis.weights))
+    density = means @ values * weights[None, :]
+    gradients = jnp.einsum("iaf,kfp->iakp", psi, slopes[:, 1:])
+    return jnp.einsum("a,ap,iakp,jakp->ij", model.diffusion(), density, gradients, gradients)
 
 
 def rotation_modes(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> Float[Array, "3 L 3"]:
@@ -117,18 +139,21 @@ def rotation_modes(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[A
         moments = flat.reshape(m.shape)
         return (magnet.vector_field(0.0, moments) - turning(omega, moments)).reshape(size)
 
-    jacobian = jax.jacfwd(rest)(m.reshape(size))
-    axes = jnp.eye(3, dtype=m.dtype)
-    turned = jnp.stack([turning(axis, m).reshape(size) for axis in axes], axis=1)
-    turn = -_cross_matrix(omega)
+    turned = jnp.stack([turning(axis, m).reshape(size) for axis in jnp.eye(3, dtype=m.dtype)], axis=1)
+    return _dual(jax.jacfwd(rest)(m.reshape(size)), turned, omega).reshape(3, *m.shape)
+
+
+def _dual(jacobian: Float[Array, "M M"], turned: Float[Array, "M 3"], omega: Float[Array, "3"]) -> Float[Array, "3 M"]:
+    """psi^T with psi^T J = G psi^T and psi^T R = 1, for R = `turned`."""
+    size, axes, turn = len(turned), jnp.eye(3, dtype=turned.dtype), -_cross_matrix(omega)
     equations = jnp.block(
         [
-            [jnp.kron(axes, jacobian.T) - jnp.kron(turn, jnp.eye(size, dtype=m.dtype)), jnp.kron(axes, turned)],
-            [jnp.kron(axes, turned.T), jnp.zeros((9, 9), m.dtype)],
+            [jnp.kron(axes, jacobian.T) - jnp.kron(turn, jnp.eye(size, dtype=turned.dtype)), jnp.kron(axes, turned)],
+            [jnp.kron(axes, turned.T), jnp.zeros((9, 9), turned.dtype)],
         ]
     )
-    right = jnp.concatenate([jnp.zeros(3 * size, m.dtype), axes.reshape(9)])
-    return jnp.linalg.solve(equations, right)[: 3 * size].reshape(3, *m.shape)
+    right = jnp.concatenate([jnp.zeros(3 * size, turned.dtype), axes.reshape(9)])
+    return jnp.linalg.solve(equations, right)[: 3 * size].reshape(3, size)
 
 
 def collision_noise(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> Float[Array, "L 3 3"]:
@@ -193,4 +218,4 @@ class RotationLinewidth(AbstractObservable):
 
     def exists_for(self, model: object) -> bool:
         """Whether it is an isotropic magnet of layers."""
-        return isinstance(model, LayeredMagnet) and not model.field_terms
+        return isinstance(model, FokkerPlanckMagnet) or (isinstance(model, LayeredMagnet) and not model.field_terms)

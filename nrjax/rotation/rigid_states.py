@@ -143,16 +143,19 @@ def rigid_state(
     attractor: Bool[Array, ""],
     pair: LeadingPair | None = None,
     chase_rate: Float[Array, ""] | None = None,
+    residual: Float[Array, ""] | None = None,
+    tolerance: float | None = None,
 ) -> SteadyState:
     """Everything that follows from moments m that turn with the angular velocity Omega.
 
     **Arguments** `omega`, `growth_rate`: meV. `attractor`: whether the solver holds it for one. `pair`: the first two
     moments, and `chase_rate`: of the chase in meV, where the solver knows them better than m and Omega tell.
+    `residual`, `tolerance`: of a model whose moments have no velocity of their own, and up to which it is valid.
 
     **Returns** a `SteadyState`: valid if it is finite, an attractor, and solves the model's own `vector_field`.
     """
-    residual = rigid_residual(model, m, omega)
-    consistent = residual < residual_tolerance(m.dtype)
+    residual = rigid_residual(model, m, omega) if residual is None else residual
+    consistent = residual < (residual_tolerance(m.dtype) if tolerance is None else tolerance)
     finite = jnp.all(jnp.isfinite(m)) & jnp.all(jnp.isfinite(omega)) & jnp.isfinite(growth_rate)
     result = RESULTS.where(consistent, RESULTS.successful, RESULTS.inconsistent)
     result = RESULTS.where(attractor, result, RESULTS.not_an_attractor)

@@ -80,7 +80,7 @@ def _of_trajectory(solution: Solution) -> "xr.Dataset":
     window = np.hanning(count + 1)[:-1]
     harmonics = np.fft.rfft(signals * window[:, None, None], axis=0) * (2.0 / window.sum())
     harmonics[0] *= 0.5
-    # Of the ellipse that Re[c exp(-i w t)] draws, |c|^2 is the sum of the squared half axes, |c x c*| twice the product.
+    # Of the ellipse that Re[c exp(-iwt)] draws, |c|^2 is the sum of the squared half axes, |c x c*| twice the product.
     size = np.sum(np.abs(harmonics) ** 2, axis=-1)
     product = np.linalg.norm(np.cross(harmonics, harmonics.conj()), axis=-1)
     longest = np.sqrt(0.5 * (size + np.sqrt(np.maximum(size**2 - product**2, 0.0))))

@@ -1,0 +1,206 @@
+"""Layers of infinitely many single spins with thermal noise: the whole distribution of their directions."""
+
+import functools
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.special import sph_harm_y
+
+from .._numerics.validation import Number, float_array, require
+from .baths import ClassicalBath
+from .layers import LayeredMagnet
+from .order_parameters import AbstractOrderParameters
+
+
+class DistributionModes(NamedTuple):
+    """Linearization about a stationary distribution in the turning frame, without the constant harmonic.
+
+    - `means`: of all harmonics, shape (L, K). `jacobian`: in meV, shape (L (K - 1), L (K - 1)). `turned`: how the means
+      change when the distribution is turned about each axis, shape (L (K - 1), 3).
+    """
+
+    means: Array
+    jacobian: Array
+    turned: Array
+
+
+class FokkerPlanckMagnet(AbstractOrderParameters):
+    """Classical spins S with thermal noise, infinitely many in each layer, each in the mean field of all:
+
+        dS = S x [(gyro h_a + u_a x S) dt + sqrt(2 D_a) o dW],
+        u_a = c (2 alpha_a h_a + the light's push),   D_a = c 2 alpha_a T_a + loss_a/2.
+
+    `steady_state` finds the rotating distribution of directions. A `LayeredMagnet` follows the mean of that
+    distribution alone, by a closure; this is the equation that it closes, so that the two tell how good the closure is.
+
+    **Arguments**
+
+    - `magnet`: an isotropic `LayeredMagnet` with a `ClassicalBath`; light counts with its full intensity.
+    - `lmax`: spherical harmonics up to this degree, 2 or more. Default 6; `steady_state` tells in `residual` what those
+      beyond would change.
+    - `llg_factor`: c. 3/2, the default, gives small moments the rates of the closure; 1 is the usual convention, in
+      which 2 alpha is the Landau-Lifshitz damping of a single spin. The equilibrium is the same for every c.
+
+    **Raises** `ValueError` for other magnets, and numbers out of range.
+
+    **Source** docs/physics.md, "Single spins".
+    """
+
+    magnet: LayeredMagnet
+    llg_factor: Float[Array, ""]
+    lmax: int = eqx.field(static=True)
+
+    def __init__(self, magnet: LayeredMagnet, lmax: int = 6, llg_factor: Number = 1.5):
+        if magnet.field_terms:
+            kinds = ", ".join(type(term).__name__ for term in magnet.field_terms)
+            raise ValueError(f"a FokkerPlanckMagnet is isotropic, and this magnet has {kinds}. Leave it out.")
+        if not isinstance(magnet.bath, ClassicalBath):
+            raise ValueError(
+                f"the bath is a {type(magnet.bath).__name__}: directions of single spins are classical. Take "
+                "bath=ClassicalBath()."
+            )
+        if lmax < 2:
+            raise ValueError(f"lmax = {lmax} is out of range: it must be 2 or greater (degree of the harmonics).")
+        factor = float_array("llg_factor", llg_factor, shape=(), dtype=magnet.dtype)
+        require("llg_factor", factor, lambda x: x > 0, "greater than 0", "3/2 agrees with the closure.")
+        self.magnet, self.llg_factor, self.lmax = magnet.plateau(), factor, int(lmax)
+
+    @property
+    def layers(self) -> int:
+        """L."""
+        return self.magnet.layers
+
+    def vector_field(self, t: Number, m: Float[Array, "L 3"], args: Any = None) -> Float[Array, "L 3"]:
+        """There is none: **raises** `NotImplementedError`. The mean of a distribution does not tell its velocity."""
+        raise NotImplementedError(
+            "a FokkerPlanckMagnet has no velocity of the moments alone. Take steady_state(model), or simulate "
+            "model.magnet, its closure."
+        )
+
+    def term_size(self, m: Float[Array, "L 3"]) -> Float[Array, ""]:
+        """That of the closure, in meV."""
+        return self.magnet.term_size(m)
+
+    def free_relaxation(self) -> Float[Array, " L"]:
+        """2 D_a in meV: how fast the mean of free spins decays."""
+        return 2.0 * self.diffusion()
+
+    def nonlinearity(self, m: Float[Array, "L 3"]) -> Float[Array, ""]:
+        """That of the closure."""
+        return self.magnet.nonlinearity(m)
+
+    def dark_lengths(self) -> Float[Array, " L"]:
+        """Those of the closure, which in darkness is exact."""
+        return self.magnet.dark_lengths()
+
+    def diffusion(self) -> Float[Array, " L"]:
+        """D_a = c 2 alpha_a T_a + loss_a/2 in meV."""
+        _, loss = self.magnet.light_torque()
+        return 2.0 * self.llg_factor * self.magnet.damping * self.magnet.temperature + 0.5 * loss
+
+    def drives(self, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> tuple[Array, Array]:
+        """(gyro h_a + Omega, u_a) of moments m in the turning frame, in meV, each of shape (L, 3)."""
+        precession = self.magnet.gyro * self.magnet.effective_field(m) + omega[None, :]
+        return precession, self.llg_factor * (self.magnet.exchange_rates() @ m)
+
+    def generators(self, m: Float[Array, "L 3"], omega: Float[Array, "3"], more: int = 0) -> Float[Array, "L K K"]:
+        """M_a of d<Y>_a/dt = M_a <Y>_a for the means of all harmonics, in the frame that turns with Omega.
+
+        **Arguments** `m`, `omega`: moments (L, 3) and angular velocity in meV. `more`: degrees beyond `lmax`.
+        """
+        basis = harmonics(self.lmax + more)
+        turn, pull, spread = (jnp.asarray(x, m.dtype) for x in (basis.turn, basis.pull, basis.spread))
+        precession, drive = self.drives(m, omega)
+
+        def one(precession: Array, drive: Array, diffusion: Array) -> Array:
+            return (
+                jnp.einsum("i,ijk->kj", drive, pull)
+                - jnp.einsum("i,ijk->kj", precession, turn)
+                + diffusion * jnp.diag(spread)
+            )
+
+        return jax.vmap(one)(precession, drive, self.diffusion())
+
+    def distributions(self, m: Float[Array, "L 3"], omega: Float[Array, "3"], more: int = 0) -> Float[Array, "L K"]:
+        """Means of all harmonics, relative to the constant one, that are stationary in the fields of given moments."""
+        generators = self.generators(m, omega, more)
+        first = jnp.zeros(generators.shape[-1], m.dtype).at[0].set(1.0)
+        # The first harmonic is constant: its equation 0 = 0 makes room for the normalization. Layer by layer: batches
+        # of factorizations side by side can lock up in XLA's thread pool on a CPU.
+        return jax.lax.map(lambda generator: jnp.linalg.solve(generator.at[0].set(first), first), generators)
+
+    def modes(self, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> DistributionModes:
+        """The linearization about the distribution of moments m that turn with Omega (meV)."""
+        means = self.distributions(m, omega)
+        shape = means[:, 1:].shape
+
+        def rates(flat: Array) -> Array:
+            some = jnp.concatenate([jnp.ones((self.layers, 1), flat.dtype), flat.reshape(shape)], axis=1)
+            return jnp.einsum("aij,aj->ai", self.generators(self.moments(some), omega), some)[:, 1:].ravel()
+
+        turn = jnp.asarray(harmonics(self.lmax).turn, m.dtype)
+        turned = jnp.einsum("kij,ai->kaj", turn, means)[:, :, 1:].reshape(3, -1).T
+        return DistributionModes(means, jax.jacfwd(rates)(means[:, 1:].ravel()), turned)
+
+    def moments(self, distributions: Float[Array, "L K"], more: int = 0) -> Float[Array, "L 3"]:
+        """<S>_a, shape (L, 3)."""
+        return distributions @ jnp.asarray(harmonics(self.lmax + more).direction.T, distributions.dtype)
+
+
+class Harmonics(NamedTuple):
+    """What acts on real spherical harmonics Y_j up to a degree, as matrices A: Y_j -> sum_i A_ij Y_i.
+
+    - `turn`: (e_k x n) . grad; `pull`: e_k . grad along the sphere; both of shape (3, K, K). `spread`: the Laplacian's
+      diagonal, -l (l + 1). `direction`: n_k as a combination of the harmonics, over the constant one, shape (3, K).
+    - `values`: of the harmonics over the constant one, shape (K, points), and `slopes`: e_k . grad of them, shape
+      (3, K, points), at points whose `weights` integrate over the sphere, to 1.
+    """
+
+    turn: np.ndarray
+    pull: np.ndarray
+    spread: np.ndarray
+    direction: np.ndarray
+    values: np.ndarray
+    slopes: np.ndarray
+    weights: np.ndarray
+
+
+@functools.lru_cache(maxsize=8)
+def harmonics(lmax: int) -> Harmonics:
+    """Of degrees 0 to lmax; the products of two of them with n are integrated exactly."""
+    top = lmax + 1
+    # Enough points for the product of three harmonics.
+    z, weight = np.polynomial.legendre.leggauss(2 * top + 2)
+    turns = 2 * np.pi * np.arange(3 * top + 3) / (3 * top + 3)
+    theta, phi = (x.ravel() for x in np.meshgrid(np.arccos(z), turns, indexing="ij"))
+    weights = np.repeat(weight, turns.size) * 2 * np.pi / turns.size
+    degrees = np.array([degree for degree in range(top + 1) for _ in range(2 * degree + 1)])
+    orders = np.concatenate([np.arange(-degree, degree + 1) for degree in range(top + 1)])
+    complex_ones = np.stack([sph_harm_y(degree, abs(m), theta, phi) for degree, m in zip(degrees, orders, strict=True)])
+    part = np.where(orders[:, None] < 0, complex_ones.imag, complex_ones.real)
+    values = part * np.where(orders == 0, 1.0, np.sqrt(2.0))[:, None]
+    n = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
+    product = np.einsum("ap,kp,bp,p->kab", values, n, values, weights)
+    spread = -degrees * (degrees + 1.0)
+    # grad n_k . grad f = e_k . grad f, and the Laplacian of n_k f has it twice.
+    pull = 0.5 * (spread[None, :, None] - spread[None, None, :] + 2.0) * product
+    crossing = np.zeros((3, 3, 3))
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        crossing[i, j, k], crossing[j, i, k] = 1.0, -1.0
+    # (e_k x n)_j = sum_l crossing_jkl n_l.
+    turn = np.einsum("jkl,lab,jbc->kac", crossing, product, pull)
+    count = (lmax + 1) ** 2
+    relative = values * np.sqrt(4.0 * np.pi)
+    return Harmonics(
+        turn[:, :count, :count],
+        pull[:, :count, :count],
+        spread[:count],
+        product[:, :count, 0],
+        relative[:count],
+        np.einsum("kba,bp->kap", pull[:, :, :count], relative),
+        weights / (4.0 * np.pi),
+    )

@@ -1,0 +1,113 @@
+"""Steady states of layers of single spins: rotating distributions of directions."""
+
+from typing import Any, Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import optimistix as optx
+from jaxtyping import Array, Float
+
+from .._numerics.precision import newton_tolerance, singular_value
+from .._numerics.small_matrices import safe_sqrt
+from .._numerics.spectral_abscissa import largest_real_part
+from ..magnets import FokkerPlanckMagnet
+from .corotating_solver import CorotatingSolver
+from .corotating_states import phase_of
+from .rigid_states import SteadyState, rigid_state
+from .shape_solver import ShapeSolver
+from .solvers import AbstractSteadyStateSolver
+
+# Degrees of harmonics added to see what those left out would change, and the largest relative change that is valid.
+MORE: Final = 2
+TRUNCATED: Final = 1e-4
+
+
+class FokkerPlanckSolver(AbstractSteadyStateSolver):
+    """<S>_a = m_a in the fields of the moments m themselves, in a frame that turns with Omega: Newton's method from the
+    steady state of the closure (`model.magnet`).
+
+    `residual` is what harmonics of two more degrees change of the moments, relative to the longest. `growth_rate` is
+    that of the whole distribution. Which of several states is found, the closure decides.
+
+    **Source** docs/physics.md, "Single spins".
+    """
+
+    def applies_to(self, model: Any) -> bool:
+        """Whether the model is a `FokkerPlanckMagnet`."""
+        return isinstance(model, FokkerPlanckMagnet)
+
+    @eqx.filter_jit
+    def find(self, model: FokkerPlanckMagnet, start: Float[Array, "L 3"], max_steps: int) -> SteadyState:
+        """The state next to the one that the closure reaches from `start`."""
+        closure = ShapeSolver() if model.magnet.shape_closes else CorotatingSolver()
+        seed = closure.find(jax.tree.map(jax.lax.stop_gradient, model.magnet), start, max_steps)
+        return self.near(model, seed)
+
+    def find_many(self, models: FokkerPlanckMagnet, starts: Float[Array, "lanes L 3"], max_steps: int) -> SteadyState:
+        """`find`, lane by lane: see `FokkerPlanckMagnet.distributions`."""
+        return _find_each(self, models, starts, max_steps)
+
+    def near_many(self, models: FokkerPlanckMagnet, states: SteadyState) -> SteadyState:
+        """`near`, lane by lane."""
+        return _find_each_near(self, models, states)
+
+    def near(self, model: FokkerPlanckMagnet, state: SteadyState) -> SteadyState:
+        """Newton's method from the moments and the angular velocity of `state`."""
+        m, omega, converged = _polish(model, state.m, state.angular_velocity)
+        growth = _growth_rate(model, m, omega)
+        more = model.moments(model.distributions(m, omega, MORE), MORE)
+        size = jnp.max(safe_sqrt(jnp.sum(m**2, axis=1)))
+        residual = jnp.max(safe_sqrt(jnp.sum((more - m) ** 2, axis=1))) / jnp.maximum(size, 1e-12)
+        residual = jnp.maximum(jnp.where(size > 1e-9, residual, 0.0), jnp.finfo(m.dtype).eps)
+        attractor = converged & state.valid & (growth < 0)
+        phase = phase_of(model, m, omega)
+        return rigid_state(model, m, omega, phase, growth, attractor, residual=residual, tolerance=TRUNCATED)
+
+
+@eqx.filter_jit
+def _find_each(solver: FokkerPlanckSolver, models: Any, starts: Array, max_steps: int) -> SteadyState:
+    return jax.lax.map(lambda lane: solver.find(*lane, max_steps), (models, starts))
+
+
+@eqx.filter_jit
+def _find_each_near(solver: FokkerPlanckSolver, models: Any, states: SteadyState) -> SteadyState:
+    return jax.lax.map(lambda lane: solver.near(*lane), (models, states))
+
+
+def _polish(model: FokkerPlanckMagnet, start: Array, omega: Array) -> tuple[Array, Array, Array]:
+    """Moments, Omega (meV), and whether Newton's method converged; derivatives by the implicit function theorem."""
+    start, omega = jax.lax.stop_gradient((start, omega))
+    scale = jax.lax.stop_gradient(jnp.max(model.free_relaxation()))
+
+    def equations(y: tuple[Array, Array], model: FokkerPlanckMagnet) -> tuple[Array, Array]:
+        m, omega = y
+        rest = model.moments(model.distributions(m, omega * scale)) - m
+        return rest, jnp.sum(jnp.cross(start, m - start), axis=0)
+
+    tolerance = newton_tolerance(start.dtype)
+    svd = lx.SVD(rcond=singular_value(start.dtype))
+    solution = optx.root_find(
+        equations,
+        optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=svd),
+        (start, omega / scale),
+        args=model,
+        max_steps=24,
+        throw=False,
+        adjoint=optx.ImplicitAdjoint(linear_solver=svd),
+    )
+    m, omega = solution.value
+    return m, omega * scale, solution.result == optx.RESULTS.successful
+
+
+def _growth_rate(model: FokkerPlanckMagnet, m: Array, omega: Array) -> Array:
+    """The largest real part of the linearization about the distribution, in meV, without the three rotations."""
+    _, jacobian, turned = model.modes(m, omega)
+    turned = jax.lax.stop_gradient(turned)
+    left, weights, _ = jnp.linalg.svd(turned, full_matrices=False)
+    basis = jnp.where((weights > 1e-7)[None, :], left, 0.0)
+    orbit = basis @ basis.T
+    rest = jnp.eye(jacobian.shape[0], dtype=m.dtype) - orbit
+    far = jax.lax.stop_gradient(jnp.sqrt(jnp.sum(jacobian**2)))
+    return largest_real_part(rest @ jacobian @ rest - far * orbit)
