@@ -64,7 +64,7 @@ def test_what_is_received_again_is_the_same_and_compiled_once():
     assert other is not first
 
 
-@pytest.mark.computes
+@pytest.mark.long
 def test_a_cluster_and_a_worker_killed_in_the_middle(expected):
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}

@@ -181,7 +181,7 @@ def harmonics(lmax: int) -> Harmonics:
     degrees = np.array([degree for degree in range(top + 1) for _ in range(2 * degree + 1)])
     orders = np.concatenate([np.arange(-degree, degree + 1) for degree in range(top + 1)])
     complex_ones = np.stack([sph_harm_y(degree, abs(m), theta, phi) for degree, m in zip(degrees, orders, strict=True)])
-    part = np.where(orders[:, None] < 0, complex_ones.imag, complex_ones.real)
+    part = np.where(orders[:, None] < 0, np.imag(complex_ones), np.real(complex_ones))
     values = part * np.where(orders == 0, 1.0, np.sqrt(2.0))[:, None]
     n = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
     product = np.einsum("ap,kp,bp,p->kab", values, n, values, weights)

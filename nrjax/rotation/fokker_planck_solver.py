@@ -68,12 +68,12 @@ class FokkerPlanckSolver(AbstractSteadyStateSolver):
 
 @eqx.filter_jit
 def _find_each(solver: FokkerPlanckSolver, models: Any, starts: Array, max_steps: int) -> SteadyState:
-    return jax.lax.map(lambda lane: solver.find(*lane, max_steps), (models, starts))
+    return jax.lax.map(lambda lane: solver.find(lane[0], lane[1], max_steps), (models, starts))
 
 
 @eqx.filter_jit
 def _find_each_near(solver: FokkerPlanckSolver, models: Any, states: SteadyState) -> SteadyState:
-    return jax.lax.map(lambda lane: solver.near(*lane), (models, states))
+    return jax.lax.map(lambda lane: solver.near(lane[0], lane[1]), (models, states))
 
 
 def _polish(model: FokkerPlanckMagnet, start: Array, omega: Array) -> tuple[Array, Array, Array]:
