@@ -9,18 +9,21 @@ import signal
 import threading
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
-from nrjax import hanai2025_bilayer, sweep
+from nrjax import hanai2025_bilayer, simulate_many, sweep
 from nrjax.maps.computation import Computation, Observation
 from nrjax.rotation.observables import OF_EVERY_STATE
 from tests.refusal import assert_refused
 
 AXES = {"loss_rate": np.linspace(0.0, 0.12, 16), "interlayer_exchange": np.linspace(0.0, 12.0, 16)}
-# A function of another process is found by name; a partial of it differs each time that it is received.
-BUILD = functools.partial(hanai2025_bilayer, temperature=8.5)
+# A function of another process is found by name; a partial of it differs each time that it is received. Its number is
+# of double precision, and has to stay so.
+BUILD = functools.partial(hanai2025_bilayer, temperature=jnp.asarray(8.7))
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,12 @@ def test_processes_and_lost_ones(expected, tmp_path):
         xr.testing.assert_identical(sweep(BUILD, AXES, tile=64, executor=pool, progress=False), expected)
         alone = sweep(BUILD, AXES, tile=64, refine=True, progress=False)
         xr.testing.assert_identical(sweep(BUILD, AXES, tile=64, refine=True, executor=pool, progress=False), alone)
+        magnets = jax.vmap(lambda loss: hanai2025_bilayer(loss, 6.0))(jnp.linspace(0.0, 0.1, 32))
+        start = [[0.1, 0.0, 0.8], [0.0, 0.1, 0.5]]
+        alone, there = (
+            simulate_many(magnets, start, 5.0, tile=16, executor=executor, progress=False) for executor in (None, pool)
+        )
+        np.testing.assert_array_equal(there.ms, alone.ms)
         # The worker ends with a tile in its hands.
         pool.submit(time.sleep, 0.5)
         pool.submit(os._exit, 1)

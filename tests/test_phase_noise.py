@@ -141,7 +141,12 @@ def test_derivative():
 
 def test_what_has_no_line():
     dark = hanai2025_bilayer(0.0, 6.0)
-    assert np.isnan(float(nrjax.linewidth(dark).fwhm)) and "no chase" in str(nrjax.linewidth(dark))
+    assert np.isnan(float(nrjax.linewidth(dark).fwhm)) and "no valid chase" in str(nrjax.linewidth(dark))
+    # Faster light than the layer forgets: |u_B| > r_B, and no spin can follow.
+    driven = eqx.tree_at(lambda m: m.light.sd_coupling, CLEAR, jnp.asarray([-10.0, -0.5]))
+    lengths = jnp.linalg.norm(driven.exchange_rates() @ steady_state(CLEAR).m, axis=1)
+    assert lengths[1] > -(driven.linear_rates(steady_state(CLEAR).m) - driven.exchange_rates())[1, 1]
+    assert np.isnan(np.asarray(collision_noise(driven, steady_state(CLEAR).m, jnp.zeros(3)))).all()
     field = hanai2025_bilayer(0.05, 6.0, field=jnp.asarray([0.0, 0.0, 0.1]))
     assert_refused(lambda: nrjax.linewidth(field), ["isotropic", "Zeeman"])
     assert_refused(lambda: nrjax.linewidth(dark, 0.0), ["spins", "greater than 0"])

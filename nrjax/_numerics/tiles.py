@@ -2,7 +2,10 @@
 
 import collections
 import concurrent.futures
+import dataclasses
+import importlib.util
 import os
+import pickle
 import warnings
 from collections.abc import Callable
 from typing import Any, Final
@@ -56,21 +59,22 @@ def run_tiles(
     - `lanes`: arrays of shape (lanes, ...).
     - `executor`: where tiles run. Default: `threads` threads, which defaults to one per CPU core (XLA works outside
       Python's lock) and to one on an accelerator, or where several devices share each tile.
-
-    A tile that a device has no memory for is halved until it fits.
     - `progress`: whether to show a `progress_bar`, with the tiles that are done.
     - `load`, `save`: a store of finished tiles.
+
+    A tile that a device has no memory for is halved until it fits. Workers that are lost are done without, with a
+    warning. After an error, tiles that are finished are saved.
     """
     lanes = jax.tree.map(np.asarray, lanes)
     total = jax.tree.leaves(lanes)[0].shape[0]
     tiles = -(-total // tile)
 
     _require_safe(executor)
-    double = _is_double()
+    work = _Work(function, _is_double())
 
-    def work(index: int) -> tuple[Any, ...]:
+    def part_of(index: int) -> PyTree:
         picked = np.minimum(np.arange(index * tile, (index + 1) * tile), total - 1)
-        return function, jax.tree.map(lambda x: x[picked], lanes), double
+        return jax.tree.map(lambda x: x[picked], lanes)
 
     results = [load(index) for index in range(tiles)]
     missing = collections.deque(index for index, result in enumerate(results) if result is None)
@@ -101,7 +105,7 @@ def run_tiles(
         while missing or running:
             try:
                 while missing and len(running) < at_a_time:
-                    running[executor.submit(_fitting, *work(missing[0]))] = missing[0]
+                    running[executor.submit(work, part_of(missing[0]))] = missing[0]
                     missing.popleft()
                 for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
                     index = running.pop(future)
@@ -115,7 +119,7 @@ def run_tiles(
                 missing.clear()
                 running.clear()
                 for index in lost:
-                    keep(index, _fitting(*work(index)))
+                    keep(index, work(part_of(index)))
     finally:
         bar.close()
         # After an error or an interrupt: what is finished, or about to be, is kept.
@@ -144,12 +148,39 @@ def _require_safe(executor: concurrent.futures.Executor | None) -> None:
             )
 
 
-def _fitting(function: Callable[[PyTree], PyTree], part: PyTree, double: bool) -> PyTree:
-    """function(part) as NumPy arrays, in double precision or single as where it was sent from; of its halves, one
-    after the other, if the device's memory is too small."""
-    if _is_double() != double:
-        with jax.enable_x64(double):
-            return _fitting(function, part, double)
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """A function of a tile, in double precision or single as where it was made, also in another process."""
+
+    function: Callable[[PyTree], PyTree]
+    double: bool
+
+    def __call__(self, part: PyTree) -> PyTree:
+        """function(part) as NumPy arrays."""
+        if _is_double() != self.double:
+            with jax.enable_x64(self.double):
+                return _fitting(self.function, part)
+        return _fitting(self.function, part)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Packed by itself, since arrays of double precision must not be unpacked where there is none.
+        try:
+            packed = pickle.dumps(self.function)
+        except (AttributeError, TypeError, pickle.PicklingError):
+            # Functions without a name in a module; what Dask packs with is there with it.
+            if importlib.util.find_spec("cloudpickle") is None:
+                raise
+            packed = importlib.import_module("cloudpickle").dumps(self.function)
+        return _unpacked, (packed, self.double)
+
+
+def _unpacked(packed: bytes, double: bool) -> _Work:
+    with jax.enable_x64(double):
+        return _Work(pickle.loads(packed), double)
+
+
+def _fitting(function: Callable[[PyTree], PyTree], part: PyTree) -> PyTree:
+    """function(part) as NumPy arrays; of its halves, one after the other, if the device's memory is too small."""
     size = jax.tree.leaves(part)[0].shape[0]
     try:
         return jax.tree.map(np.asarray, function(part))
@@ -158,7 +189,7 @@ def _fitting(function: Callable[[PyTree], PyTree], part: PyTree, double: bool) -
             raise
     half = size // 2
     pieces = [
-        _fitting(function, jax.tree.map(lambda x, some=some: x[some], part), double)
+        _fitting(function, jax.tree.map(lambda x, some=some: x[some], part))
         for some in (slice(half), slice(half, size))
     ]
     return jax.tree.map(lambda *some: np.concatenate(some), *pieces)

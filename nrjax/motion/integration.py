@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import threading
 from typing import Any, Final, Protocol, runtime_checkable
 
 import diffrax
@@ -367,12 +368,11 @@ def simulate_many(
     require_times(saveat, 0.0, np.min(np.asarray(stops)))
     times = None if saveat is None else float_array("saveat", saveat)
 
-    solve = _batch_solver(static, max_steps)
     packed = jax.tree.map(lambda x: np.asarray(x)[order], (arrays, starts, stops))
 
-    def run(part: Any) -> Any:
-        return solve(*part, times, tolerances)
-
+    # NumPy's arrays, and a function with a name, so that other processes can have them.
+    others = jax.tree.map(np.asarray, (times, tolerances))
+    run = functools.partial(_integrate, static, max_steps, *others)
     values = run_tiles(run, packed, tile, executor=executor, progress=progress, label="simulate")
     return jax.tree.map(lambda x: x[back], values)
 
@@ -389,6 +389,17 @@ def _precession_rate(exchange: Float[Array, "L L"], gyro: Float[Array, ""]) -> F
     """gyro * max_a sum_(b != a) |j_ab| in meV: an estimate of what sets the number of steps."""
     others = jnp.abs(exchange) * (1.0 - jnp.eye(exchange.shape[0], dtype=exchange.dtype))
     return jnp.abs(gyro) * jnp.max(jnp.sum(others, axis=1))
+
+
+def _integrate(static: LayeredMagnet, max_steps: int | None, times: Any, tolerances: Any, part: Any) -> Solution:
+    """The trajectories of a tile of lanes."""
+    with _one_at_a_time:
+        solve = _batch_solver(static, max_steps)
+    return solve(*part, times, tolerances)
+
+
+# Threads that ask at once must get one and the same program.
+_one_at_a_time = threading.Lock()
 
 
 @functools.lru_cache(maxsize=32)

@@ -22,7 +22,9 @@ ITERATIONS = 48
 
 
 class Linewidth(eqx.Module):
-    """Diffusion of a rigid rotation in layers of `spins` spins each; NaN where the state is no valid chase.
+    """Diffusion of a rigid rotation in layers of `spins` spins each.
+
+    NaN where the state is no valid chase, or where its drive |u_a| exceeds the rate r_a: no such spins exist.
 
     - `spins`: N.
     - `parallel`, `perpendicular`: D_par about Omega (phase) and D_perp of Omega's direction (axis) in meV, like 1/N.
@@ -46,7 +48,7 @@ class Linewidth(eqx.Module):
         if not is_concrete(self.fwhm) or self.fwhm.ndim:
             return f"Linewidth(fwhm{self.fwhm.shape})"
         if np.isnan(float(self.fwhm)):
-            return "no chase to be noisy"
+            return "no line: no valid chase, or one that is driven faster than spins forget"
         return (
             f"with {float(self.spins):.3g} spins per layer the line is {float(self.fwhm):.3g} GHz wide, "
             f"{100.0 * float(self.relative_width):.2g} % of its frequency; 1 % takes "
@@ -162,6 +164,8 @@ def collision_noise(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[
     drive = rates @ m
     loss = jnp.diagonal(rates) - jnp.diagonal(magnet.linear_rates(m))
     mean = drive / loss[:, None]
+    possible = jnp.all(jnp.sum(mean**2, axis=1) < 1.0)
+    mean = jnp.where(possible, mean, jnp.zeros_like(mean))
     precession = magnet.gyro * magnet.effective_field(m)
 
     def one(m: Array, mean: Array, loss: Array, precession: Array, temperature: Array) -> Array:
@@ -172,7 +176,7 @@ def collision_noise(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[
         old = jnp.linalg.solve(loss * jnp.eye(9, dtype=m.dtype) - turning_all, loss * new.reshape(9)).reshape(3, 3)
         return loss * (new + old - jnp.outer(mean, m) - jnp.outer(m, mean))
 
-    return jax.vmap(one)(m, mean, loss, precession, magnet.temperature)
+    return jnp.where(possible, jax.vmap(one)(m, mean, loss, precession, magnet.temperature), jnp.nan)
 
 
 def second_moment(bath: AbstractBath, mean: Float[Array, "3"], temperature: Float[Array, ""]) -> Float[Array, "3 3"]:
