@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from nrjax import LayeredMagnet
+from nrjax import ClassicalBath, LayeredMagnet
 from tests.systems.bilayer import Bilayer
 
 
@@ -14,3 +14,18 @@ def magnet_of(system: Bilayer, **options: Any) -> LayeredMagnet:
     numbers: dict[str, Any] = {name: jnp.asarray(getattr(system, name)) for name in names}
     arguments = {"mediated_exchange": jnp.asarray(system.light_exchange), "gyro": system.gyro} | options
     return LayeredMagnet(**(numbers | arguments))
+
+
+def classical_bilayer(exchange, temperature, loss, gyro=0.0, field=None):
+    """Classical spins: the bilayer of the tables of single spins, by interlayer exchange, T and gamma_B in meV."""
+    return LayeredMagnet(
+        [[10.0, exchange], [exchange, 5.0]],
+        [0.1, 0.002],
+        -10.0,
+        [0.0, loss],
+        1.0,
+        temperature,
+        gyro=gyro,
+        bath=ClassicalBath(),
+        field=field,
+    )

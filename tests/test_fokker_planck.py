@@ -6,24 +6,10 @@ import numpy as np
 import pytest
 
 import nrjax
-from nrjax import ClassicalBath, FokkerPlanckMagnet, LayeredMagnet, Phase, hanai2025_bilayer, steady_state
+from nrjax import FokkerPlanckMagnet, Phase, hanai2025_bilayer, steady_state
 from tests.differences import slope
+from tests.magnets import classical_bilayer
 from tests.refusal import assert_refused
-
-
-def bilayer(exchange, temperature, loss, gyro=2.0, field=None):
-    return LayeredMagnet(
-        [[10.0, exchange], [exchange, 5.0]],
-        [0.1, 0.002],
-        -10.0,
-        [0.0, loss],
-        1.0,
-        temperature,
-        gyro=gyro,
-        bath=ClassicalBath(),
-        field=field,
-    )
-
 
 WEAK, CLEAR = (5.0, 3.0, 0.05), (6.0, 2.0, 0.08)
 # Point, c, gyro, and m_A = a e3, m_B = c e1 + d e3, Omega, all in that frame.
@@ -40,7 +26,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("point", "factor", "gyro", "expected"), PUBLISHED)
 def test_the_published_rotations(point, factor, gyro, expected):
-    state = steady_state(FokkerPlanckMagnet(bilayer(*point, gyro=gyro), 10, factor))
+    state = steady_state(FokkerPlanckMagnet(classical_bilayer(*point, gyro=gyro), 10, factor))
     m, omega = np.asarray(state.m), np.asarray(state.angular_velocity)
     third = m[0] / np.linalg.norm(m[0])
     along = m[1] @ third
@@ -55,8 +41,10 @@ def test_the_published_rotations(point, factor, gyro, expected):
 
 def test_harmonics_left_out_are_told():
     """The residual is the error of fewer harmonics, to its order; too few are not valid."""
-    exact = steady_state(FokkerPlanckMagnet(bilayer(*CLEAR), 10))
-    states = [steady_state(FokkerPlanckMagnet(bilayer(*CLEAR), lmax), throw=False) for lmax in (2, 4, 6)]
+    exact = steady_state(FokkerPlanckMagnet(classical_bilayer(*CLEAR, gyro=2.0), 10))
+    states = [
+        steady_state(FokkerPlanckMagnet(classical_bilayer(*CLEAR, gyro=2.0), lmax), throw=False) for lmax in (2, 4, 6)
+    ]
     errors = [float(np.abs(state.lengths - exact.lengths).max() / exact.lengths.max()) for state in states]
     assert errors[0] > 10 * errors[1] > 100 * errors[2]
     for state, error in zip(states, errors, strict=True):
@@ -68,7 +56,7 @@ def test_harmonics_left_out_are_told():
 def test_equilibrium_is_that_of_boltzmann(gyro):
     """In darkness every gyro and c gives Langevin's lengths, and deviations decay."""
     for factor in (1.0, 1.5):
-        state = steady_state(FokkerPlanckMagnet(bilayer(6.0, 2.0, 0.0, gyro), 12, factor))
+        state = steady_state(FokkerPlanckMagnet(classical_bilayer(6.0, 2.0, 0.0, gyro), 12, factor))
         x = np.asarray([10.0, 6.0, 6.0, 5.0]).reshape(2, 2) @ np.asarray(state.lengths) / 2.0
         np.testing.assert_allclose(state.lengths, 1.0 / np.tanh(x) - 1.0 / x, rtol=1e-7)
         assert int(state.phase) == Phase.ALIGNED and float(state.growth_rate) < 0.0
@@ -77,7 +65,7 @@ def test_equilibrium_is_that_of_boltzmann(gyro):
 
 def test_free_spins_forget_with_the_rates_of_diffusion():
     """Harmonics of degree l decay at l (l + 1) D, and small moments at c = 3/2 like the closure's."""
-    model = FokkerPlanckMagnet(bilayer(0.0, 20.0, 0.05, 0.0), 4)
+    model = FokkerPlanckMagnet(classical_bilayer(0.0, 20.0, 0.05, 0.0), 4)
     generators = np.asarray(model.generators(jnp.zeros((2, 3)), jnp.zeros(3)))
     diffusion = np.asarray([1.5 * 2 * 0.1 * 20.0, 1.5 * 2 * 0.002 * 20.0 + 0.025])
     degrees = np.repeat(np.arange(5), 2 * np.arange(5) + 1)
@@ -101,26 +89,30 @@ NOISE = [
 @pytest.mark.parametrize(("point", "gyro", "expected"), NOISE)
 def test_the_published_linewidths(point, gyro, expected):
     """N D_par and N D_perp in meV."""
-    found = nrjax.linewidth(FokkerPlanckMagnet(bilayer(*point, gyro=gyro), 8), 1.0)
+    found = nrjax.linewidth(FokkerPlanckMagnet(classical_bilayer(*point, gyro=gyro), 8), 1.0)
     np.testing.assert_allclose([found.parallel, found.perpendicular], expected, rtol=5e-6)
 
 
 def test_derivatives_and_sweeps():
     def frequency(loss):
-        return steady_state(FokkerPlanckMagnet(bilayer(6.0, 2.0, loss), 6)).chase_frequency
+        return steady_state(FokkerPlanckMagnet(classical_bilayer(6.0, 2.0, loss, 2.0), 6)).chase_frequency
 
     np.testing.assert_allclose(jax.grad(frequency)(0.08), slope(frequency, 0.08, 1e-4), rtol=1e-6)
     found = nrjax.sweep(
-        lambda loss: FokkerPlanckMagnet(bilayer(6.0, 2.0, loss)), {"loss": [0.0, 0.05, 0.08]}, progress=False
+        lambda loss: FokkerPlanckMagnet(classical_bilayer(6.0, 2.0, loss, 2.0)),
+        {"loss": [0.0, 0.05, 0.08]},
+        progress=False,
     )
     assert found.phase.values[-1] == Phase.CHIRAL and found.phase.values[0] == Phase.ALIGNED
     np.testing.assert_allclose(found.chase_frequency[-1], frequency(0.08), rtol=1e-9)
 
 
 def test_what_it_refuses():
-    classical = bilayer(*CLEAR)
+    classical = classical_bilayer(*CLEAR, gyro=2.0)
     assert_refused(lambda: FokkerPlanckMagnet(hanai2025_bilayer()), ["QuantumBath", "ClassicalBath()"])
-    assert_refused(lambda: FokkerPlanckMagnet(bilayer(*CLEAR, field=[0.0, 0.0, 1.0])), ["isotropic", "Zeeman"])
+    assert_refused(
+        lambda: FokkerPlanckMagnet(classical_bilayer(*CLEAR, gyro=2.0, field=[0.0, 0.0, 1.0])), ["isotropic", "Zeeman"]
+    )
     assert_refused(lambda: FokkerPlanckMagnet(classical, 1), ["lmax = 1", "2 or greater"])
     assert_refused(lambda: FokkerPlanckMagnet(classical, 6, 0.0), ["llg_factor", "greater than 0"])
     with pytest.raises(NotImplementedError, match="steady_state"):

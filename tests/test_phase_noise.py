@@ -11,7 +11,6 @@ from scipy.spatial.transform import Rotation
 import nrjax
 from nrjax import (
     ClassicalBath,
-    LayeredMagnet,
     Phase,
     QuantumBath,
     RotationLinewidth,
@@ -22,24 +21,10 @@ from nrjax import (
 )
 from nrjax.rotation.phase_noise import collision_noise, rotation_modes, second_moment
 from tests.differences import slope
+from tests.magnets import classical_bilayer
 from tests.refusal import assert_refused
 
-
-def classical(exchange, temperature, loss, gyro=0.0, **options):
-    return LayeredMagnet(
-        [[10.0, exchange], [exchange, 5.0]],
-        [0.1, 0.002],
-        -10.0,
-        [0.0, loss],
-        1.0,
-        temperature,
-        gyro=gyro,
-        bath=ClassicalBath(),
-        **options,
-    )
-
-
-CLEAR = classical(6.0, 2.0, 0.08)
+CLEAR = classical_bilayer(6.0, 2.0, 0.08)
 
 
 def test_the_published_numbers_of_the_collision_model():
@@ -57,7 +42,7 @@ def test_the_published_numbers_of_the_collision_model():
 @pytest.mark.parametrize("gyro", [0.0, 2.0])
 def test_rotation_modes_are_where_a_deviation_leads(gyro):
     """A deviation of a chase, followed until it has died out, has turned the moments by the angles that psi gives."""
-    magnet = classical(6.0, 2.0, 0.08, gyro)
+    magnet = classical_bilayer(6.0, 2.0, 0.08, gyro)
     state = steady_state(magnet)
     m, omega = np.array(state.m), np.array(state.angular_velocity)
     psi = np.asarray(rotation_modes(magnet, state.m, state.angular_velocity))
@@ -82,7 +67,7 @@ def test_rotation_modes_are_where_a_deviation_leads(gyro):
 
 def test_noise_of_equilibrium():
     """In darkness, across the moment: 4 alpha T, the theorem of Einstein; along it 2 r B'(h/T)."""
-    magnet = classical(6.0, 2.0, 0.0, gyro=2.0)
+    magnet = classical_bilayer(6.0, 2.0, 0.0, gyro=2.0)
     state = steady_state(magnet)
     noise = np.asarray(collision_noise(magnet, state.m, jnp.zeros(3)))
     for layer in range(2):
@@ -124,7 +109,9 @@ def test_it_turns_with_the_state_and_is_a_number_of_each_lane():
     np.testing.assert_allclose([one.parallel, one.perpendicular], [other.parallel, other.perpendicular], rtol=1e-10)
     losses = np.linspace(0.0, 0.08, 3)
     found = nrjax.sweep(
-        lambda loss: classical(6.0, 2.0, loss), {"loss": losses}, observe=["phase", RotationLinewidth(spins=1.0)]
+        lambda loss: classical_bilayer(6.0, 2.0, loss),
+        {"loss": losses},
+        observe=["phase", RotationLinewidth(spins=1.0)],
     )
     assert found["linewidth"].attrs["units"] == "GHz"
     np.testing.assert_array_equal(np.isnan(found["linewidth"]), found["phase"] != Phase.CHIRAL)
