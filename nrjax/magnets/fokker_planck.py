@@ -131,7 +131,7 @@ class FokkerPlanckMagnet(AbstractOrderParameters):
         first = jnp.zeros(generators.shape[-1], m.dtype).at[0].set(1.0)
         # The first harmonic is constant: its equation 0 = 0 makes room for the normalization. Layer by layer: batches
         # of factorizations side by side can lock up in XLA's thread pool on a CPU.
-        return jax.lax.map(lambda generator: jnp.linalg.solve(generator.at[0].set(first), first), generators)
+        return jax.lax.map(lambda generator: _first_solution(generator.at[0].set(first)), generators)
 
     def modes(self, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> DistributionModes:
         """The linearization about the distribution of moments m that turn with Omega (meV)."""
@@ -149,6 +149,20 @@ class FokkerPlanckMagnet(AbstractOrderParameters):
     def moments(self, distributions: Float[Array, "L K"], more: int = 0) -> Float[Array, "L 3"]:
         """<S>_a, shape (L, 3)."""
         return distributions @ jnp.asarray(harmonics(self.lmax + more).direction.T, distributions.dtype)
+
+
+@jax.custom_jvp
+def _first_solution(matrix: Float[Array, "K K"]) -> Float[Array, " K"]:
+    """matrix^-1 (1, 0, 0, ...). Its derivatives are products of matrices: no batch of triangular systems, see above."""
+    return jnp.linalg.inv(matrix)[:, 0]
+
+
+@_first_solution.defjvp
+def _first_solution_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (matrix,), (change,) = primals, tangents
+    inverse = jnp.linalg.inv(matrix)
+    solution = inverse[:, 0]
+    return solution, -(inverse @ (change @ solution))
 
 
 class Harmonics(NamedTuple):

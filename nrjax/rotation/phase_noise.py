@@ -168,7 +168,8 @@ def collision_noise(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[
     mean = jnp.where(possible, mean, jnp.zeros_like(mean))
     precession = magnet.gyro * magnet.effective_field(m)
 
-    def one(m: Array, mean: Array, loss: Array, precession: Array, temperature: Array) -> Array:
+    def of_layer(layer: tuple[Array, ...]) -> Array:
+        m, mean, loss, precession, temperature = layer
         new = second_moment(magnet.bath, mean, temperature)
         # Since they were taken, directions have turned: A Q + Q A^T + r (Q' - Q) = 0 in the turning frame.
         turn, one = -_cross_matrix(precession + omega), jnp.eye(3, dtype=m.dtype)
@@ -176,7 +177,9 @@ def collision_noise(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[
         old = jnp.linalg.solve(loss * jnp.eye(9, dtype=m.dtype) - turning_all, loss * new.reshape(9)).reshape(3, 3)
         return loss * (new + old - jnp.outer(mean, m) - jnp.outer(m, mean))
 
-    return jnp.where(possible, jax.vmap(one)(m, mean, loss, precession, magnet.temperature), jnp.nan)
+    # Layer by layer: see `FokkerPlanckMagnet.distributions`.
+    noise = jax.lax.map(of_layer, (m, mean, loss, precession, magnet.temperature))
+    return jnp.where(possible, noise, jnp.nan)
 
 
 def second_moment(bath: AbstractBath, mean: Float[Array, "3"], temperature: Float[Array, ""]) -> Float[Array, "3 3"]:
@@ -221,5 +224,5 @@ class RotationLinewidth(AbstractObservable):
         return linewidth(model, self.spins, state).fwhm
 
     def exists_for(self, model: object) -> bool:
-        """Whether it is an isotropic magnet of layers."""
-        return isinstance(model, FokkerPlanckMagnet) or (isinstance(model, LayeredMagnet) and not model.field_terms)
+        """Whether it is an isotropic magnet of layers. (Of distributions a batch could lock up: docs/sharp_bits.md.)"""
+        return isinstance(model, LayeredMagnet) and not model.field_terms
