@@ -60,14 +60,6 @@ def line() -> tuple[float, ...]:
     return 0.05, 6, widths[0], float(state.rotation_frequency), 0, widths[1]
 
 
-def single_spins() -> tuple[float, ...]:
-    """What physics.md says of the closure: where, and both chases."""
-    bath, exchange = nrjax.ClassicalBath(), [[10.0, 6.0], [6.0, 5.0]]
-    magnet = nrjax.LayeredMagnet(exchange, [0.1, 0.002], -10.0, [0.0, 0.08], 1.0, 2.0, gyro=0.0, bath=bath)
-    spins = nrjax.FokkerPlanckMagnet(magnet, 8)
-    return 2, 0.08, *(float(nrjax.steady_state(model).chase_frequency) for model in (spins, magnet)), 0
-
-
 # Page, what it says, and the numbers in it.
 COMPUTED = [
     ("README.md", "(924 GHz at the published point, where the chase has 41.5)", published_frequencies),
@@ -85,12 +77,6 @@ COMPUTED = [
         "loss rate 0.05 meV and exchange 6 meV, a million spins in each layer leave a line of 15.5 GHz at 947 GHz; "
         "with gyro = 0 it would be 0.023 GHz",
         line,
-    ),
-    (
-        "docs/physics.md",
-        "T = 2 meV and loss rate 0.08 meV the chase of single spins is 64.3 GHz, that of the closure 58.2 GHz "
-        "(gyro = 0)",
-        single_spins,
     ),
     ("docs/physics.md", "= 376.73 ohm", lambda: IMPEDANCE),
     ("docs/physics.md", "27.4 V/cm for 1 W/cm", lambda: ((2.0 * IMPEDANCE) ** 0.5, 1)),
