@@ -13,6 +13,18 @@ from jax.sharding import PartitionSpec
 WHOLE: Final = 16
 
 
+def made_once(make: Callable[..., Any], kept: int = 32) -> Callable[..., Any]:
+    """`make`, whose last results are kept by its arguments: threads that ask at once get one and the same."""
+    cached, lock = functools.lru_cache(maxsize=kept)(make), threading.Lock()
+
+    @functools.wraps(make)
+    def get(*arguments: Any) -> Any:
+        with lock:
+            return cached(*arguments)
+
+    return get
+
+
 class SharedProgram:
     """A jitted function of many lanes: where several threads call it at once, one compiles and the others wait.
 

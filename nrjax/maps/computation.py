@@ -1,7 +1,6 @@
 """What a sweep computes of every tile of its points: models, their steady states, and what is told of these."""
 
 import dataclasses
-import functools
 import inspect
 import threading
 import uuid
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import TypeAliasType
 
-from .._numerics.programs import SharedProgram
+from .._numerics.programs import SharedProgram, made_once
 from ..rotation.attractors import continued_states, solver_for, steady_states
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservable, observable_of
 from ..rotation.rigid_states import RESULTS, SteadyState
@@ -82,8 +81,7 @@ class Computation:
     @property
     def programs(self) -> Any:
         """The compiled programs, kept, so that a second sweep of the same functions compiles nothing."""
-        with _one_at_a_time:
-            return _compiled(self.build, self.observation, self.digest)
+        return _compiled(self.build, self.observation, self.digest)
 
     def states(self, values: Any) -> SteadyState:
         """The steady states, solved in full."""
@@ -104,7 +102,6 @@ class Computation:
 
 
 _remembered: dict[str, Computation] = {}
-# Threads that ask at once must get one and the same program.
 _one_at_a_time = threading.Lock()
 
 
@@ -118,9 +115,14 @@ def _received(token: str, build: Callable[..., Any], observation: Observation, d
         return _remembered[token]
 
 
-@functools.lru_cache(maxsize=32)
+@made_once
 def _compiled(build: Callable[..., Any], observation: Observation, digest: str) -> Any:
     del digest
+    return _programs(build, observation)
+
+
+def _programs(build: Callable[..., Any], observation: Observation) -> Any:
+    """What makes the observables of a tile, not yet compiled."""
     function, asked = observation.function, observation.observables
     if function is not None:
         return SharedProgram(jax.vmap(lambda values: _variables_of(function(build(**values)))))
@@ -161,7 +163,7 @@ class _OfStates:
 
 def traced(computation: Computation) -> Any:
     """The whole computation as a function of a tile, to be traced anew."""
-    return _compiled.__wrapped__(computation.build, computation.observation, "")
+    return _programs(computation.build, computation.observation)
 
 
 def batched(build: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:

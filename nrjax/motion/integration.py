@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import functools
-import threading
 from typing import Any, Final, Protocol, runtime_checkable
 
 import diffrax
@@ -15,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from .. import units
 from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision, integration_tolerance, require_reachable
-from .._numerics.programs import SharedProgram
+from .._numerics.programs import SharedProgram, made_once
 from .._numerics.tiles import power_of_two_below, run_tiles
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
 from .._numerics.validation import (
@@ -393,16 +392,10 @@ def _precession_rate(exchange: Float[Array, "L L"], gyro: Float[Array, ""]) -> F
 
 def _integrate(static: LayeredMagnet, max_steps: int | None, times: Any, tolerances: Any, part: Any) -> Solution:
     """The trajectories of a tile of lanes."""
-    with _one_at_a_time:
-        solve = _batch_solver(static, max_steps)
-    return solve(*part, times, tolerances)
+    return _batch_solver(static, max_steps)(*part, times, tolerances)
 
 
-# Threads that ask at once must get one and the same program.
-_one_at_a_time = threading.Lock()
-
-
-@functools.lru_cache(maxsize=32)
+@made_once
 def _batch_solver(static: LayeredMagnet, max_steps: int | None) -> Any:
     def one(arrays: Any, start: Array, t1: Any, times: Any, tolerances: Any) -> Solution:
         model = eqx.combine(arrays, static)

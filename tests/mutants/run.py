@@ -50,6 +50,7 @@ LIKELY = {
     "nrjax/plot.py": ["test_plot.py", "test_cli.py"],
     "nrjax/_numerics/": ["test_shape.py", "test_layers.py", "test_sweep.py", "test_simulate.py", "test_exchange.py"],
     "nrjax/_numerics/tiles.py": ["test_sweep.py", "test_accelerators.py", "test_executors.py"],
+    "nrjax/_numerics/programs.py": ["test_executors.py", "test_accelerators.py", "test_sweep.py"],
     "nrjax/_numerics/failures.py": ["test_steady_state.py"],
     "nrjax/_numerics/root_scan.py": ["test_boundaries.py"],
     "nrjax/_numerics/spectral_abscissa.py": ["test_spectral_abscissa.py"],
