@@ -4,6 +4,7 @@ Used where the shape of a bilayer does not close: a field, an anisotropy, one la
 the moments m (L, n) and the angular velocity Omega, restricted to the rotations that leave the magnet as it is.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import diffrax
@@ -96,19 +97,30 @@ def polish(model: AbstractOrderParameters, projector: Array, start: Float[Array,
         gauge = jnp.sum(jnp.cross(in_space(start), in_space(m - start)), axis=0)
         return rest / scale, projector @ gauge + omega / scale - projector @ omega / scale
 
-    tolerance = newton_tolerance(start.dtype)
-    svd = lx.SVD(rcond=singular_value(start.dtype))
+    (m, omega), converged = least_steps(equations, (start, jax.lax.stop_gradient(omega)), model)
+    return m, projector @ omega, converged
+
+
+def least_steps(
+    equations: Callable[[tuple[Array, Array], Any], tuple[Array, Array]], start: tuple[Array, Array], model: Any
+) -> tuple[tuple[Array, Array], Array]:
+    """Newton's method on equations((m, Omega), model) = 0 with minimum-norm steps, which leave alone what is free.
+
+    **Returns** (m, Omega), and whether it converged. Differentiable by the implicit function theorem.
+    """
+    dtype = start[0].dtype
+    tolerance = newton_tolerance(dtype)
+    svd = lx.SVD(rcond=singular_value(dtype))
     solution = optx.root_find(
         equations,
         optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=svd),
-        (start, jax.lax.stop_gradient(omega)),
+        start,
         args=model,
         max_steps=24,
         throw=False,
         adjoint=optx.ImplicitAdjoint(linear_solver=svd),
     )
-    m, omega = solution.value
-    return m, projector @ omega, solution.result == optx.RESULTS.successful
+    return solution.value, solution.result == optx.RESULTS.successful
 
 
 def growth_rate(
@@ -124,13 +136,20 @@ def growth_rate(
 
     jacobian = jax.jacfwd(rest)(m.reshape(size))
     turned = jnp.stack([turning(projector @ e, m).reshape(size) for e in identity], axis=1)
+    return growth_beside(jacobian, turned, collinear_tolerance(m.dtype) ** 0.5 * jnp.sqrt(jnp.sum(m**2)))
+
+
+def growth_beside(jacobian: Float[Array, "M M"], turned: Float[Array, "M 3"], least: Array) -> Array:
+    """The largest real part of the spectrum of a linearization without the directions that rotations reach.
+
+    **Arguments** `turned`: those of the rotation about each axis. `least`: how long one must be to count.
+    """
     turned = jax.lax.stop_gradient(turned)
     # An orthonormal basis of the directions that a rotation reaches. Moments along its axis it does not move.
     left, weights, _ = jnp.linalg.svd(turned, full_matrices=False)
-    least = collinear_tolerance(m.dtype) ** 0.5 * jnp.sqrt(jnp.sum(m**2))
     basis = jnp.where((weights > least)[None, :], left, 0.0)
     orbit = basis @ basis.T
-    shape_only = jnp.eye(size, dtype=m.dtype) - orbit
+    shape_only = jnp.eye(len(jacobian), dtype=jacobian.dtype) - orbit
     far = jnp.sqrt(jnp.sum(jacobian**2)) + 1.0
     reduced = shape_only @ jacobian @ shape_only - jax.lax.stop_gradient(far) * orbit
     return largest_real_part(reduced)

@@ -5,16 +5,12 @@ from typing import Any, Final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
-import optimistix as optx
 from jaxtyping import Array, Float
 
-from .._numerics.precision import newton_tolerance, singular_value
 from .._numerics.small_matrices import safe_sqrt
-from .._numerics.spectral_abscissa import largest_real_part
 from ..magnets import FokkerPlanckMagnet
 from .corotating_solver import CorotatingSolver
-from .corotating_states import phase_of
+from .corotating_states import growth_beside, least_steps, phase_of
 from .rigid_states import SteadyState, rigid_state
 from .shape_solver import ShapeSolver
 from .solvers import AbstractSteadyStateSolver
@@ -22,6 +18,8 @@ from .solvers import AbstractSteadyStateSolver
 # Degrees of harmonics added to see what those left out would change, and the largest relative change that is valid.
 MORE: Final = 2
 TRUNCATED: Final = 1e-4
+# How much a rotation must change the means of the harmonics to count as one.
+TURNED: Final = 1e-7
 
 
 class FokkerPlanckSolver(AbstractSteadyStateSolver):
@@ -86,28 +84,11 @@ def _polish(model: FokkerPlanckMagnet, start: Array, omega: Array) -> tuple[Arra
         rest = model.moments(model.distributions(m, omega * scale)) - m
         return rest, jnp.sum(jnp.cross(start, m - start), axis=0)
 
-    tolerance = newton_tolerance(start.dtype)
-    svd = lx.SVD(rcond=singular_value(start.dtype))
-    solution = optx.root_find(
-        equations,
-        optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=svd),
-        (start, omega / scale),
-        args=model,
-        max_steps=24,
-        throw=False,
-        adjoint=optx.ImplicitAdjoint(linear_solver=svd),
-    )
-    m, omega = solution.value
-    return m, omega * scale, solution.result == optx.RESULTS.successful
+    (m, omega), converged = least_steps(equations, (start, omega / scale), model)
+    return m, omega * scale, converged
 
 
 def _growth_rate(model: FokkerPlanckMagnet, m: Array, omega: Array) -> Array:
     """The largest real part of the linearization about the distribution, in meV, without the three rotations."""
     _, jacobian, turned = model.modes(m, omega)
-    turned = jax.lax.stop_gradient(turned)
-    left, weights, _ = jnp.linalg.svd(turned, full_matrices=False)
-    basis = jnp.where((weights > 1e-7)[None, :], left, 0.0)
-    orbit = basis @ basis.T
-    rest = jnp.eye(jacobian.shape[0], dtype=m.dtype) - orbit
-    far = jax.lax.stop_gradient(jnp.sqrt(jnp.sum(jacobian**2)))
-    return largest_real_part(rest @ jacobian @ rest - far * orbit)
+    return growth_beside(jacobian, turned, jnp.asarray(TURNED, m.dtype))
