@@ -11,8 +11,6 @@ from tests.differences import slope
 from tests.magnets import classical_bilayer
 from tests.refusal import assert_refused
 
-pytestmark = pytest.mark.long
-
 WEAK, CLEAR = (5.0, 3.0, 0.05), (6.0, 2.0, 0.08)
 # Point, c, gyro, and m_A = a e3, m_B = c e1 + d e3, Omega, all in that frame.
 PUBLISHED = [

@@ -75,7 +75,7 @@ def linewidth(
     - `spins`: N, in each layer.
     - `state`: a steady state of this magnet; default `steady_state(magnet)`.
 
-    **Returns** a `Linewidth`. Differentiable; batches by vmap.
+    **Returns** a `Linewidth`. Differentiable; batches by vmap, of a `LayeredMagnet` (docs/sharp_bits.md).
 
     **Raises** `ValueError` for a magnet with a field or an anisotropy, and for `spins` that are no positive number.
 
