@@ -24,6 +24,7 @@ from nrjax import (
     sweep,
 )
 from nrjax._numerics.files import atomic
+from nrjax.maps.zarr_layout import DONE, open_group, status
 from nrjax.rotation import shape_solver
 from nrjax.rotation.observables import OF_EVERY_STATE
 from tests.refusal import assert_refused
@@ -92,10 +93,16 @@ def test_another_function_shares_the_program_of_the_steady_states():
 
 @pytest.mark.computes
 def test_tiling_and_executors_change_nothing():
-    whole = sweep(hanai2025_bilayer, AXES, tile=117, progress=False)
-    ways: list[dict[str, Any]] = [{"tile": 10}, {"tile": 40, "executor": concurrent.futures.ThreadPoolExecutor(1)}]
+    """Every bit, wherever a point lies in a tile, and whatever lies beside it."""
+    axes = {"loss_rate": np.linspace(0.0, 0.12, 81), "interlayer_exchange": np.linspace(0.0, 13.0, 33)}
+    whole = sweep(hanai2025_bilayer, axes, progress=False)
+    ways: list[dict[str, Any]] = [
+        {"tile": 50},
+        {"tile": 200, "executor": concurrent.futures.ThreadPoolExecutor(1)},
+        {"tile": 4096},
+    ]
     for options in ways:
-        parts = sweep(hanai2025_bilayer, AXES, progress=False, **options)
+        parts = sweep(hanai2025_bilayer, axes, progress=False, **options)
         for name in OF_EVERY_STATE:
             np.testing.assert_array_equal(parts[name], whole[name])
 
@@ -218,14 +225,14 @@ def test_interrupted_sweep_resumes(tmp_path):
     marked["angle"][7] = 0.125
     np.savez(finished[1], **marked)
     dataset = sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False)
-    assert dataset["angle"].values.ravel()[27] == 0.125
-    dataset["angle"].values.ravel()[27] = kept[7]
+    assert dataset["angle"].values.ravel()[25] == 0.125
+    dataset["angle"].values.ravel()[25] = kept[7]
     assert store.exists() and not (tmp_path / "map.nc.parts").exists()
     whole = sweep(hanai2025_bilayer, AXES, tile=20, progress=False)
     xr.testing.assert_equal(dataset, whole)
     # A finished store is read, not computed; another sweep does not overwrite it.
     again = sweep(hanai2025_bilayer, AXES, tile=20, store=store, progress=False)
-    assert float(again["angle"].values.ravel()[27]) == 0.125
+    assert float(again["angle"].values.ravel()[25]) == 0.125
     with pytest.raises(ValueError, match="other input"):
         sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.1]}, store=store, progress=False)
     moved = AXES | {"loss_rate": AXES["loss_rate"] + 1e-6}
@@ -277,39 +284,47 @@ import jax
 jax.config.update("jax_enable_x64", True)
 import numpy as np
 import nrjax
-from nrjax.maps.store import TileStore
+from nrjax.maps.store import Memory
+from nrjax.maps.zarr_store import ZarrStore
 
-save = TileStore.save
-def kill_after_two(self, index, result):
-    save(self, index, result)
-    if index == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[2] == "killed":
-    TileStore.save = kill_after_two
-axes = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.0, 12.0, 9)}
 counted = []
-TileStore.save = (lambda save: lambda self, index, result: counted.append(index) or save(self, index, result))(
-    TileStore.save
-)
+def watch(store):
+    keep = store.keep
+    def kept(self, index, values):
+        keep(self, index, values)
+        counted.append(index)
+        if index == 2 and sys.argv[2] == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+    store.keep = kept
+watch(Memory)
+watch(ZarrStore)
+axes = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.0, 12.0, 9)}
 nrjax.sweep(nrjax.hanai2025_bilayer, axes, tile=20, store=sys.argv[1], progress=False)
 print(*counted)
 """
 
 
 @pytest.mark.computes
-def test_a_sweep_that_is_killed_goes_on_where_it_stopped(tmp_path):
+@pytest.mark.parametrize("ending", ["nc", "zarr"])
+def test_a_sweep_that_is_killed_goes_on_where_it_stopped(tmp_path, ending):
     def run(store, how):
         command = [sys.executable, "-c", KILLED, str(tmp_path / store), how]
         return subprocess.run(command, capture_output=True, text=True)
 
-    assert run("map.nc", "killed").returncode == -signal.SIGKILL
-    found = {int(path.stem[-6:]) for path in (tmp_path / "map.nc.parts").iterdir()}
-    assert 2 in found and len(found) < 6
-    resumed = run("map.nc", "whole")
+    path = tmp_path / f"map.{ending}"
+    assert run(path.name, "killed").returncode == -signal.SIGKILL
+    if ending == "nc":
+        found = {int(part.stem[-6:]) for part in (tmp_path / "map.nc.parts").iterdir()}
+    else:
+        found = set(np.flatnonzero(open_group(path)["tiles"]["state"][:] == DONE).tolist())
+        said = str(status(path))
+        assert f"{len(found)} of 7 tiles done" in said and "interrupted" in said and "run the same sweep again" in said
+    assert 2 in found and len(found) < 7
+    resumed = run(path.name, "whole")
     assert resumed.returncode == 0, resumed.stderr
-    assert {int(index) for index in resumed.stdout.split()} == set(range(6)) - found
-    assert run("other.nc", "whole").returncode == 0
-    with xr.open_dataset(tmp_path / "map.nc") as one, xr.open_dataset(tmp_path / "other.nc") as other:
+    assert {int(index) for index in resumed.stdout.split()} == set(range(7)) - found
+    assert run(f"other.{ending}", "whole").returncode == 0
+    with xr.open_dataset(path) as one, xr.open_dataset(tmp_path / f"other.{ending}") as other:
         xr.testing.assert_identical(one, other)
 
 
@@ -373,7 +388,7 @@ def test_progress_bar_tells_tiles(monkeypatch):
     )
     sweep(hanai2025_bilayer, AXES, tile=30)
     text = stream.getvalue()
-    assert "tile 4/4" in text and "points/s" in text
+    assert "tile 5/5" in text and "points/s" in text
 
 
 @pytest.mark.parametrize(

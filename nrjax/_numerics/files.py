@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
+
 
 def require_writable(path: str | os.PathLike[str]) -> Path:
     """The path, after checking that a file can be created there.
@@ -13,9 +15,18 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
     **Raises** `ValueError` naming the path and the remedy.
     """
     target = Path(path)
-    folder = target.parent
     if target.is_dir():
         raise ValueError(f"cannot write {target}: it is a folder. Give the name of a file.")
+    return require_place(target)
+
+
+def require_place(path: str | os.PathLike[str]) -> Path:
+    """The path, after checking that something can be created in the folder that it lies in.
+
+    **Raises** `ValueError` naming the path and the remedy.
+    """
+    target = Path(path)
+    folder = target.parent
     if not folder.is_dir():
         raise ValueError(f"cannot write {target}: the folder {folder} does not exist. Create it, or choose another.")
     try:
@@ -24,6 +35,11 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise ValueError(f"cannot write {target}: {error.strerror}. Choose a folder that you may write to.") from error
     return target
+
+
+def lock_of(target: Path) -> filelock.BaseFileLock:
+    """The lock that the process holds which computes for a file or folder; it is not waited for."""
+    return filelock.FileLock(target.with_name(target.name + ".lock"), timeout=0)
 
 
 @contextlib.contextmanager

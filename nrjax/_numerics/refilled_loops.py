@@ -15,13 +15,15 @@ from .tiles import power_of_two_above
 
 # Lanes worked on at a time on a CPU: few enough to stay in cache, enough to outweigh the cost of a dispatch.
 CPU_WIDTH: Final = 256
-# The same where few systems are expected to need any step at all.
+# The same where few systems are expected to need any step at all, and the least.
 CPU_WIDTH_FEW: Final = 32
-# An accelerator wants all lanes at once.
 LEAST_WIDTH: Final = 16
-# Lanes computed together where nothing is refilled, on a CPU.
-BLOCK: Final = 128
+# An accelerator wants all lanes at once.
 ACCELERATOR_WIDTH: Final = 1 << 17
+# Lanes computed together where nothing is refilled, on a CPU; and how many more, thrown away: the compiler may do the
+# last ones of a loop one by one, with other roundings.
+BLOCK: Final = 128
+SPARE: Final = 16
 # Steps between two looks at the queue.
 STEPS_PER_REFILL: Final = 8
 
@@ -75,8 +77,9 @@ def in_blocks(function: Any, *arguments: PyTree) -> PyTree:
     size = jax.tree.leaves(arguments)[0].shape[0]
     blocks = -(-size // BLOCK)
     row = jnp.minimum(jnp.arange(blocks * BLOCK), size - 1).reshape(blocks, BLOCK)
+    row = jnp.concatenate([row, jnp.repeat(row[:, -1:], SPARE, axis=1)], axis=1)
     results = jax.lax.map(lambda some: jax.vmap(function)(*jax.tree.map(lambda x: x[some], arguments)), row)
-    return jax.tree.map(lambda x: x.reshape(blocks * BLOCK, *x.shape[2:])[:size], results)
+    return jax.tree.map(lambda x: x[:, :BLOCK].reshape(blocks * BLOCK, *x.shape[2:])[:size], results)
 
 
 def _run_queue(step: Any, done: Any, parameters: PyTree, states: PyTree, width: int) -> PyTree:

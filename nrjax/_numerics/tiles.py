@@ -7,7 +7,7 @@ import importlib.util
 import os
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import jax
@@ -38,80 +38,122 @@ def progress_bar(total: int, label: str, progress: bool) -> tqdm:
     return tqdm(total=total, desc=label, unit=" points", unit_scale=True, delay=2, disable=None if progress else True)
 
 
+class Progress:
+    """A `progress_bar` that tells finished tiles, too; for use in a `with` statement."""
+
+    def __init__(self, points: int, tiles: int, label: str, progress: bool):
+        self.bar, self.tiles, self.done = progress_bar(points, label, progress), tiles, 0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.close()
+
+    def tell(self, points: int) -> None:
+        """One tile more, of so many points."""
+        self.done += 1
+        self.bar.set_postfix_str(f"tile {self.done}/{self.tiles}", refresh=False)
+        self.bar.update(points)
+
+
 def run_tiles(
     function: Callable[[PyTree], PyTree],
     lanes: PyTree,
     tile: int,
     *,
     executor: concurrent.futures.Executor | None = None,
-    threads: int | None = None,
     progress: bool = True,
+    threads: int | None = None,
     label: str = "",
-    load: Callable[[int], PyTree | None] = lambda index: None,
-    save: Callable[[int, PyTree], None] = lambda index, result: None,
 ) -> PyTree:
     """function(lanes), tile by tile, as NumPy arrays.
+
+    **Arguments** `lanes`: arrays of shape (lanes, ...). `progress`: whether to show a `progress_bar`. The others as in
+    `for_each_tile`.
+    """
+    lanes = jax.tree.map(np.asarray, lanes)
+    total = jax.tree.leaves(lanes)[0].shape[0]
+    results: list[Any] = [None] * -(-total // tile)
+
+    def part_of(index: int) -> PyTree:
+        return jax.tree.map(lambda x: x[index * tile : (index + 1) * tile], lanes)
+
+    with Progress(total, len(results), label, progress) as bar:
+
+        def keep(index: int, result: PyTree) -> None:
+            results[index] = result
+            bar.tell(jax.tree.leaves(result)[0].shape[0])
+
+        for_each_tile(function, range(len(results)), part_of, keep, tile=tile, executor=executor, threads=threads)
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+
+
+def for_each_tile(
+    function: Callable[[PyTree], PyTree],
+    indices: Iterable[int],
+    part_of: Callable[[int], PyTree],
+    keep: Callable[[int, PyTree], None],
+    *,
+    tile: int,
+    executor: concurrent.futures.Executor | None = None,
+    threads: int | None = None,
+    begin: Callable[[int], None] = lambda index: None,
+    fail: Callable[[int], None] = lambda index: None,
+) -> None:
+    """keep(index, function(part_of(index))) for every index, in the order in which tiles are finished.
 
     **Arguments**
 
     - `function`: maps arrays of leading size `tile` to arrays of leading size `tile`, from several threads: made of
-      `SharedProgram`s, compiled once, since the last tile is padded with copies of its last lane.
-    - `lanes`: arrays of shape (lanes, ...).
+      `SharedProgram`s, compiled once, since a smaller tile is padded with copies of its last lane.
+    - `part_of`: the lanes of a tile, as arrays of shape (at most `tile`, ...).
+    - `keep`: takes a tile's result as NumPy arrays; called in this thread.
     - `executor`: where tiles run. Default: `threads` threads, which defaults to one per CPU core (XLA works outside
       Python's lock) and to one on an accelerator, or where several devices share each tile.
-    - `progress`: whether to show a `progress_bar`, with the tiles that are done.
-    - `load`, `save`: a store of finished tiles.
+    - `begin`, `fail`: told when a tile is sent, and when its computation has raised.
 
     A tile that a device has no memory for is halved until it fits. Workers that are lost are done without, with a
-    warning. After an error, tiles that are finished are saved.
+    warning. After an error, tiles that are finished are kept.
     """
-    lanes = jax.tree.map(np.asarray, lanes)
-    total = jax.tree.leaves(lanes)[0].shape[0]
-    tiles = -(-total // tile)
-
     _require_safe(executor)
     work = _Work(function, _is_double())
+    missing = collections.deque(indices)
+    sizes: dict[int, int] = {}
 
-    def part_of(index: int) -> PyTree:
-        picked = np.minimum(np.arange(index * tile, (index + 1) * tile), total - 1)
-        return jax.tree.map(lambda x: x[picked], lanes)
+    def padded(index: int) -> PyTree:
+        part = part_of(index)
+        sizes[index] = jax.tree.leaves(part)[0].shape[0]
+        picked = np.minimum(np.arange(tile), sizes[index] - 1)
+        begin(index)
+        return jax.tree.map(lambda x: x[picked], part)
 
-    results = [load(index) for index in range(tiles)]
-    missing = collections.deque(index for index, result in enumerate(results) if result is None)
-    own = executor is None
+    def put(index: int, result: PyTree) -> None:
+        size = sizes.pop(index)
+        keep(index, jax.tree.map(lambda x: x[:size], result))
+
+    # Sent a few at a time, so that the points on their way stay within bounds.
+    own, at_a_time = executor is None, max(4, min(AT_A_TIME, POINTS_AT_A_TIME // tile))
     if executor is None:
         if threads is None:
             alone = jax.default_backend() == "cpu" and len(jax.local_devices()) == 1
             threads = (os.cpu_count() or 1) if alone else 1
-        executor = concurrent.futures.ThreadPoolExecutor(max_workers=threads)
-    bar = progress_bar(total, label, progress)
-
-    def tell(index: int) -> None:
-        done = sum(result is not None for result in results)
-        bar.set_postfix_str(f"tile {done}/{tiles}", refresh=False)
-        bar.update(min(tile, total - index * tile))
-
-    def keep(index: int, result: PyTree) -> None:
-        results[index] = jax.tree.map(lambda x: x[: min(tile, total - index * tile)], result)
-        save(index, results[index])
-        tell(index)
-
-    for index in set(range(tiles)) - set(missing):
-        tell(index)
-    # Sent a few at a time, so that the points on their way stay within bounds.
-    at_a_time = max(4, min(AT_A_TIME, POINTS_AT_A_TIME // tile))
+        executor, at_a_time = concurrent.futures.ThreadPoolExecutor(max_workers=threads), 2 * threads
     running: dict[Any, int] = {}
     try:
         while missing or running:
             try:
                 while missing and len(running) < at_a_time:
-                    running[executor.submit(work, part_of(missing[0]))] = missing[0]
+                    running[executor.submit(work, padded(missing[0]))] = missing[0]
                     missing.popleft()
                 for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
-                    index = running.pop(future)
-                    keep(index, future.result())
+                    error = future.exception()
+                    if error is not None and not isinstance(error, concurrent.futures.BrokenExecutor):
+                        fail(running[future])
+                    result = future.result()
+                    put(running.pop(future), result)
             except concurrent.futures.BrokenExecutor as error:
-                lost = [index for index, result in enumerate(results) if result is None]
+                lost = [*sorted(running.values()), *missing]
                 warnings.warn(
                     f"the workers were lost ({error}): the other {len(lost)} tiles are computed in this process.",
                     stacklevel=2,
@@ -119,17 +161,15 @@ def run_tiles(
                 missing.clear()
                 running.clear()
                 for index in lost:
-                    keep(index, work(part_of(index)))
+                    put(index, work(padded(index)))
     finally:
-        bar.close()
         # After an error or an interrupt: what is finished, or about to be, is kept.
         begun = {future: index for future, index in running.items() if not future.cancel()}
         for future in concurrent.futures.wait(begun, timeout=GRACE).done:
             if future.exception() is None:
-                keep(begun[future], future.result())
+                put(begun[future], future.result())
         if own:
             executor.shutdown(wait=True, cancel_futures=True)
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
 def _is_double() -> bool:

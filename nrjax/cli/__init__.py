@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "simulate": ("motion", "add_simulation", "integrate the moments in time"),
     "design": ("design_command", "add_design", "find the laser for a rotation frequency"),
     "exchange": ("spacer", "add_exchange", "draw the exchange against the thickness of a spacer"),
+    "status": ("status", "add_status", "how far a sweep with a store has come"),
     "info": ("info", "add_info", "versions, devices, units and compiled programs"),
 }
 

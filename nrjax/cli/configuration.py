@@ -144,11 +144,20 @@ def put_flags(options: argparse.Namespace, settings: dict[str, Any], names: Iter
 
 def outputs(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Put the names of picture and data into `run`, checked before any work is done."""
-    put_flags(options, run, ("output", "data"))
-    for name in ("output", "data"):
-        run.setdefault(name, getattr(options, f"default_{name}"))
-        require_new(run[name], options.overwrite, f"--{name}")
+    _put_output(options, run, "data")
+    picture(options, run)
+
+
+def picture(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Put the name of the picture into `run`, checked before any work is done."""
+    _put_output(options, run, "output")
     require_picture(run["output"], "--output")
+
+
+def _put_output(options: argparse.Namespace, run: dict[str, Any], name: str) -> None:
+    put_flags(options, run, (name,))
+    run.setdefault(name, getattr(options, f"default_{name}"))
+    require_new(run[name], options.overwrite, f"--{name}")
 
 
 def require_new(path: Any, overwrite: bool, flag: str) -> None:

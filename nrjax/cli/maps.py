@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -10,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from ..maps.cost import foreseen
 from ..maps.sweeps import sweep
 from ..motion.phases import Phase
 from ..rotation.attractors import solver_for
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
 from . import configuration
-from .outputs import print_exposure, save
+from .outputs import print_exposure, save, save_picture
 
 PLANE: Final = {"loss_rate": [0.0, 0.12, 401], "interlayer_exchange": [0.0, 12.0, 401]}
 LINE: Final = {"intensity": [0.0, 6e10, 401]}
@@ -37,6 +39,7 @@ def add_phase_diagram(diagram: argparse.ArgumentParser) -> None:
         action="store_true",
         help="solve every point from its start; without, only points next to boundaries, and the others are continued",
     )
+    _store_flags(diagram)
     diagram.add_argument("--no-boundaries", action="store_true", help="do not draw the closed-form boundary lines")
     diagram.set_defaults(run=_phase_diagram)
 
@@ -52,6 +55,7 @@ def add_curve(curve: argparse.ArgumentParser) -> None:
     configuration.add_outputs(curve, "curve.png", "curve.nc")
     _axis_flag(curve, "the parameter and its range")
     _observable_flag(curve, "drawn against it", "chase_frequency and rotation_frequency")
+    _store_flags(curve)
     curve.set_defaults(run=_curve)
 
 
@@ -62,6 +66,19 @@ def _axis_flag(parser: argparse.ArgumentParser, words: str) -> None:
         nargs=4,
         metavar=("NAME", "MIN", "MAX", "POINTS"),
         help=f"{words}. Energies in meV, intensities in W/cm^2",
+    )
+
+
+def _store_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the numbers tile by tile in a .zarr folder, in place of --data; `nrjax status FOLDER` tells how far",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with a --store that is there, or let it grow")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what the sweep will cost, and compute nothing of it"
     )
 
 
@@ -93,7 +110,7 @@ def _sweep(
     options: argparse.Namespace, default: dict[str, Any], draw: Callable[[xr.Dataset, Any], Any], refine: bool = False
 ) -> int:
     """Sweep over as many axes as the default has, draw, tell and save."""
-    fixed, run = configuration.read(options, ("axes", "output", "data"))
+    fixed, run = _settings(options)
     grid = configuration.axes(options, run, len(default), default)
     configuration.require_unswept(options, grid)
     for name in fixed:
@@ -102,11 +119,42 @@ def _sweep(
     build = partial(configuration.build, {name: value for name, value in fixed.items() if name not in grid})
     # Other models than isotropic bilayers have no states to continue.
     refine = refine and solver_for(build(**{name: float(values[0]) for name, values in grid.items()})).is_light
-    dataset = sweep(build, grid, refine=refine, progress=not options.quiet)
+    if options.dry_run:
+        print(foreseen(build, grid, refine=refine, store=options.store))
+        return 0
+    store = options.store
+    dataset = sweep(build, grid, refine=refine, progress=not options.quiet, store=store, resume=options.resume)
     figure = draw(dataset, build)
     _summarize(build, dataset)
-    save(figure, dataset, run)
+    if store is None:
+        save(figure, dataset, run)
+    else:
+        print(f"the numbers are in {store}")
+        save_picture(figure, run["output"])
     return 0
+
+
+def _settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The magnet's parameters and the run's settings, checked before any work is done."""
+    keys = ("axes", "output", "data")
+    if options.dry_run:
+        return configuration.parameters(options, keys)
+    if options.store is None:
+        if options.resume:
+            raise ValueError("--resume goes on with a store. Name it with --store FOLDER.")
+        return configuration.read(options, keys)
+    if options.data is not None:
+        raise ValueError("--store and --data are both given. The numbers go to one of them: leave one out.")
+    if options.store.suffix != ".zarr":
+        raise ValueError(f"--store {options.store}: a store is a folder named *.zarr. Change the ending.")
+    if options.resume and options.overwrite and options.store.exists():
+        raise ValueError("--resume and --overwrite are both given. Keep what the store holds, or replace it.")
+    if options.store.exists() and not (options.resume or options.overwrite):
+        raise ValueError(f"{options.store} exists. Add --resume to go on with it, or --overwrite to replace it.")
+    fixed, run = configuration.parameters(options, keys)
+    run.pop("data", None)
+    configuration.picture(options, run)
+    return fixed, run
 
 
 def _summarize(build: Any, dataset: xr.Dataset) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import units
 from ..magnets.absorption import exposure
-from ..maps.sweeps import AXIS_UNITS
+from ..maps.table import AXIS_UNITS
 from ..rotation.boundaries import Boundary, boundaries_along
 from ..rotation.phase_noise import linewidth
 from ..rotation.stability_in_space import spatial_stability

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import re
+import subprocess
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,20 @@ PACKAGES = ("nrjax", "jax", "diffrax", "optimistix", "equinox")
 def versions() -> dict[str, str]:
     """The versions of everything that decides a result."""
     return {f"{package}_version": version(package) for package in PACKAGES}
+
+
+@functools.lru_cache(maxsize=1)
+def revision() -> dict[str, str]:
+    """The commit of nrjax's source, where it runs from a checkout."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return {}
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {} if found.returncode else {"nrjax_revision": found.stdout.strip()}
 
 
 def computation_digest(function: Callable[..., Any], *arguments: PyTree) -> str:

@@ -18,7 +18,7 @@ from ..light.illumination import GivenRates, Illumination
 from ..magnets import LayeredMagnet
 from ..rotation.attractors import continued, steady_state
 from ..rotation.observables import AbstractObservable, observable_of
-from .sweeps import AXIS_UNITS
+from .table import AXIS_UNITS
 
 LAYERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 AXES: Final = "xyz"

@@ -1,11 +1,12 @@
 """Sweeps: a steady state (or any observable) on every point of a grid, as an xarray.Dataset."""
 
 import concurrent.futures
-import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -13,15 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from .._numerics.tiles import power_of_two_above, progress_bar, run_tiles
+from .._numerics.refilled_loops import CPU_WIDTH
+from .._numerics.tiles import Progress, for_each_tile, power_of_two_above, progress_bar, run_tiles
 from .._numerics.validation import Numbers, require_memory
-from ..motion.phases import Phase
-from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservable
+from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
 from ..rotation.solvers import AbstractSteadyStateSolver
-from .computation import RESULT_NAMES, Computation, Observation, Observe, batched, traced
-from .provenance import computation_digest, parameters, versions
+from .blocks import Blocks
+from .computation import Computation, Observation, Observe, batched, traced
+from .provenance import computation_digest, parameters
 from .refinement import COARSE, Refinement
-from .store import TileStore
+from .store import AbstractStore, Memory, fingerprint
+from .table import Table, origin
 
 # Points per tile, of few sizes, so that sweeps share programs: a few MB of arrays on a CPU, enough lanes to fill an
 # accelerator.
@@ -32,12 +35,6 @@ SMALL_CPU_TILE: Final = 1 << 11
 
 # Refined maps beyond this many points are worth programs for large tiles as well.
 LARGE_MAP: Final = 1 << 19
-
-AXIS_UNITS: Final = {"intensity": "W/cm^2", "dipole": "e*angstrom"} | dict.fromkeys(
-    "loss_rate interlayer_exchange temperature sd_coupling field photon_energy level repulsion hybridization resonance "
-    "linewidth fermi_energy".split(),
-    "meV",
-)
 
 
 def sweep(
@@ -68,7 +65,10 @@ def sweep(
       middle of a cell of 16 x 16 points lies in may be missed. With `store` the map is written when it is complete.
     - `tile`: points computed at a time; bounds the memory. Default: 2048 or 16384 on a CPU, on an accelerator a power
       of two up to 1048576.
-    - `store`: a .nc file. Finished tiles are kept beside it, so that an interrupted sweep goes on where it stopped.
+    - `store`: a .zarr folder, or a .nc file for maps that fit the memory. Finished tiles are kept there, so that an
+      interrupted sweep goes on where it stopped. Zarr keeps one chunk of every variable for each tile, and its numbers
+      are read where they are used; a finished store grows where the new axes hold all values of the old ones.
+      `nrjax status` tells how far it is.
     - `resume`: use what `store` already holds, if it was computed from the same input.
     - `progress`: a bar after two seconds, on a terminal.
     - `executor`: where tiles run, any `concurrent.futures.Executor`: threads, processes started by "spawn", those of
@@ -82,92 +82,138 @@ def sweep(
     **Raises** `ValueError` for empty, non-monotonic or unknown axes, values that the model refuses, a store that
     cannot be written or that holds other input.
     """
+    grid, observation, corners = checked(build, axes, observe, solver, refine, tile, store)
+    kept = _store(store, grid, tile, refine, build, observation, resume)
+    table = Table(kept.blocks.axes, observation, origin() | _parameters(corners))
+    finished = kept.finished(table)
+    if finished is not None:
+        return finished
+    with kept.claimed():
+        missing = kept.missing(table)
+        # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road
+        # is free of them.
+        threads = None if observation.is_light else 1
+        width = _width(tile, kept.blocks, observation.is_light)
+        part = {name: jax.ShapeDtypeStruct((width,), values.dtype) for name, values in grid.items()}
+        compute = Computation(build, observation, computation_digest(batched(build), part))
+        if refine and missing:
+            table.attributes.update(_refine(kept, compute, None if tile is None else width, executor, progress))
+        elif missing:
+            with Progress(kept.blocks.points, len(kept.blocks), "sweep", progress) as bar:
+                for index in set(range(len(kept.blocks))) - set(missing):
+                    bar.tell(math.prod(kept.blocks.extent(index)))
+
+                def keep(index: int, values: Any) -> None:
+                    kept.keep(index, values)
+                    bar.tell(math.prod(kept.blocks.extent(index)))
+
+                for_each_tile(
+                    compute,
+                    missing,
+                    kept.lanes,
+                    keep,
+                    tile=width,
+                    executor=executor,
+                    threads=threads,
+                    begin=kept.begin,
+                    fail=kept.fail,
+                )
+        return kept.finish(table)
+
+
+def checked(
+    build: Callable[..., Any],
+    axes: Mapping[str, Numbers],
+    observe: Observe,
+    solver: AbstractSteadyStateSolver | None,
+    refine: bool,
+    tile: int | None,
+    store: str | os.PathLike[str] | None,
+) -> tuple[dict[str, np.ndarray], Observation, list[Any]]:
+    """The grid, what is looked at, and the models at its corners.
+
+    **Raises** `ValueError` for what a sweep cannot do, before anything is computed.
+    """
     grid = _checked_axes(axes)
-    total = int(np.prod([len(values) for values in grid.values()], dtype=float))
-    # Coordinates and observables, and once more while tiles are put together; of a refined map all of the states, too.
-    needed = (48.0 if refine else 16.0) * total * (len(grid) + len(OBSERVABLES))
-    require_memory(f"a grid of {total:.3g} points", needed, "Take fewer points, or several sweeps.")
+    total = math.prod(map(len, grid.values()))
+    if refine or store is None or Path(store).suffix != ".zarr":
+        # Observables, and once more where they are drawn; of a refined map all of the points and states, too.
+        needed = (48.0 if refine else 16.0) * total * (len(OBSERVABLES) + (len(grid) if refine else 0))
+        remedy = "Take fewer points." if refine else "Give store='map.zarr', which keeps one tile at a time in memory."
+        require_memory(f"a grid of {total:.3g} points", needed, remedy)
     corners = _checked_build(build, grid)
-    dtype = jnp.result_type(float)
     observation = Observation.of(observe, corners[0], solver)
     if refine and not observation.is_light:
         raise ValueError(
             "refine = True continues steady states of isotropic bilayers. Leave it out for other models and for a "
             "function of the model."
         )
-    default = tile is None
-    if tile is None:
-        tile = _default_tile(total)
-    elif tile < 1:
+    if tile is not None and tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (points computed at a time).")
-    if not (observation.is_light and default):
-        # Only a bilayer's points cost so little that a tile may be larger than the grid, to share a program.
-        tile = min(tile, total)
-
-    mesh = np.meshgrid(*(values.astype(dtype) for values in grid.values()), indexing="ij")
-    lanes = {name: values.reshape(-1) for name, values in zip(grid, mesh, strict=True)}
-
-    part = {name: jax.ShapeDtypeStruct((tile,), dtype) for name in lanes}
-    fingerprint = None if store is None else _fingerprint(grid, tile, refine, build, observation, part)
-    kept = TileStore(store, fingerprint, resume)
-    finished = kept.finished()
-    if finished is not None:
-        return finished
-    with kept.claimed():
-        # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road
-        # is free of them.
-        compute = Computation(build, observation, fingerprint or computation_digest(batched(build), part))
-        attributes: dict[str, Any] = {}
-        if refine:
-            at_most = None if default else tile
-            values, attributes = _refined(compute, lanes, tuple(map(len, grid.values())), at_most, executor, progress)
-        else:
-            values = run_tiles(
-                compute,
-                lanes,
-                tile,
-                executor=executor,
-                threads=None if observation.is_light else 1,
-                progress=progress,
-                label="sweep",
-                load=kept.load,
-                save=kept.save,
-            )
-        # In the order in which they were asked for, which compiled programs do not keep.
-        asked = [observable.name for observable in observation.observables]
-        values = {name: values[name] for name in (*asked, *values)}
-        dataset = _dataset(grid, values, dtype, observation.names)
-        dataset.attrs |= attributes | _origin(corners) | ({} if fingerprint is None else {"fingerprint": fingerprint})
-        kept.finish(dataset)
-        return dataset
+    return {name: values.astype(jnp.result_type(float)) for name, values in grid.items()}, observation, corners
 
 
-def _default_tile(total: int) -> int:
+def _store(
+    store: str | os.PathLike[str] | None,
+    grid: dict[str, np.ndarray],
+    tile: int | None,
+    refine: bool,
+    build: Callable[..., Any],
+    observation: Observation,
+    resume: bool,
+) -> AbstractStore:
+    """Where the tiles of a grid are kept, with what identifies them."""
+    total = math.prod(map(len, grid.values()))
+    tile = default_tile(total) if tile is None else tile
+    if store is None:
+        return Memory(Blocks.of(grid, tile), None, "", resume)
+    part = {name: jax.ShapeDtypeStruct((2,), values.dtype) for name, values in grid.items()}
+    digest = computation_digest(traced(Computation(build, observation, "")), part)
+    if refine:
+        digest += f" refined {COARSE}"
+    if Path(store).suffix == ".zarr":
+        from .zarr_store import ZarrStore
+
+        return ZarrStore.of(store, grid, tile, digest, resume, grows=not refine)
+    blocks = Blocks.of(grid, tile)
+    return Memory(blocks, store, fingerprint(digest, grid), resume)
+
+
+def default_tile(total: int) -> int:
     """Points computed at a time; on a CPU the larger tile only where every core gets two."""
     if jax.default_backend() != "cpu":
         return min(ACCELERATOR_TILE, power_of_two_above(total))
     return CPU_TILE if total >= 2 * CPU_TILE * (os.cpu_count() or 1) else SMALL_CPU_TILE
 
 
-def _refined(
+def _width(tile: int | None, blocks: Blocks, is_light: bool) -> int:
+    """Lanes of the program that computes a tile: those of the tile, or more where points cost as little as a bilayer's,
+    so that sweeps share programs, and so that the size of a tile leaves no trace in how the last digits are rounded."""
+    points = math.prod(blocks.edges)
+    if not is_light:
+        return points
+    return max(points, CPU_WIDTH if tile is not None else default_tile(blocks.points))
+
+
+def _refine(
+    kept: AbstractStore,
     compute: Computation,
-    lanes: dict[str, np.ndarray],
-    shape: tuple[int, ...],
-    tile: int | None,
+    width: int | None,
     executor: concurrent.futures.Executor | None,
     progress: bool,
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The observables of a grid whose states are solved in full next to boundaries only, and attributes that say so."""
-
-    total = int(np.prod(shape))
+) -> dict[str, Any]:
+    """Keep the observables of a grid whose states are solved in full next to boundaries only; says so in attributes."""
+    shape, total = kept.blocks.shape, kept.blocks.points
+    mesh = np.meshgrid(*kept.blocks.axes.values(), indexing="ij")
+    lanes = {name: values.reshape(-1) for name, values in zip(kept.blocks.axes, mesh, strict=True)}
 
     def at(flat: np.ndarray) -> dict[str, np.ndarray]:
         return {name: values[flat] for name, values in lanes.items()}
 
     def run(function: Callable[[Any], Any], some: Any, points: int) -> Any:
         small = jax.default_backend() == "cpu" and total <= LARGE_MAP
-        usual = SMALL_CPU_TILE if small else _default_tile(points)
-        return run_tiles(function, some, tile or usual, executor=executor, progress=False)
+        usual = SMALL_CPU_TILE if small else default_tile(points)
+        return run_tiles(function, some, width or usual, executor=executor, progress=False)
 
     with progress_bar(total, "sweep", progress) as bar:
         refinement = Refinement(
@@ -177,32 +223,17 @@ def _refined(
             bar.update,
         )
         states = refinement.run(COARSE)
-    said = {
+    values = run(compute.tell, (lanes, states), total)
+    kept.keep_all({name: x.reshape(*shape, *x.shape[1:]) for name, x in values.items()})
+    return {
         "refined": f"from cells of {COARSE} points along each axis: a phase that none of their corners and middles "
         "shows may be missing",
         "refined_from": COARSE,
         "points_in_full": int(refinement.in_full.sum()),
     }
-    return run(compute.tell, (lanes, states), total), said
 
 
-def _fingerprint(
-    grid: dict[str, np.ndarray],
-    tile: int,
-    refine: bool,
-    build: Callable[..., Any],
-    observation: Observation,
-    part: Any,
-) -> str:
-    """What a sweep is computed from: its axes, its tile, and every operation and constant of the computation."""
-    computation = computation_digest(traced(Computation(build, observation, "")), part)
-    digest = hashlib.sha256(f"{tile} {f'refined {COARSE} ' if refine else ''}{computation}".encode())
-    for name, values in grid.items():
-        digest.update(name.encode() + values.tobytes())
-    return digest.hexdigest()
-
-
-def _origin(corners: list[Any]) -> dict[str, Any]:
+def _parameters(corners: list[Any]) -> dict[str, Any]:
     """The parameters of the models at the corners of a grid, as attributes of a Dataset."""
     values, differing = parameters(corners)
     fixed = {name: value for name, value in values.items() if name not in differing}
@@ -258,34 +289,3 @@ def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> li
                 "Name arguments that build() takes."
             ) from error
     return models
-
-
-def _dataset(
-    grid: dict[str, np.ndarray], values: dict[str, np.ndarray], dtype: Any, known: dict[str, AbstractObservable]
-) -> xr.Dataset:
-    shape = tuple(len(axis) for axis in grid.values())
-    variables = {}
-    for name, array in values.items():
-        unit, text, each = (
-            (known[name].unit, known[name].long_name, known[name].each) if name in known else ("", name, "")
-        )
-        extra = ["layer"] if each else [f"{name}_{i}" for i in range(array.ndim - 1)]
-        attributes: dict[str, Any] = {"long_name": text} | ({"units": unit} if unit else {})
-        if name == "phase":
-            attributes["flag_values"] = np.array([phase.value for phase in Phase], np.int8)
-            attributes["flag_meanings"] = " ".join(phase.name.lower() for phase in Phase)
-        if name == "result":
-            attributes["flag_values"] = np.arange(len(RESULT_NAMES), dtype=np.int8)
-            attributes["flag_meanings"] = " ".join(RESULT_NAMES)
-        variables[name] = ((*grid, *extra), array.reshape(shape + array.shape[1:]), attributes)
-    attributes = {
-        "title": "nrjax sweep",
-        "dtype": jnp.dtype(dtype).name,
-        "device": jax.devices()[0].device_kind,
-        **versions(),
-    }
-    dataset = xr.Dataset(variables, coords=dict(grid), attrs=attributes)
-    for name in dataset.coords:
-        if name in AXIS_UNITS:
-            dataset[name].attrs["units"] = AXIS_UNITS[str(name)]
-    return dataset

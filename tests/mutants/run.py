@@ -43,6 +43,7 @@ LIKELY = {
     "nrjax/rotation/boundaries.py": ["test_boundaries.py"],
     "nrjax/maps/refinement.py": ["test_refinement.py"],
     "nrjax/maps/computation.py": ["test_executors.py", "test_sweep.py"],
+    "nrjax/maps/zarr_": ["test_zarr_store.py"],
     "nrjax/maps/": ["test_refinement.py", "test_sweep.py", "test_provenance.py", "test_sensitivities.py"],
     "nrjax/inverse/": ["test_inverse.py", "test_pulses.py", "test_design_command.py"],
     "nrjax/lindblad/": ["test_lindblad.py"],
