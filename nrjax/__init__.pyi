@@ -47,9 +47,12 @@ from .light import (
 from .magnets import (
     AbstractBath as AbstractBath,
     AbstractFieldTerm as AbstractFieldTerm,
+    AbstractNeighbours as AbstractNeighbours,
     AbstractOrderParameters as AbstractOrderParameters,
     AbstractRelaxation as AbstractRelaxation,
+    AllToAll as AllToAll,
     BiaxialAnisotropy as BiaxialAnisotropy,
+    Box as Box,
     BrillouinBath as BrillouinBath,
     ClassicalBath as ClassicalBath,
     CoupledCondensates as CoupledCondensates,
@@ -57,8 +60,11 @@ from .magnets import (
     Exposure as Exposure,
     FokkerPlanckMagnet as FokkerPlanckMagnet,
     LayeredMagnet as LayeredMagnet,
+    Matrix as Matrix,
     QuantumBath as QuantumBath,
     ShapeDynamics as ShapeDynamics,
+    Shells as Shells,
+    SpinLattice as SpinLattice,
     UniaxialAnisotropy as UniaxialAnisotropy,
     exposure as exposure,
 )
@@ -67,11 +73,15 @@ from .motion import (
     InstantaneousFrequency as InstantaneousFrequency,
     Phase as Phase,
     Solution as Solution,
+    SpinSolution as SpinSolution,
     TrajectoryPhase as TrajectoryPhase,
     classify_trajectory as classify_trajectory,
     instantaneous_frequency as instantaneous_frequency,
+    local_chirality as local_chirality,
     simulate as simulate,
     simulate_many as simulate_many,
+    simulate_spins as simulate_spins,
+    structure_factor as structure_factor,
 )
 from .presets import hanai2025_bilayer as hanai2025_bilayer, illuminated_bilayer as illuminated_bilayer
 from .rotation import (

@@ -22,7 +22,11 @@ from nrjax.maps.zarr_store import ZarrStore, _read
 from tests.refusal import assert_refused
 
 AXES = {"loss_rate": np.linspace(0.0, 0.12, 13), "interlayer_exchange": np.linspace(0.5, 12.0, 9)}
-FINER = {"loss_rate": np.linspace(0.0, 0.12, 25), "interlayer_exchange": np.append(AXES["interlayer_exchange"], 13.0)}
+# Where both have a value, it differs by rounding.
+FINER = {
+    "loss_rate": np.nextafter(np.linspace(0.0, 0.12, 25), 1.0),
+    "interlayer_exchange": np.append(AXES["interlayer_exchange"], 13.0),
+}
 
 
 def frequency_of(*, loss_rate, interlayer_exchange):

@@ -13,6 +13,14 @@ from .field_terms import (
 from .fokker_planck import FokkerPlanckMagnet as FokkerPlanckMagnet
 from .interlayer_dmi import DzyaloshinskiiMoriya as DzyaloshinskiiMoriya
 from .layers import LayeredMagnet as LayeredMagnet
+from .neighbours import (
+    AbstractNeighbours as AbstractNeighbours,
+    AllToAll as AllToAll,
+    Box as Box,
+    Matrix as Matrix,
+    Shells as Shells,
+)
 from .order_parameters import AbstractOrderParameters as AbstractOrderParameters
 from .relaxation import AbstractRelaxation as AbstractRelaxation, Gram as Gram
 from .shape import ShapeDynamics as ShapeDynamics
+from .spin_lattice import SpinLattice as SpinLattice

@@ -342,7 +342,7 @@ class LayeredMagnet(AbstractOrderParameters):
         """
         return self.light.torque(self.light_exchange(), self.filling)
 
-    def _push(self) -> tuple[Float[Array, "L L"], Float[Array, " L"], Float[Array, " L"] | None]:
+    def light_push(self) -> tuple[Float[Array, "L L"], Float[Array, " L"], Float[Array, " L"] | None]:
         """`light_torque`, and the factor between Lambda and the exchange of the magnet where there is one."""
         push, loss = self.light_torque()
         return push, loss, self.light.exchange_factor() if self.mediated_exchange is None else None
@@ -418,7 +418,7 @@ class LayeredMagnet(AbstractOrderParameters):
 
         **Arguments** `m`, `around`: shape (L, 3). **Returns** dm/dt in meV, shape (L, 3), at full intensity.
         """
-        pushes, loss, factor = self._push()
+        pushes, loss, factor = self.light_push()
         along = weighted_sums(self.exchange, around)
         h = self._with_terms(along, m)
         push = weighted_sums(pushes, around) if factor is None else factor[:, None] * along
@@ -436,7 +436,7 @@ class LayeredMagnet(AbstractOrderParameters):
             x, y, z = (sum(matrix[layer, b] * moments[b][i] for b in range(self.layers)) for i in range(3))
             return x, y, z  # pyright: ignore[reportReturnType]
 
-        torques, (pushes, loss, factor) = [], self._push()
+        torques, (pushes, loss, factor) = [], self.light_push()
         for layer, m in enumerate(moments):
             h = combine(self.exchange, layer)
             push = combine(pushes, layer) if factor is None else tuple(factor[layer] * x for x in h)

@@ -6,3 +6,5 @@ from .frequencies import (
 )
 from .integration import Solution as Solution, simulate as simulate, simulate_many as simulate_many
 from .phases import Phase as Phase, TrajectoryPhase as TrajectoryPhase, classify_trajectory as classify_trajectory
+from .spin_dynamics import SpinSolution as SpinSolution, simulate_spins as simulate_spins
+from .spin_observables import local_chirality as local_chirality, structure_factor as structure_factor

@@ -1,0 +1,173 @@
+"""One step in time of many single spins, by rotations alone: |S| = 1 whatever happens.
+
+llg: a random kick, exact in the mean to second order in the step, and the drift by the midpoint rule of rotations. The
+splitting is of weak order 2. collision: precession about fields at the middle of the step, and new directions.
+"""
+
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt
+
+from ..magnets.baths import reduced_coth
+from ..magnets.field_terms import Vector
+from ..magnets.spin_lattice import SpinLattice, Spins
+
+# Newton's steps from an approximation of the inverse Langevin function that is right to a part in 300.
+INVERSE_STEPS: Final = 3
+# A drive closer to the rate than this is as good as beyond it.
+LARGEST_MEAN: Final = 1.0 - 1e-6
+
+
+def turned(spin: Vector, by: Vector) -> Vector:
+    """A spin turned by a rotation vector (angle times axis), of less than a radian or so.
+
+    By the Cayley transform of tan(angle/2), whose series is cut where a radian is off by 2e-4: a rotation to rounding.
+    """
+    x, y, z = by
+    square = x * x + y * y + z * z
+    stretch = 0.5 + square * (1.0 / 24.0 + square * (1.0 / 240.0 + square * (17.0 / 40320.0)))
+    half = x * stretch, y * stretch, z * stretch
+    across = cross(half, spin)
+    further = cross(half, across)
+    whole = 1.0 + square * (stretch * stretch)
+    # Divided last: XLA keeps the result of a division, and would compute sums anew for every neighbour.
+    return (
+        (whole * spin[0] + 2.0 * (across[0] + further[0])) / whole,
+        (whole * spin[1] + 2.0 * (across[1] + further[1])) / whole,
+        (whole * spin[2] + 2.0 * (across[2] + further[2])) / whole,
+    )
+
+
+def cross(a: Vector, b: Vector) -> Vector:
+    """a x b."""
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+def three_points(words: UInt[Array, "..."], dtype: Any) -> Vector:
+    """Three independent numbers 0, +-sqrt 3 with probabilities 2/3, 1/6, 1/6 from each random word: the moments of
+    Gaussian noise up to the fifth. (A word is no multiple of 216: the probabilities are off by 1e-8.)"""
+    digits = words % 216
+    size = jnp.asarray(3.0**0.5, dtype)
+
+    def number(digit: Array) -> Array:
+        return jnp.where(digit == 0, -size, jnp.where(digit == 1, size, jnp.zeros_like(size)))
+
+    return number(digits % 6), number((digits // 6) % 6), number(digits // 36)
+
+
+def kicked(spin: Vector, diffusion: Array, dt: Array, words: UInt[Array, "..."]) -> Vector:
+    """Free diffusion on the sphere for a time dt: <Y_l> decays by exp(-l (l + 1) D dt), up to terms of dt^3."""
+    sigma_squared = 2.0 * diffusion * dt
+    sigma = jnp.sqrt(sigma_squared) * (1.0 - sigma_squared / 24.0)
+    x, y, z = three_points(words, spin[0].dtype)
+    return turned(spin, (sigma * x, sigma * y, sigma * z))
+
+
+def llg_drift(lattice: SpinLattice, spins: Spins, dt: Array) -> list[Vector]:
+    """The rotation vectors -(gyro h + u x S) dt."""
+    found = []
+    for spin, (field, drive) in zip(spins, lattice.fields(spins), strict=True):
+        torque = cross(drive, spin)
+        x, y, z = (-dt * (lattice.magnet.gyro * h + lattice.llg_factor * t) for h, t in zip(field, torque, strict=True))
+        found.append((x, y, z))
+    return found
+
+
+def llg_step(lattice: SpinLattice, spins: Spins, dt: Float[Array, ""], key: Array) -> tuple[list[Vector], Array]:
+    """A kick and a drift. Returns the spins, and that nothing was out of range."""
+    words = jax.random.bits(key, (lattice.layers, *lattice.cells), jnp.uint32)
+    diffusion = lattice.diffusion()
+    spins = [kicked(spin, diffusion[a], dt, words[a]) for a, spin in enumerate(spins)]
+    middle = list(map(turned, spins, llg_drift(lattice, spins, 0.5 * dt)))
+    return list(map(turned, spins, llg_drift(lattice, middle, dt))), jnp.asarray(True)
+
+
+def collision_step(lattice: SpinLattice, spins: Spins, dt: Float[Array, ""], key: Array) -> tuple[list[Vector], Array]:
+    """Half a step to where the fields are taken, and the whole one. Returns the spins, and whether |u| < r held.
+
+    Both with the same random words: what has happened by the middle belongs to what happens in the whole step, so that
+    spins see what their neighbours do and not what they might have done.
+    """
+    words = jax.random.bits(key, (lattice.layers, 3, *lattice.cells), jnp.uint32)
+    middle, before = _collided(lattice, spins, lattice.fields(spins), 0.5 * dt, words)
+    after, held = _collided(lattice, spins, lattice.fields(middle), dt, words)
+    return after, before & held
+
+
+def _collided(
+    lattice: SpinLattice, spins: Spins, fields: list[tuple[Vector, Vector]], dt: Array, words: Array
+) -> tuple[list[Vector], Array]:
+    """Precession for half the time, collisions, precession for the other half, in given fields."""
+    magnet, loss, held = lattice.magnet, lattice.loss(), jnp.asarray(True)
+    after = []
+    for a, (spin, (field, drive)) in enumerate(zip(spins, fields, strict=True)):
+        x, y, z = (-0.5 * dt * magnet.gyro * h for h in field)
+        rate = 2.0 * magnet.damping[a] * magnet.bath.relaxation_rate(dot(field, field), magnet.temperature[a]) + loss[a]
+        rate = jnp.maximum(rate, jnp.finfo(rate.dtype).tiny)
+        mean = drive[0] / rate, drive[1] / rate, drive[2] / rate
+        held = held & jnp.all(dot(mean, mean) < LARGEST_MEAN**2)
+        happens = uniform(words[a, 0], rate.dtype) < -jnp.expm1(-rate * dt)
+        fresh = drawn(mean, words[a, 1], words[a, 2])
+        before = turned(spin, (x, y, z))
+        u, v, w = (jnp.where(happens, new, old) for new, old in zip(fresh, before, strict=True))
+        after.append(turned((u, v, w), (x, y, z)))
+    return after, held
+
+
+def dot(a: Vector, b: Vector) -> Array:
+    """a . b."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def uniform(words: UInt[Array, "..."], dtype: Any) -> Float[Array, "..."]:
+    """Numbers between 0 and 1, the ends left out, from random words."""
+    bits = min(32, jnp.finfo(dtype).nmant)
+    return ((words >> (32 - bits)).astype(dtype) + 0.5) * (0.5**bits)
+
+
+def drawn(mean: Vector, first: UInt[Array, "..."], second: UInt[Array, "..."]) -> Vector:
+    """Directions S of density exp(kappa e . S) on the sphere with a given mean, |mean| < 1, from two random words."""
+    dtype, square = mean[0].dtype, dot(mean, mean)
+    some = square > 0
+    size = jnp.sqrt(jnp.where(some, square, 1.0))
+    ex, ey, ez = mean[0] / size, mean[1] / size, jnp.where(some, mean[2], 1.0) / size
+    length = jnp.where(some, jnp.minimum(size, LARGEST_MEAN), 0.0)
+    kappa = inverse_langevin(length)
+    along = _cosine(kappa, uniform(first, dtype))
+    turn = 2.0 * jnp.pi * uniform(second, dtype)
+    across = jnp.sqrt(jnp.maximum(1.0 - along * along, 0.0))
+    c, s = across * jnp.cos(turn), across * jnp.sin(turn)
+    # Two directions across the axis (Duff et al., Journal of Computer Graphics Techniques 6 (2017) 1).
+    sign = jnp.where(ez < 0, -1.0, 1.0).astype(dtype)
+    a = -1.0 / (sign + ez)
+    b = ex * ey * a
+    x = along * ex + c * (1.0 + sign * ex * ex * a) + s * b
+    y = along * ey + c * sign * b + s * (sign + ey * ey * a)
+    z = along * ez - c * sign * ex - s * ey
+    return x, y, z
+
+
+def _cosine(kappa: Array, u: Array) -> Array:
+    """cos of the angle to the axis at which the share u of the density exp(kappa cos) has been passed from below."""
+    safe = jnp.maximum(kappa, 1e-3)
+    exact = 1.0 + jnp.log1p((1.0 - u) * jnp.expm1(-2.0 * safe)) / safe
+    # Uniform to first order in kappa.
+    weak = 2.0 * u - 1.0 + 2.0 * kappa * u * (1.0 - u)
+    return jnp.clip(jnp.where(kappa < 1e-3, weak, exact), -1.0, 1.0)
+
+
+def inverse_langevin(length: Float[Array, "..."]) -> Float[Array, "..."]:
+    """kappa with coth kappa - 1/kappa = length, 0 <= length < 1.
+
+    Newton's method from the approximation of Kroeger, Journal of Non-Newtonian Fluid Mechanics 223 (2015) 77.
+    """
+    y = length * length
+    kappa = length * (3.0 - y * (6.0 + y - 2.0 * y * y) / 5.0) / (1.0 - y)
+    for _ in range(INVERSE_STEPS):
+        q = reduced_coth(kappa * kappa)
+        value = kappa * q
+        slope = 1.0 - value * value - 2.0 * q
+        kappa = kappa + (length - value) / slope
+    return kappa
