@@ -252,6 +252,35 @@ def maps(r: dict[str, Any]) -> str:
     )
 
 
+def stores(r: dict[str, Any]) -> str:
+    """What a store costs, what a second thread gains, and how the cost grows."""
+    sweeps = r["sweeps"]
+    lines = [
+        (f"{row['points']:,} points kept as Zarr", f"{rounded(row['points_per_s'])} per s", _gib(row["peak_bytes"]))
+        for row in sweeps["large"]
+    ]
+    one, two = (row["points_per_s"] for row in sweeps["workers"])
+    lines.append(("two threads against one", f"{two / one:.2f} times", ""))
+    lines.append((f"a store of {sweeps['store']['points']:,} points", f"{sweeps['store']['overhead']:+.1%} time", ""))
+    return table(("sweep", "speed", "most memory of the process"), lines)
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
+def lattices(r: dict[str, Any]) -> str:
+    """Spin steps per second."""
+    names = {"all": "all to all", "nearest": "6 neighbours", 1: "box of 27"}
+    lines = []
+    for row in r["lattices"]["rows"]:
+        peer = row.get("numba", {}).get("spin_steps_per_s")
+        ours = row["nrjax"]["spin_steps_per_s"]
+        cells = (f"{rounded(ours / 1e6)} million", "" if peer is None else f"{rounded(peer / 1e6)} million")
+        lines.append((f"{row['cells']:,}", names[row["reach"]], row["dtype"], *cells))
+    return table(("spins", "exchange", "precision", "nrjax, spin steps per s", "Numba"), lines)
+
+
 def for_a_gpu(r: dict[str, Any]) -> str:
     """What was compiled for a GPU without one."""
     lines = []
@@ -308,6 +337,8 @@ BLOCKS = {
     "compilation": compilation,
     "commands": commands,
     "maps": maps,
+    "stores": stores,
+    "lattices": lattices,
     "for_a_gpu": for_a_gpu,
     "machines": machines,
     "history": lambda r: history(),

@@ -11,8 +11,8 @@ import xarray as xr
 from .inverse import DesignResult
 from .magnets import LayeredMagnet
 from .motion.frequencies import instantaneous_frequency, visible
-from .motion.integration import Solution
 from .motion.phases import Phase
+from .motion.solution import Solution
 from .rotation.boundaries import Boundary, indicator
 from .rotation.observables import AbstractObservable, is_frequency, observable_of
 

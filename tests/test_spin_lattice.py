@@ -405,7 +405,7 @@ CHAIN = one_layer()
                     1.0,
                     2.0,
                     bath=ClassicalBath(),
-                    terms=[DzyaloshinskiiMoriya([1.0, 0, 0])],
+                    terms=[DzyaloshinskiiMoriya(np.zeros((2, 2, 3)))],
                 ),
                 (4, 4, 4),
             ),

@@ -11,6 +11,7 @@ from .field_terms import (
     Zeeman as Zeeman,
 )
 from .fokker_planck import FokkerPlanckMagnet as FokkerPlanckMagnet
+from .heat import ThermalModel as ThermalModel
 from .interlayer_dmi import DzyaloshinskiiMoriya as DzyaloshinskiiMoriya
 from .layers import LayeredMagnet as LayeredMagnet
 from .neighbours import (

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
-from .._numerics.validation import is_concrete
+from .._numerics.validation import Number, is_concrete
 from ..light.local_moment import Validity
 from .layers import LayeredMagnet
 
@@ -71,9 +71,6 @@ def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
     moments, laser = magnet.illumination.moments, magnet.illumination.laser.plateau()
     transition = moments.transition
     dark = jnp.zeros_like(moments.level)
-    coupled = magnet.sd_coupling != 0
-    polarization = jnp.sum(m * (magnet.light_exchange() @ m), axis=1) / jnp.where(coupled, magnet.sd_coupling, 1.0)
-    singlets = magnet.filling - 2.0 * jnp.where(coupled, polarization, 0.0)
     return Exposure(
         laser.intensity,
         laser.photon_energy,
@@ -83,6 +80,35 @@ def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
         moments.pump_rate(laser),
         magnet.loss_rate,
         magnet.sd_coupling,
-        laser.photon_energy * magnet.loss_rate * singlets / units.nW,
+        absorbed_power(magnet, m) / units.nW,
         moments.validity(laser),
     )
+
+
+def absorbed_power(
+    magnet: LayeredMagnet, m: Float[Array, "L 3"], t: Number | None = None, photon_energy: Number | None = None
+) -> Float[Array, " L"]:
+    """P_a = hnu gamma_a [n_a - (2/g_a) m_a . sum_b jm_ab m_b], by layer, in meV^2/hbar per site.
+
+    **Arguments** `magnet`, `m`: as in `exposure`. `t`: ps; None for full intensity. `photon_energy`: hnu in meV of a
+    light that is given by rates; a laser has its own.
+
+    **Raises** `ValueError` for rates without a photon energy.
+
+    **Source** docs/physics.md, "Absorbed power".
+    """
+    if magnet.has_laser:
+        laser = magnet.illumination.laser_at(t)
+        energy = laser.photon_energy
+    elif photon_energy is None:
+        raise ValueError(
+            "photon_energy is missing: the light is given by rates, which do not tell what a photon brings. Give it in "
+            "meV, or put the magnet under a laser."
+        )
+    else:
+        energy = jnp.asarray(photon_energy, magnet.dtype)
+    lit = magnet if t is None else magnet.at(jnp.asarray(t) * units.ps)
+    g, loss = lit.sd_coupling, lit.loss_rate
+    coupled = g != 0
+    polarization = jnp.sum(m * (magnet.light_exchange() @ m), axis=1) / jnp.where(coupled, g, 1.0)
+    return energy * loss * (magnet.filling - 2.0 * jnp.where(coupled, polarization, 0.0))

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .. import units
 from .._numerics.small_matrices import safe_sqrt
-from ..magnets import LayeredMagnet
+from ..magnets import LayeredMagnet, ThermalModel
 from ..magnets.layers import Vector
 
 # The square of a tilt above which thermal motion no longer adds to it, in units of the square that it has by chance.
@@ -31,6 +32,10 @@ class AbstractCoordinates(eqx.Module):
     @abc.abstractmethod
     def moments(self, y: Any) -> Float[Array, "*times L n"]:
         """The moments at coordinates y, which may carry leading axes."""
+
+    @abc.abstractmethod
+    def model_at(self, y: Any) -> Any:
+        """The model whose velocity the moments at y have; y at one time."""
 
     @abc.abstractmethod
     def tilt(self, y: Any) -> Float[Array, ""]:
@@ -59,6 +64,11 @@ class Components(AbstractCoordinates):
     def moments(self, y: Any) -> Float[Array, "*times L n"]:
         """y, as one array."""
         return _stacked(y) if self.unrolled else y
+
+    def model_at(self, y: Any) -> Any:
+        """The model, whatever y."""
+        del y
+        return self.model
 
     def tilt(self, y: Any) -> Float[Array, ""]:
         """From the components."""
@@ -192,10 +202,49 @@ class ComponentsAndTilt(AbstractCoordinates):
         """The components, as one array."""
         return _stacked(y[0]) if self.unrolled else y[0]
 
+    def model_at(self, y: Any) -> Any:
+        """The model, whatever y."""
+        del y
+        return self.model
+
     def tilt(self, y: Any) -> Float[Array, ""]:
         """From its own equation."""
         largest = jnp.max(jnp.sum(self.moments(y) ** 2, axis=-1))
         return self._tilt(y[1]) / jnp.where(largest > 0, largest, 1.0)
+
+
+class Heated(AbstractCoordinates):
+    """Other coordinates, and the heat of a sample in its light: y = (y of the moments, heat).
+
+    The balance of energies is linear in them, so that every Runge-Kutta method keeps it to rounding.
+    """
+
+    inner: Components | ComponentsAndTilt
+    thermal: ThermalModel
+
+    def start(self, m0: Float[Array, "L n"]) -> Any:
+        """m0, at the temperature of the substrate."""
+        return self.inner.start(m0), self.thermal.at_rest(m0.shape[0], m0.dtype)
+
+    def rates(self, t: Array, y: Any) -> Any:
+        """Those of the moments at their temperature, and of the heat that the light leaves."""
+        inner, heat = y
+        warm = self.model_at(y)
+        power = self.thermal.power(warm, self.inner.moments(inner), t / units.ps)
+        warming = jax.tree.map(lambda x: x / units.ps, self.thermal.rates(power, heat))
+        return eqx.tree_at(lambda inner: inner.model, self.inner, warm).rates(t, inner), warming
+
+    def moments(self, y: Any) -> Float[Array, "*times L n"]:
+        """Those of the other coordinates."""
+        return self.inner.moments(y[0])
+
+    def model_at(self, y: Any) -> Any:
+        """The magnet at the temperature that its moments feel."""
+        return self.thermal.warmed(self.inner.model, y[1])
+
+    def tilt(self, y: Any) -> Float[Array, ""]:
+        """That of the other coordinates."""
+        return self.inner.tilt(y[0])
 
 
 def _tilted_to(m0: Float[Array, "2 3"], area: Array) -> Float[Array, "2 3"]:

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from .. import units
 from .._numerics.small_matrices import safe_sqrt
-from .integration import Solution
 from .rigid_rotation import closest_rotation, leading_pair, turning
+from .solution import Solution
 
 
 class InstantaneousFrequency(NamedTuple):

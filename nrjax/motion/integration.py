@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from .. import units
 from .._numerics.failures import raise_if
@@ -30,9 +30,11 @@ from .._numerics.validation import (
 )
 from ..light.envelopes import AbstractEnvelope
 from ..light.laser import Laser
-from ..magnets import AbstractOrderParameters, LayeredMagnet
-from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt
+from ..magnets import AbstractOrderParameters, LayeredMagnet, ThermalModel
+from ..magnets.heat import Heat
+from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt, Heated
 from .saved_times import internal_saveat, require_times
+from .solution import Solution, TemperatureCourse
 from .tilt_seeds import ROUNDING, look_times, seed_of, warn_of_seed
 
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
@@ -63,43 +65,6 @@ class SpinModel(Protocol):
     def vector_field(self, t: Any, m: Any, args: Any = None) -> Any: ...
 
 
-class Solution(eqx.Module):
-    """A trajectory of moments.
-
-    - `ts`: times in ps, shape (times,).
-    - `ms`: moments in units of the saturated moment (or other order parameters), shape (times, L, n).
-    - `result`: Diffrax's result code; its text says what to do.
-    - `stats`: step counts.
-    - `valid`: finite and successful.
-    - `velocities`: dm/dt in 1/ps, shape (times, L, n), from the equation of motion; None for moments from elsewhere.
-    - `seed_tilt`: the least tilt, max |m_a x m_b| / max |m_a|^2, that grew tenfold or more: what a chase has grown
-      from (the tilt at the start if none grew).
-    - `seeded_by_rounding`: whether a chase grew from less than the tolerance resolves, so that the time at which it
-      starts is an accident. Never for an isotropic bilayer, whose tilt has an exact equation.
-    """
-
-    ts: Float[Array, " times"]
-    ms: Float[Array, "times L n"]
-    result: diffrax.RESULTS
-    stats: dict[str, Any]
-    valid: Bool[Array, ""]
-    velocities: Float[Array, "times L n"] | None = None
-    seed_tilt: Float[Array, ""] | None = None
-    seeded_by_rounding: Bool[Array, ""] | None = None
-
-    def __str__(self) -> str:
-        if self.ts.ndim > 1 or not is_concrete(self.ts):
-            return f"Solution(ts{self.ts.shape}, ms{self.ms.shape})"
-        steps = self.stats["num_steps"]
-        return (
-            f"Solution: {self.ts.shape[0]} times, {self.ts[0]:.4g} to {self.ts[-1]:.4g} ps, {self.ms.shape[1]} layers, "
-            f"{steps} steps ({self.stats['num_rejected_steps']} rejected), {'valid' if self.valid else 'not valid'}, "
-            f"{self.ms.dtype}"
-            + ("" if self.seed_tilt is None else f", grown from a tilt of {float(self.seed_tilt):.2g}")
-            + (", which is rounding: the start of the chase is an accident" if self.seeded_by_rounding else "")
-        )
-
-
 @in_full_precision
 def simulate(
     model: SpinModel,
@@ -119,6 +84,7 @@ def simulate(
     adjoint: diffrax.AbstractAdjoint | None = None,
     event: diffrax.Event | None = None,
     watch_tilt: bool = True,
+    thermal: ThermalModel | None = None,
 ) -> Solution:
     """Integrate dm/dt = model.vector_field(t, m) from t0 to t1.
 
@@ -136,6 +102,8 @@ def simulate(
     - `max_steps`: the most steps to take.
     - `throw`: raise if the integration fails; with False look at `valid` and `result` (for use in batches).
     - `progress_meter`: for example `diffrax.TqdmProgressMeter()`.
+    - `thermal`: a `ThermalModel`: a `LayeredMagnet` starts at its bath's temperature and warms as it absorbs its light
+      (`heat` of the solution).
 
     Rarely needed:
 
@@ -180,11 +148,14 @@ def simulate(
         control = stepsize_controller
 
     method = diffrax.Tsit5() if solver is None else solver
-    unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5)
+    unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5) and thermal is None
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
     precision = jnp.asarray(integration_tolerance(dtype) if rtol is None else rtol, dtype)
-    chosen, first = _coordinates(model, state, precision, _spins(model, spins, dtype), start, unroll)
+    if thermal is not None and not isinstance(model, LayeredMagnet):
+        raise ValueError(f"thermal: a {type(model).__name__} absorbs no light. Leave it out, or take a LayeredMagnet.")
+    number = _spins(model, spins, dtype)
+    chosen, first = _coordinates(model, state, precision, number, start, unroll, thermal)
     looks = look_times(laser, start, stop) if watch_tilt else None
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_rates),
@@ -247,13 +218,28 @@ def _told(
     used = jnp.isfinite(ts)[:, None, None]
     ms = jnp.where(used, chosen.moments(ys), jnp.inf)
     valid = diffrax.is_okay(solution.result) & jnp.all(jnp.isfinite(ms) | ~used)
-    velocities = jax.vmap(lambda t, m: model.vector_field(t, m, None))(ts, ms) * units.ps
+    velocities = jax.vmap(lambda t, y, m: chosen.model_at(y).vector_field(t, m, None))(ts, ys, ms) * units.ps
     if watched is None or tilts is None:
         watched, tilts = ts, jax.vmap(chosen.tilt)(ys)
-    seed, grew, by_rounding = seed_of(
-        watched, tilts, 0.0 if isinstance(chosen, ComponentsAndTilt) else ROUNDING * precision
-    )
-    return Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding), grew
+    seed, grew, by_rounding = seed_of(watched, tilts, 0.0 if _knows_its_tilt(chosen) else ROUNDING * precision)
+    told = Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding)
+    if isinstance(chosen, Heated):
+        told = eqx.tree_at(lambda s: s.heat, told, _course(chosen, ys[1], ms.shape[1]), is_leaf=lambda x: x is None)
+    return told, grew
+
+
+def _knows_its_tilt(chosen: AbstractCoordinates) -> bool:
+    """Whether the tilt has an equation of its own."""
+    return isinstance(chosen.inner if isinstance(chosen, Heated) else chosen, ComponentsAndTilt)
+
+
+def _course(chosen: Heated, heat: Heat, layers: int) -> TemperatureCourse:
+    """Temperatures and energies of all layers at the saved times."""
+    thermal = chosen.thermal
+    rest = thermal.at_rest(layers, heat.lattice.dtype)
+    stored = heat.electrons + heat.lattice - (rest.electrons + rest.lattice)[None, :]
+    each = (*thermal.temperatures(heat), heat.absorbed, heat.carried, stored)
+    return TemperatureCourse(*(jnp.broadcast_to(x, (x.shape[0], layers)) for x in each))
 
 
 def _spins(model: Any, spins: Number | None, dtype: Any) -> Array | None:
@@ -271,15 +257,24 @@ def _spins(model: Any, spins: Number | None, dtype: Any) -> Array | None:
 
 @eqx.filter_jit
 def _coordinates(
-    model: Any, m0: Array, precision: Array, spins: Array | None, t0: Array, unroll: bool
+    model: Any,
+    m0: Array,
+    precision: Array,
+    spins: Array | None,
+    t0: Array,
+    unroll: bool,
+    thermal: ThermalModel | None,
 ) -> tuple[AbstractCoordinates, Any]:
     """What is integrated, and where it starts."""
+    if thermal is not None:
+        model = thermal.warmed(model, thermal.at_rest(model.layers, m0.dtype))
     if ComponentsAndTilt.applies_to(model):
         resolved = jnp.minimum(HELD * precision, LARGEST_HELD)
-        chosen: AbstractCoordinates = ComponentsAndTilt.of(model, m0, resolved, spins, t0, unroll)
+        chosen: Components | ComponentsAndTilt = ComponentsAndTilt.of(model, m0, resolved, spins, t0, unroll)
     else:
         chosen = Components(model, unroll)
-    return chosen, chosen.start(m0)
+    outer = chosen if thermal is None else Heated(chosen, thermal)
+    return outer, outer.start(m0)
 
 
 def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float | Array, atol: float | Array) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._numerics.validation import is_concrete
-from .integration import Solution
 from .rigid_rotation import leading_pair
+from .solution import Solution
 
 
 class Phase(enum.IntEnum):

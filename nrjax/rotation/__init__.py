@@ -20,3 +20,5 @@ from .stability_in_space import (
     SpatialStability as SpatialStability,
     spatial_stability as spatial_stability,
 )
+from .turns_before_melting import Turns as Turns, ordering_temperature as ordering_temperature, turns as turns
+from .warm_states import WarmState as WarmState

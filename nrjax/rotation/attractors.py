@@ -1,7 +1,7 @@
 """The attractor that a model reaches, solved for rather than read off a trajectory: the front door to all solvers."""
 
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import equinox as eqx
 import jax
@@ -12,13 +12,14 @@ from .._numerics.failures import raise_if
 from .._numerics.programs import SharedProgram
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.validation import Numbers, is_concrete, moments_array
-from ..magnets import AbstractOrderParameters
+from ..magnets import AbstractOrderParameters, ThermalModel
 from ..motion.phases import Phase
 from .corotating_solver import CorotatingSolver, deviated
 from .fokker_planck_solver import FokkerPlanckSolver
 from .rigid_states import RESULTS, SteadyState
 from .shape_solver import ShapeSolver
 from .solvers import AbstractSteadyStateSolver
+from .warm_states import WarmState, warm_state
 
 # The first that applies is taken: the special ones before the general one.
 SOLVERS: Final[tuple[AbstractSteadyStateSolver, ...]] = (
@@ -64,6 +65,7 @@ def default_start(model: AbstractOrderParameters) -> Float[Array, "L n"]:
     return deviated(jnp.stack([*still, lengths], axis=1))
 
 
+@overload
 def steady_state(
     model: AbstractOrderParameters,
     m0: Numbers | None = None,
@@ -71,7 +73,31 @@ def steady_state(
     solver: AbstractSteadyStateSolver | None = None,
     max_steps: int = 1500,
     throw: bool = True,
-) -> SteadyState:
+    thermal: None = None,
+) -> SteadyState: ...
+
+
+@overload
+def steady_state(
+    model: AbstractOrderParameters,
+    m0: Numbers | None = None,
+    *,
+    solver: AbstractSteadyStateSolver | None = None,
+    max_steps: int = 1500,
+    throw: bool = True,
+    thermal: ThermalModel,
+) -> WarmState: ...
+
+
+def steady_state(
+    model: AbstractOrderParameters,
+    m0: Numbers | None = None,
+    *,
+    solver: AbstractSteadyStateSolver | None = None,
+    max_steps: int = 1500,
+    throw: bool = True,
+    thermal: ThermalModel | None = None,
+) -> SteadyState | WarmState:
     """The attractor that dm/dt = model.vector_field(t, m) reaches from m0: a state with dm_a/dt = Omega x m_a.
 
     An isotropic bilayer is followed through its shape (lengths and angle, no fast precession); any other magnet
@@ -88,21 +114,28 @@ def steady_state(
     - `max_steps`: the most pseudo-time steps to settle; four times as many, finer ones are spent on a shape that
       does not. Where time integration is needed: a thousand time steps for each.
     - `throw`: raise if the state is UNRESOLVED; with False look at `valid` and `result` (for use in batches).
+    - `thermal`: a `ThermalModel`: the state at the temperature that its own light keeps.
 
-    **Returns** a `SteadyState`. Works under jit, vmap, grad and jacfwd.
+    **Returns** a `SteadyState`; a `WarmState` with `thermal`. Works under jit, vmap, grad and jacfwd.
 
     **Raises** `ValueError` for bad input; a runtime error with the text of `RESULTS` if UNRESOLVED and `throw` is set.
 
     **Source** docs/physics.md, "Shape dynamics".
     """
     chosen = solver_for(model, solver)
-    model = model.plateau()
-    state = chosen.find(model, _start(model, m0), max_steps)
+    warm = None
+    if thermal is not None:
+        find = partial(steady_state, m0=m0, solver=solver, max_steps=max_steps, throw=False)
+        warm = warm_state(find, model, thermal)
+        state = warm.state
+    else:
+        model = model.plateau()
+        state = chosen.find(model, _start(model, m0), max_steps)
     if throw:
         failed = (state.phase == Phase.UNRESOLVED) | ~(state.valid | (state.phase == Phase.MODULATED))
         result = RESULTS.where(failed, state.result, RESULTS.successful)
         state = raise_if(failed, RESULTS, result, state)
-    return state
+    return state if warm is None else eqx.tree_at(lambda warm: warm.state, warm, state)
 
 
 def steady_states(

@@ -24,9 +24,10 @@ from .._numerics.precision import (
 )
 from .._numerics.spectral_abscissa import largest_real_part
 from ..magnets import AbstractOrderParameters
-from ..motion.integration import Solution, simulate
+from ..motion.integration import simulate
 from ..motion.phases import Phase, label
 from ..motion.rigid_rotation import closest_rotation, in_space, leading_pair, turning
+from ..motion.solution import Solution
 
 # Relative residual of a motion that creeps towards a stable state, and how far off, relatively, that may be.
 NEARLY_RIGID: Final = 1e-3

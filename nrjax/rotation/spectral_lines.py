@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..motion.integration import Solution
 from ..motion.phases import Phase
+from ..motion.solution import Solution
 from .phase_noise import Linewidth
 from .rigid_states import SteadyState
 

@@ -1,0 +1,220 @@
+"""How many turns of a chase fit before the light has melted the sample."""
+
+from typing import Any, Final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Bool, Float
+
+from .. import units
+from .._numerics.precision import integration_tolerance
+from .._numerics.small_matrices import safe_sqrt
+from .._numerics.spectral_abscissa import largest_real_part
+from .._numerics.validation import Number, is_concrete, require_positive
+from ..magnets import LayeredMagnet, ThermalModel
+from ..motion.coordinates import Components, Heated
+from ..motion.integration import step_control
+from ..motion.rigid_rotation import closest_rotation, leading_pair
+from .attractors import steady_state
+from .rigid_states import SteadyState
+
+HALVINGS: Final = 60
+MOST_STEPS: Final = 100_000
+
+
+class Turns(eqx.Module):
+    """A chase under light that warms its sample.
+
+    - `chase`, `rotation`: turns of the chase and of the whole magnet about Omega until `time`.
+    - `time`: ps, when the limit was passed, or t1. `ended`: whether it was passed.
+    - `limit`: K, the temperature of the moments at which their order is lost under this light, or a bound below it.
+    - `electron_temperature`, `lattice_temperature`: K at that time.
+    - `power`: absorbed at the start, mean of the layers, meV/ps per atom. `photons_per_turn`: power over photon energy
+      and chase frequency at the start, per atom: the same at any intensity where the frequency is proportional to it.
+    - `estimate_electrons`, `estimate`: turns before the limit if the electrons kept all of the heat, and if electrons
+      and lattice shared it at once: heat capacity times warming over power times period, closed.
+    - `absorbed`: meV per atom until `time`.
+    - `valid`: a valid chase at the start, and a successful integration.
+    """
+
+    chase: Float[Array, ""]
+    rotation: Float[Array, ""]
+    time: Float[Array, ""]
+    ended: Bool[Array, ""]
+    limit: Float[Array, ""]
+    electron_temperature: Float[Array, ""]
+    lattice_temperature: Float[Array, ""]
+    power: Float[Array, ""]
+    photons_per_turn: Float[Array, ""]
+    estimate_electrons: Float[Array, ""]
+    estimate: Float[Array, ""]
+    absorbed: Float[Array, ""]
+    valid: Bool[Array, ""]
+
+    def __str__(self) -> str:
+        if not is_concrete(self.chase) or self.chase.ndim:
+            return f"Turns(chase{self.chase.shape})"
+        end = "until the order melts" if self.ended else f"in {float(self.time):.4g} ps, and goes on"
+        return (
+            f"{float(self.chase):.3g} turns of the chase, {float(self.rotation):.3g} of the magnet, {end}\n"
+            f"absorbed per atom: {float(self.power):.3g} meV/ps, {float(self.photons_per_turn):.3g} photons a turn\n"
+            f"{float(self.electron_temperature):.4g} K after {float(self.time):.3g} ps; limit "
+            f"{float(self.limit):.4g} K\n"
+            f"closed estimates {float(self.estimate_electrons):.2g} to {float(self.estimate):.2g} turns"
+            + ("" if self.valid else "; not valid: no chase at the substrate's temperature")
+        )
+
+
+def turns(
+    magnet: LayeredMagnet,
+    thermal: ThermalModel,
+    t1: Number = 1000.0,
+    *,
+    limit: Number | None = None,
+    state: SteadyState | None = None,
+) -> Turns:
+    """Turns of a chase from when a cold sample is in its steady rotation until its temperature passes a limit,
+
+        n = int f_c(t) dt,   f_c the chase frequency of the moving moments,   T(t) < min(T_melt, limit).
+
+    **Arguments**
+
+    - `magnet`: under a laser, or with rates and a `thermal` that knows the photon energy. An envelope is followed.
+    - `thermal`: a `ThermalModel`.
+    - `t1`: ps, when to stop counting.
+    - `limit`: K, a bound on the temperature that the moments feel. Default: where their order is lost under this light.
+    - `state`: the rotation at the start. Default: the steady state at the substrate's temperature and full intensity.
+
+    **Returns** `Turns`. Differentiable; batches by vmap and in `sweep`.
+
+    **Raises** `ValueError` if the substrate is above the temperature at which the order is lost, or light is missing.
+
+    Only heat ends the count here: the sample may lose its chase in other ways (`spatial_stability`).
+
+    **Source** docs/physics.md, "Heat".
+    """
+    require_positive("t1", t1, "It is a time in ps.")
+    if limit is not None:
+        require_positive("limit", limit, "It is a temperature in K.")
+    melting = ordering_temperature(magnet) / units.kelvin
+    if is_concrete(melting, thermal.base) and jnp.ndim(melting) == 0 and float(thermal.base) >= float(melting):
+        raise ValueError(
+            f"bath_temperature is {float(thermal.base):.4g} K, and the order under this light is lost at "
+            f"{float(melting):.4g} K: nothing chases. Give a colder substrate, or weaker light."
+        )
+    bound = melting if limit is None else jnp.minimum(melting, jnp.asarray(limit, magnet.dtype))
+    cold = thermal.warmed(magnet, thermal.at_rest(magnet.layers, magnet.dtype))
+    state = steady_state(cold, throw=False) if state is None else state
+    return _counted(magnet, thermal, jnp.asarray(t1, magnet.dtype), bound, state)
+
+
+def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
+    """k_B T in meV, the same in all layers, above which m = 0 is stable under the magnet's light at full intensity: the
+    largest real part of W(0) is 0. NaN for a magnet without damping. Differentiable."""
+    rates = magnet.exchange_rates() - jnp.diag(magnet.light_torque()[1])
+    one = jnp.ones_like(magnet.temperature)
+    relaxation = 2.0 * magnet.damping * magnet.bath.free_rate(one)
+
+    def growth(temperature: Array) -> Array:
+        return largest_real_part(rates - jnp.diag(relaxation * temperature))
+
+    def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        orders = jax.lax.stop_gradient(growth(middle)) > 0
+        return jnp.where(orders, middle, low), jnp.where(orders, high, middle)
+
+    # Gershgorin: above it every row decays.
+    top = jnp.max(jnp.sum(jnp.abs(rates), axis=1) / jnp.where(relaxation > 0, relaxation, jnp.nan))
+    top = jax.lax.stop_gradient(top)
+    low, high = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(top), top))
+    root = 0.5 * (low + high)
+    left, slope = jax.jvp(growth, (root,), (jnp.ones_like(root),))
+    return root - left / jax.lax.stop_gradient(slope)
+
+
+@eqx.filter_jit
+def _counted(magnet: LayeredMagnet, thermal: ThermalModel, t1: Array, limit: Array, state: SteadyState) -> Turns:
+    chases = state.valid & (state.chase_frequency > 0)
+    m0 = jnp.where(chases, state.m, jnp.eye(*state.m.shape, dtype=state.m.dtype))
+    coordinates, laser = Heated(Components(magnet), thermal), None
+    if magnet.has_laser:
+        laser = magnet.illumination.laser
+    zero = jnp.zeros((), m0.dtype)
+    first = (*coordinates.start(m0), zero, zero)
+    stop = t1 * units.ps
+    tolerance = integration_tolerance(m0.dtype)
+
+    def rates(t: Any, y: Any, args: Any) -> Any:
+        (coordinates,) = args
+        moments, warming = coordinates.rates(t, y[:2])
+        omega, spread = closest_rotation(y[0], moments)
+        chase = jnp.where(spread, jnp.abs(jnp.dot(leading_pair(y[0]).normal, omega)), 0.0)
+        return moments, warming, chase / (2.0 * jnp.pi), safe_sqrt(jnp.sum(omega**2)) / (2.0 * jnp.pi)
+
+    def above(t: Any, y: Any, args: Any, **options: Any) -> Array:
+        del t, args, options
+        return jnp.max(thermal.felt(y[1])) / units.kelvin - limit
+
+    def run(coordinates: Heated, first: Any, stop: Array, event: Any, adjoint: Any) -> diffrax.Solution:
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(rates),
+            diffrax.Tsit5(),
+            jnp.zeros_like(stop),
+            stop,
+            None,
+            first,
+            args=(coordinates,),
+            stepsize_controller=step_control(laser, jnp.zeros_like(stop), stop, tolerance, tolerance),
+            adjoint=adjoint,
+            event=event,
+            max_steps=MOST_STEPS,
+            throw=False,
+        )
+
+    # Where the limit is passed, without derivative; then up to there, with it.
+    event = diffrax.Event(above, optx.Newton(1e-10, 1e-10))
+    fixed = jax.tree.map(jax.lax.stop_gradient, (coordinates, first, stop))
+    found = run(fixed[0], fixed[1], fixed[2], event, diffrax.RecursiveCheckpointAdjoint())
+    assert found.ts is not None
+    when, ended = jax.lax.stop_gradient(found.ts[-1]), jnp.asarray(found.event_mask)
+    solution = run(coordinates, first, when, None, diffrax.DirectAdjoint())
+    assert solution.ys is not None
+    end = jax.tree.map(lambda x: x[-1], solution.ys)
+    speed = rates(when, end, (coordinates,))
+    # The time itself moves with the parameters: d(when) = -d(above)/(slope of above).
+    missing, slope = jax.jvp(lambda heat: above(None, (None, heat), None), (end[1],), (speed[1],))
+    late = jnp.where(ended, -missing / jax.lax.stop_gradient(jnp.where(slope != 0, slope, 1.0)), 0.0)
+    moments, heat, chase, rotation = jax.tree.map(lambda x, v: x + late * jax.lax.stop_gradient(v), end, speed)
+    electrons, lattice = thermal.temperatures(heat)
+    rest = thermal.at_rest(magnet.layers, m0.dtype)
+    power = jnp.mean(thermal.power(thermal.warmed(magnet, rest), m0))
+    energy = _photon_energy(magnet, thermal)
+    frequency = state.chase_frequency * 1e-3
+    warming, squares = limit - thermal.base, limit**2 - thermal.base**2
+    alone = jnp.where(thermal.electronic > 0, 0.5 * thermal.electronic * squares, thermal.lattice * warming)
+    together = 0.5 * thermal.electronic * squares + thermal.lattice * warming
+    fine = chases & diffrax.is_okay(solution.result) & (diffrax.is_okay(found.result) | ended)
+    return Turns(
+        chase,
+        rotation,
+        (when + late) / units.ps,
+        ended,
+        limit,
+        jnp.max(electrons),
+        jnp.max(lattice),
+        power,
+        power / (energy * frequency),
+        alone / power * frequency,
+        together / power * frequency,
+        jnp.mean(heat.absorbed),
+        fine & jnp.all(jnp.isfinite(moments)),
+    )
+
+
+def _photon_energy(magnet: LayeredMagnet, thermal: ThermalModel) -> Any:
+    """hnu in meV."""
+    return magnet.illumination.laser.photon_energy if magnet.has_laser else thermal.photon_energy

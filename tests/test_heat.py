@@ -1,0 +1,207 @@
+"""Heat: the balance of energies, closed forms of two temperatures, and how long a chase lasts before it melts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.linalg import expm
+from scipy.optimize import brentq
+
+from nrjax import (
+    Laser,
+    Square,
+    ThermalModel,
+    exposure,
+    hanai2025_bilayer,
+    illuminated_bilayer,
+    ordering_temperature,
+    simulate,
+    steady_state,
+    turns,
+    units,
+)
+from tests.differences import slope
+from tests.refusal import assert_refused
+
+MAGNET = hanai2025_bilayer(0.05, 6.0)
+GADOLINIUM = {"electronic": 4.65e-5, "lattice": 0.2585, "coupling": 0.0434, "bath_temperature": 8.5}
+PHOTON = 1550.0
+
+
+def thermal(cooling_time=jnp.inf, **options):
+    return ThermalModel(**(GADOLINIUM | {"cooling_time": cooling_time, "photon_energy": PHOTON} | options))
+
+
+@pytest.mark.parametrize("conduction", [None, 0.01])
+@pytest.mark.parametrize("electronic", [4.65e-5, 0.0])
+def test_energy_is_kept(conduction, electronic):
+    """absorbed = stored + carried away, under a pulse, through melting; and what is absorbed is what exposure says."""
+    laser = Laser(2e10, PHOTON, Square(0.02, 0.3, 0.02))
+    magnet = illuminated_bilayer(laser.intensity, laser.photon_energy, envelope=laser.envelope)
+    model = thermal(0.7, conduction=conduction, electronic=electronic)
+    times = np.linspace(0.0, 2.0, 41)
+    course = simulate(magnet, steady_state(MAGNET).m, 2.0, saveat=times, thermal=model).heat
+    assert course is not None
+    balance = np.asarray(course.absorbed - course.stored - course.carried_away)
+    if conduction is not None:
+        # What one layer loses to the other is no loss of both.
+        assert np.abs(balance).max() > 1e-3
+        balance = balance.mean(axis=1)
+    assert np.abs(balance).max() < 1e-12 * float(course.absorbed.max())
+    # 0.3 ps of full light and two ramps of 0.02 ps around it.
+    assert float(course.absorbed[-1].mean()) > 0.2 and np.ptp(np.asarray(course.absorbed[-4:].mean(axis=1))) < 1e-12
+    short = simulate(
+        magnet.with_laser(laser.plateau()), steady_state(MAGNET).m, 1e-4, saveat=[1e-4], thermal=model, rtol=1e-10
+    )
+    state = steady_state(MAGNET)
+    power = np.mean(exposure(magnet, state.m).absorbed_power) * units.nW * units.ps
+    np.testing.assert_allclose(short.heat.absorbed.mean() / 1e-4, power, rtol=2e-3)
+
+
+def test_two_temperatures_against_a_matrix_exponential():
+    """Electrons so hot that C_e hardly changes are a linear system; without moments the power is constant."""
+    power = 1e-4
+    model = ThermalModel(1e-3, 0.3, 0.02, 3.0, 8.617)
+    heat = model.at_rest(1, jnp.float64)
+    base, capacity = float(model.base), 1e-3 * float(model.base)
+    matrix = np.array([[-0.02 / capacity, 0.02 / capacity], [0.02 / 0.3, -0.02 / 0.3 - 1 / 3.0]])
+    force, t, steps = np.array([power / capacity, 0.0]), 5.0, 2000
+    dt = t / steps
+    for _ in range(steps):
+        k1 = model.rates(jnp.asarray([power]), heat)
+        k2 = model.rates(jnp.asarray([power]), jax.tree.map(lambda x, v: x + 0.5 * dt * v, heat, k1))
+        heat = jax.tree.map(lambda x, v: x + dt * v, heat, k2)
+    found = np.array([float(x[0]) - base for x in model.temperatures(heat)])
+    expected = np.linalg.solve(matrix, (expm(matrix * t) - np.eye(2)) @ force)
+    # C_e grows with T_e by a part in 10^5 here.
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+def test_a_steady_sample_is_warmer_by_power_over_coupling():
+    """P/G between electrons and lattice, P tau/C_l between lattice and substrate; the state is that of its warmth."""
+    magnet = hanai2025_bilayer(0.05, 6.0)
+    model = thermal(2e-3, coupling=5.0)
+    warm = steady_state(magnet, thermal=model)
+    power = float(warm.power)
+    np.testing.assert_allclose(warm.lattice_temperature - model.base, power * 2e-3 / 0.2585, rtol=1e-9)
+    np.testing.assert_allclose(warm.electron_temperature - warm.lattice_temperature, power / 5.0, rtol=1e-9)
+    assert bool(warm.balanced) and int(warm.balances) == 1
+    itself = steady_state(
+        hanai2025_bilayer(0.05, 6.0, temperature=float(warm.electron_temperature) * units.kelvin), throw=False
+    )
+    assert int(itself.phase) == int(warm.phase)
+    np.testing.assert_allclose(warm.lengths, itself.lengths, rtol=1e-8, atol=1e-12)
+    # Light at which the sample stays ordered: cooled well, weakly lit, of a small quantum.
+    gentle = thermal(2e-3, coupling=20.0, photon_energy=100.0)
+    chasing = steady_state(magnet, thermal=gentle)
+    assert bool(chasing.valid) and "balances" not in str(chasing) and float(chasing.chase_frequency) > 1.0
+    resistance = 2e-3 / 0.2585 + 1 / 20.0
+
+    def excess(kelvin):
+        state = steady_state(hanai2025_bilayer(0.05, 6.0, temperature=kelvin * units.kelvin))
+        s = np.asarray(state.m)
+        j = np.array([[10.0, 6.0], [6.0, 5.0]])
+        singlets = 1.0 + 0.2 * s[1] @ (j[1] @ s)
+        return kelvin - float(gentle.base) - resistance * 0.5 * 100.0 * 0.05 * singlets * units.ps
+
+    root = brentq(excess, float(gentle.base) + 0.01, float(gentle.base) + 5.0, xtol=1e-11)
+    np.testing.assert_allclose(chasing.electron_temperature, root, rtol=1e-10)
+
+    def frequency(loss):
+        return steady_state(hanai2025_bilayer(loss, 6.0), thermal=gentle, throw=False).chase_frequency
+
+    np.testing.assert_allclose(jax.grad(frequency)(0.05), slope(frequency, 0.05, 1e-4), rtol=1e-5)
+
+
+def test_infinite_capacity_is_the_isothermal_magnet():
+    model = thermal(1.0, lattice=1e13, coupling=1e13, electronic=1e8)
+    magnet = hanai2025_bilayer(0.05, 6.0, temperature=8.5)
+    state, warm = steady_state(magnet), steady_state(magnet, thermal=model)
+    assert int(state.phase) == int(warm.phase) and bool(warm.valid)
+    np.testing.assert_allclose(warm.chase_frequency, state.chase_frequency, rtol=1e-9)
+    np.testing.assert_allclose(warm.lengths, state.lengths, rtol=1e-9)
+    start, times = np.asarray(state.m) + 0.01, np.linspace(0.5, 5.0, 4)
+    isothermal = simulate(magnet, start, 5.0, saveat=times, rtol=1e-11)
+    heated = simulate(magnet, start, 5.0, saveat=times, thermal=model, rtol=1e-11)
+    np.testing.assert_allclose(heated.ms, isothermal.ms, atol=1e-9)
+    np.testing.assert_allclose(heated.velocities, isothermal.velocities, atol=1e-7)
+
+
+def test_turns_at_the_published_point():
+    """A thousandth of a turn even if the lattice takes its share at once; 1.9 photons for each lit atom and turn."""
+    model = thermal(bath_temperature=9.0)
+    melting = ordering_temperature(MAGNET)
+    # trace W(0) = 0: 0.2 (10 - T) + 0.004 (5 - T) - 2 x 0.05 x 5/10 - 0.05 = 0.
+    np.testing.assert_allclose(melting, (2.0 + 0.02 - 0.05 - 0.05) / 0.204, rtol=1e-10)
+    found = turns(MAGNET, model, 1.0)
+    assert bool(found.valid) and bool(found.ended)
+    frequency = float(steady_state(MAGNET).chase_frequency) * 1e-3
+    warming = float(melting - 9.0) / units.kelvin
+    assert 4.5 < warming < 5.0
+    # gamma_B [n - (2/g) m_B . sum_b j_Bb m_b] over the frequency, for layer B alone; published as 1.9.
+    m = np.asarray(steady_state(MAGNET).m)
+    photons = 0.05 * (1.0 + 0.2 * m[1] @ (np.array([6.0, 5.0]) @ m)) * units.ps / frequency
+    np.testing.assert_allclose(2 * found.photons_per_turn, photons, rtol=1e-9)
+    assert 1.75 < photons < 2.0
+    hot, cold = float(melting) / units.kelvin, 9.0 / units.kelvin
+    alone = 0.5 * 4.65e-5 * (hot**2 - cold**2)
+    np.testing.assert_allclose(found.estimate_electrons, alone / found.power * frequency, rtol=1e-9)
+    np.testing.assert_allclose(found.estimate, (alone + 0.2585 * warming) / found.power * frequency, rtol=1e-9)
+    assert 5e-4 < float(found.estimate) < 2e-3
+    # The lattice has no time to help: the count is that of the electrons, nearly.
+    np.testing.assert_allclose(found.chase, found.estimate_electrons, rtol=0.02)
+    np.testing.assert_allclose(found.electron_temperature, found.limit, rtol=1e-9)
+    np.testing.assert_allclose(found.chase / found.time, frequency, rtol=0.01)
+    assert "until the order melts" in str(found)
+
+
+def test_turns_of_a_cold_bright_future():
+    """An insulator with a small quantum of light: many turns, their derivatives, and batches."""
+
+    def count(capacity, loss=0.05):
+        model = ThermalModel(0.0, capacity, 1.0, jnp.inf, 8.5, follows="lattice", photon_energy=20.0)
+        return turns(hanai2025_bilayer(loss, 6.0), model, 200.0)
+
+    found = count(10.0)
+    assert bool(found.ended) and float(found.chase) > 0.3 and bool(found.valid)
+    # All of the heat is the lattice's: capacity times warming over power, but for the change of the power on the way.
+    np.testing.assert_allclose(found.chase, found.estimate, rtol=0.1)
+
+    def looked_at(capacity):
+        found = count(capacity)
+        return jnp.stack([found.chase, found.time, found.rotation, found.absorbed])
+
+    derivative = jax.jvp(looked_at, (10.0,), (1.0,))[1]
+    np.testing.assert_allclose(derivative, slope(looked_at, 10.0, 0.05), rtol=1e-5)
+    many = jax.vmap(count)(jnp.array([5.0, 10.0, 1e6]))
+    np.testing.assert_allclose(many.chase[1], found.chase, rtol=1e-8)
+    assert not bool(many.ended[2]) and float(many.time[2]) == pytest.approx(200.0)
+    lower = turns(
+        hanai2025_bilayer(0.05, 6.0),
+        ThermalModel(0.0, 10.0, 1.0, jnp.inf, 8.5, follows="lattice", photon_energy=20.0),
+        200.0,
+        limit=99.0,
+    )
+    assert float(lower.limit) == 99.0 and float(lower.chase) < float(found.chase)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: thermal(electronic=-1e-5), ["electronic", "-1e-05"]),
+        (lambda: thermal(lattice=0.0), ["lattice", "0"]),
+        (lambda: thermal(coupling=0.0), ["coupling", "0", "warms"]),
+        (lambda: thermal(cooling_time=-1.0), ["cooling_time", "-1"]),
+        (lambda: thermal(bath_temperature=0.0), ["bath_temperature", "k_B T_0"]),
+        (lambda: thermal(conduction=-0.1), ["conduction", "-0.1"]),
+        (lambda: thermal(follows="spins"), ["follows", "spins"]),
+        (lambda: turns(MAGNET, thermal(bath_temperature=9.6)), ["bath_temperature", "111.4", "109.2", "colder"]),
+        (lambda: turns(MAGNET, thermal(photon_energy=None)), ["photon_energy", "missing"]),
+        (lambda: turns(MAGNET, thermal(), -1.0), ["t1", "-1"]),
+        (lambda: turns(MAGNET, thermal(), limit=0.0), ["limit", "K"]),
+        (lambda: steady_state(MAGNET, thermal=thermal()), ["cooling_time = inf", "turns()"]),
+        (lambda: steady_state(MAGNET, thermal=thermal(1.0, conduction=0.1)), ["conduction", "simulate"]),
+    ],
+)
+def test_bad_input(make, words):
+    assert_refused(make, words)
