@@ -1,5 +1,7 @@
 """Heat: the balance of energies, closed forms of two temperatures, and how long a chase lasts before it melts."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +31,8 @@ PHOTON = 1550.0
 
 
 def thermal(cooling_time=jnp.inf, **options):
-    return ThermalModel(**(GADOLINIUM | {"cooling_time": cooling_time, "photon_energy": PHOTON} | options))
+    arguments: dict[str, Any] = GADOLINIUM | {"cooling_time": cooling_time, "photon_energy": PHOTON} | options
+    return ThermalModel(**arguments)
 
 
 @pytest.mark.parametrize("conduction", [None, 0.01])
@@ -53,6 +56,7 @@ def test_energy_is_kept(conduction, electronic):
     short = simulate(
         magnet.with_laser(laser.plateau()), steady_state(MAGNET).m, 1e-4, saveat=[1e-4], thermal=model, rtol=1e-10
     )
+    assert short.heat is not None
     state = steady_state(MAGNET)
     power = np.mean(exposure(magnet, state.m).absorbed_power) * units.nW * units.ps
     np.testing.assert_allclose(short.heat.absorbed.mean() / 1e-4, power, rtol=2e-3)
@@ -104,7 +108,7 @@ def test_a_steady_sample_is_warmer_by_power_over_coupling():
         singlets = 1.0 + 0.2 * s[1] @ (j[1] @ s)
         return kelvin - float(gentle.base) - resistance * 0.5 * 100.0 * 0.05 * singlets * units.ps
 
-    root = brentq(excess, float(gentle.base) + 0.01, float(gentle.base) + 5.0, xtol=1e-11)
+    root: Any = brentq(excess, float(gentle.base) + 0.01, float(gentle.base) + 5.0, xtol=1e-11)
     np.testing.assert_allclose(chasing.electron_temperature, root, rtol=1e-10)
 
     def frequency(loss):
@@ -124,6 +128,7 @@ def test_infinite_capacity_is_the_isothermal_magnet():
     isothermal = simulate(magnet, start, 5.0, saveat=times, rtol=1e-11)
     heated = simulate(magnet, start, 5.0, saveat=times, thermal=model, rtol=1e-11)
     np.testing.assert_allclose(heated.ms, isothermal.ms, atol=1e-9)
+    assert heated.velocities is not None and isothermal.velocities is not None
     np.testing.assert_allclose(heated.velocities, isothermal.velocities, atol=1e-7)
 
 

@@ -101,8 +101,8 @@ class PulseResponse(eqx.Module):
         if not slow:
             return seen.rotation
         # Both layers precess about gyro (j_BA m_A + j_AB m_B), which lies in their plane.
-        j, m = magnet.exchange, solution.ms
-        about = magnet.gyro * (j[1, 0] * m[:, 0] + j[0, 1] * m[:, 1]) / units.GHz
+        turning, m = magnet.precession_exchange(), solution.ms
+        about = (turning[1, 0] * m[:, 0] + turning[0, 1] * m[:, 1]) / units.GHz
         return safe_sqrt(seen.chase**2 + jnp.sum(about**2, axis=1))
 
     def errors(self, y: Float[Array, " n"]) -> Float[Array, " times"]:

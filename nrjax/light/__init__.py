@@ -9,6 +9,7 @@ from .envelopes import (
     Square as Square,
     Tabulated as Tabulated,
 )
+from .hopping_light import HundLight as HundLight, MottLight as MottLight
 from .illumination import (
     AbstractLight as AbstractLight,
     AbstractMetallicLight as AbstractMetallicLight,

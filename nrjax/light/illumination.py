@@ -39,6 +39,11 @@ class AbstractLight(eqx.Module):
         """c_a where Lambda_ab = c_a jm_ab for any exchange, so that one sum over it serves twice; None elsewhere."""
         return None
 
+    def precession(self, exchange: Float[Array, "L L"]) -> Float[Array, "L L"] | None:
+        """P in meV where light adds m_a x sum_b P_ab m_b to dm_a/dt, shape (L, L); None for light that only pushes."""
+        del exchange
+        return None
+
     @property
     def is_constant(self) -> bool:
         """Whether the torque is the same at all times."""

@@ -104,7 +104,7 @@ class FokkerPlanckMagnet(AbstractOrderParameters):
 
     def drives(self, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> tuple[Array, Array]:
         """(gyro h_a + Omega, u_a) of moments m in the turning frame, in meV, each of shape (L, 3)."""
-        precession = self.magnet.gyro * self.magnet.effective_field(m) + omega[None, :]
+        precession = self.magnet.precession_vector(m) + omega[None, :]
         return precession, self.llg_factor * (self.magnet.exchange_rates() @ m)
 
     def generators(self, m: Float[Array, "L 3"], omega: Float[Array, "3"], more: int = 0) -> Float[Array, "L K K"]:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import equinox as eqx
 import jax
@@ -26,38 +26,12 @@ from ..light.laser import Laser
 from ..light.local_moment import LocalMoment, stack_moments
 from .baths import AbstractBath, QuantumBath
 from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Vector, Zeeman
+from .layer_torque import LayerParameters, torque, turn, weighted_sums
 from .order_parameters import AbstractOrderParameters
 from .relaxation import BathRelaxation, Gram
 
 # Fixed-point iterations for the lengths of the state without light, which is only a place to start from.
 DARK_ITERATIONS: Final = 60
-
-
-class LayerParameters(NamedTuple):
-    """What one layer (or an array of layers) feels besides the field and light's push: damping, loss and bath."""
-
-    damping: Array
-    loss: Array
-    temperature: Array
-    gyro: Array
-
-
-def weighted_sums(matrix: Float[Array, "L K"], m: Float[Array, "K 3"]) -> Float[Array, "L 3"]:
-    """sum_b matrix_ab m_b, by sums: a product of small matrices would round differently in batches of another size."""
-    return jnp.sum(matrix[:, :, None] * m[None, :, :], axis=1)
-
-
-def torque(m: Vector, h: Vector, push: Vector, p: LayerParameters, bath: AbstractBath) -> Vector:
-    """dm/dt = gyro m x h + 2 alpha [h - phi(h) m] + push - loss m, by components; push_a = sum_b Lambda_ab m_b.
-
-    Every entry may be a scalar (one layer, the fast layout under vmap) or an array over layers.
-    """
-    (mx, my, mz), (hx, hy, hz) = m, h
-    phi = bath.relaxation_rate(hx * hx + hy * hy + hz * hz, p.temperature)
-    relaxation = 2.0 * p.damping * phi + p.loss
-    precession = (my * hz - mz * hy, mz * hx - mx * hz, mx * hy - my * hx)
-    tx, ty, tz = (p.gyro * precession[i] + 2.0 * p.damping * h[i] + push[i] - relaxation * m[i] for i in range(3))
-    return tx, ty, tz
 
 
 def _components(m: Float[Array, "L 3"]) -> Vector:
@@ -353,8 +327,15 @@ class LayeredMagnet(AbstractOrderParameters):
         return 2.0 * self.damping[:, None] * self.exchange + push
 
     def precession_exchange(self) -> Float[Array, "L L"]:
-        """gyro j in meV."""
-        return self.gyro * self.exchange
+        """gyro j in meV, and what light adds to it."""
+        more = self.light.precession(self.exchange)
+        return self.gyro * self.exchange + (0.0 if more is None else more)
+
+    def precession_vector(self, m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
+        """gyro h_a, and what light adds to it, in meV: dm_a/dt has m_a x this."""
+        more = self.light.precession(self.exchange)
+        turned = self.gyro * self.effective_field(m)
+        return turned if more is None else turned + weighted_sums(more, m)
 
     def relaxation(self) -> BathRelaxation:
         """r_a = 2 alpha_a phi(h_a) + loss_a of an isotropic bilayer, as a function of the scalar products."""
@@ -423,7 +404,9 @@ class LayeredMagnet(AbstractOrderParameters):
         h = self._with_terms(along, m)
         push = weighted_sums(pushes, around) if factor is None else factor[:, None] * along
         p = LayerParameters(self.damping, loss, self.temperature, self.gyro)
-        return jnp.stack(torque(_components(m), _components(h), _components(push), p, self.bath), axis=-1)
+        rates = jnp.stack(torque(_components(m), _components(h), _components(push), p, self.bath), axis=-1)
+        more = self.light.precession(self.exchange)
+        return rates if more is None else rates + jnp.cross(m, weighted_sums(more, around))
 
     def layer_vector_fields(self, moments: Sequence[Vector]) -> list[Vector]:
         """`vector_field` of constant light on scalars, layer by layer: under vmap every operation is one loop over
@@ -437,6 +420,7 @@ class LayeredMagnet(AbstractOrderParameters):
             return x, y, z  # pyright: ignore[reportReturnType]
 
         torques, (pushes, loss, factor) = [], self.light_push()
+        more = self.light.precession(self.exchange)
         for layer, m in enumerate(moments):
             h = combine(self.exchange, layer)
             push = combine(pushes, layer) if factor is None else tuple(factor[layer] * x for x in h)
@@ -444,5 +428,8 @@ class LayeredMagnet(AbstractOrderParameters):
                 added = term.layer_field(layer, moments)
                 h = tuple(h[i] + added[i] for i in range(3))
             p = LayerParameters(self.damping[layer], loss[layer], self.temperature[layer], self.gyro)
-            torques.append(torque(m, h, push, p, self.bath))  # pyright: ignore[reportArgumentType]
+            rate = torque(m, h, push, p, self.bath)  # pyright: ignore[reportArgumentType]
+            if more is not None:
+                rate = tuple(x + y for x, y in zip(rate, turn(m, combine(more, layer)), strict=True))
+            torques.append(rate)
         return torques

@@ -77,6 +77,8 @@ class SpinLattice(eqx.Module):
                 raise ValueError(
                     f"{type(term).__name__} acts between layers, where a lattice has only the exchange. Leave it out."
                 )
+        if magnet.light.precession(magnet.exchange) is not None:
+            raise ValueError(f"{type(magnet.light).__name__} turns moments about each other, which spins do not here.")
         if len(cells) != 3 or not all(int(n) == n and n >= 1 for n in cells):
             raise ValueError(f"cells = {cells}: give the numbers of cells along x, y and z, each 1 or more.")
         if dynamics not in DYNAMICS:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from .. import units
 from .._numerics.small_matrices import safe_sqrt
 from ..magnets import LayeredMagnet, ThermalModel
-from ..magnets.layers import Vector
+from ..magnets.field_terms import Vector
 
 # The square of a tilt above which thermal motion no longer adds to it, in units of the square that it has by chance.
 BY_CHANCE: Final = 100.0
@@ -191,9 +191,9 @@ class ComponentsAndTilt(AbstractCoordinates):
             held = jnp.stack([jnp.stack([-h_aa, both]), jnp.stack([both, -h_bb])])
             return magnet.vector_field(t, components) + held @ components, growth + by_noise
         # gyro m_a x h_a + sum_b W_ab m_b, from what is known already; both precess about the same vector.
-        gyro, j = magnet.gyro, magnet.exchange
+        turning = magnet.precession_exchange()
         w_aa, w_ab, w_ba, w_bb = w[0, 0] - r_a - h_aa, w[0, 1] + both, w[1, 0] + both, w[1, 1] - r_b - h_bb
-        turn_a, turn_b = gyro * j[0, 1], -gyro * j[1, 0]
+        turn_a, turn_b = turning[0, 1], -turning[1, 0]
         da = tuple(turn_a * c + w_aa * x + w_ab * z for c, x, z in zip(cross, a, b, strict=True))
         db = tuple(turn_b * c + w_ba * x + w_bb * z for c, x, z in zip(cross, a, b, strict=True))
         return (da, db), growth + by_noise

@@ -130,6 +130,5 @@ def tilt_modes(model: LayeredMagnet, m: Float[Array, "2 3"]) -> Complex[Array, "
     """
     axis = m[0] / jnp.sqrt(jnp.sum(m[0] ** 2))
     along = m @ axis
-    field = model.exchange @ along
-    turning = along[:, None] * model.exchange - jnp.diag(field)
-    return jax.lax.complex(model.linear_rates(m), model.gyro * turning)
+    exchange = model.precession_exchange()
+    return jax.lax.complex(model.linear_rates(m), along[:, None] * exchange - jnp.diag(exchange @ along))

@@ -166,7 +166,7 @@ def collision_noise(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[
     mean = drive / loss[:, None]
     possible = jnp.all(jnp.sum(mean**2, axis=1) < 1.0)
     mean = jnp.where(possible, mean, jnp.zeros_like(mean))
-    precession = magnet.gyro * magnet.effective_field(m)
+    precession = magnet.precession_vector(m)
 
     def of_layer(layer: tuple[Array, ...]) -> Array:
         m, mean, loss, precession, temperature = layer

@@ -1,0 +1,41 @@
+"""The torque on one layer, by components: what the mean-field dynamics is made of."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .baths import AbstractBath
+from .field_terms import Vector
+
+
+class LayerParameters(NamedTuple):
+    """What one layer (or an array of layers) feels besides the field and light's push: damping, loss and bath."""
+
+    damping: Array
+    loss: Array
+    temperature: Array
+    gyro: Array
+
+
+def weighted_sums(matrix: Float[Array, "L K"], m: Float[Array, "K 3"]) -> Float[Array, "L 3"]:
+    """sum_b matrix_ab m_b, by sums: a product of small matrices would round differently in batches of another size."""
+    return jnp.sum(matrix[:, :, None] * m[None, :, :], axis=1)
+
+
+def torque(m: Vector, h: Vector, push: Vector, p: LayerParameters, bath: AbstractBath) -> Vector:
+    """dm/dt = gyro m x h + 2 alpha [h - phi(h) m] + push - loss m, by components; push_a = sum_b Lambda_ab m_b.
+
+    Every entry may be a scalar (one layer, the fast layout under vmap) or an array over layers.
+    """
+    (mx, my, mz), (hx, hy, hz) = m, h
+    phi = bath.relaxation_rate(hx * hx + hy * hy + hz * hz, p.temperature)
+    relaxation = 2.0 * p.damping * phi + p.loss
+    precession = (my * hz - mz * hy, mz * hx - mx * hz, mx * hy - my * hx)
+    tx, ty, tz = (p.gyro * precession[i] + 2.0 * p.damping * h[i] + push[i] - relaxation * m[i] for i in range(3))
+    return tx, ty, tz
+
+
+def turn(m: Vector, p: Vector) -> Vector:
+    """m x p."""
+    return m[1] * p[2] - m[2] * p[1], m[2] * p[0] - m[0] * p[2], m[0] * p[1] - m[1] * p[0]
