@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-import numba
+import numba  # pyright: ignore[reportMissingImports]
 import numpy as np
 import record
 
@@ -33,7 +33,7 @@ def nrjax_run(n: int, reach: str | int, dtype: Any) -> dict[str, Any]:
     )
     lattice = nrjax.SpinLattice.from_layers(magnet, (n, n, n), reach=reach)
     spins, steps = _start(lattice, None, jax.random.key(0)), max(4, int(STEPS_OF_SPINS // n**3))
-    arguments = jnp.asarray(True), jnp.asarray(0), jnp.asarray(steps), jnp.asarray(DT, dtype)
+    arguments = jnp.asarray(True), jnp.asarray(0), jnp.asarray(steps), jnp.asarray(0), jnp.asarray(DT, dtype)
     return speed(lambda: _advance_compiled(lattice, jax.random.key(1), spins, *arguments)[0], n**3 * steps)
 
 

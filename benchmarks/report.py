@@ -168,6 +168,11 @@ def comparisons(r: dict[str, Any]) -> list[tuple[str, str, float]]:
                 if "first_call_s" in row[peer]:
                     first = row[peer]["first_call_s"] / row[ours]["first_call_s"]
                     found.append((f"{job}, first call", PEERS[peer], first))
+    for row in r["lattices"]["rows"]:
+        if "numba" in row:
+            speeds = (row[name]["spin_steps_per_s"] for name in ("nrjax", "numba"))
+            ours, theirs = speeds
+            found.append((f"{row['cells']:,} spins, {row['dtype']}", PEERS["numba"], ours / theirs))
     return found
 
 

@@ -248,20 +248,22 @@ def test_a_hund_pair():
 
 
 def test_derivatives():
-    """Of rates and energies with respect to hop, repulsion and loss, forward and backward, at degenerate levels."""
+    """Of rates and energies with respect to hop, repulsion, loss and a field that turns the levels of the subspace,
+    forward and backward, at degenerate levels."""
     sites, hamiltonian, jumps, states = anderson()
     parts = [jnp.asarray(x) for x in (sites.n[0], sites.double[0], sites.hop(0, 1))]
     taken = [jnp.asarray(x) for x in sites.taken(0)]
+    along, across = jnp.asarray(sites.spin[1][2]), jnp.asarray(sites.spin[1][0])
 
     def looked_at(x):
-        h = -0.4 * parts[0] + x[0] * parts[1] + x[1] * parts[2]
+        h = -0.4 * parts[0] + x[0] * parts[1] + x[1] * parts[2] + 0.05 * along + x[3] * across
         found = project(h, [jnp.sqrt(x[2]) * c for c in taken], states)
         return jnp.concatenate([jnp.real(found.hamiltonian).ravel(), jnp.abs(found.jumps).ravel() ** 2])
 
-    point = jnp.array([1.0, 0.03, 0.25])
+    point = jnp.array([1.0, 0.03, 0.25, 0.04])
     forward, backward = jax.jacfwd(looked_at)(point), jax.jacrev(looked_at)(point)
     np.testing.assert_allclose(forward, backward, atol=1e-13)
-    steps = 1e-4 * jnp.eye(3)
+    steps = 1e-4 * jnp.eye(4)
     differences = [
         (8 * (looked_at(point + s) - looked_at(point - s)) - looked_at(point + 2 * s) + looked_at(point - 2 * s))
         / 12e-4

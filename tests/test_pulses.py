@@ -127,8 +127,7 @@ def test_what_the_light_cannot_do_is_said():
     np.testing.assert_allclose(instantaneous_frequency(solution).chase, result.achieved, rtol=1e-4)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("observable", ["chase_frequency", "rotation_frequency"])
+@pytest.mark.parametrize("observable", [pytest.param("chase_frequency", marks=pytest.mark.long), "rotation_frequency"])
 def test_precession_may_rest_while_a_pulse_is_found(observable):
     """The frequencies under a pulse without precession are those of the full equation, whatever j_AB and j_BA."""
     lit = illuminated_bilayer(5e10, 1550.0, exchange=[[10.0, 7.0], [5.0, 5.0]])

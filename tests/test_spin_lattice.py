@@ -155,17 +155,27 @@ def test_equilibria_are_those_of_boltzmann(dynamics, gyro, factor):
     """Langevin's law in a field, and L(J/T) for every bond of open chains, for any gyro and c, also of unlike sites."""
     options = {"dynamics": dynamics, "llg_factor": factor}
     free = SpinLattice(one_layer(field=(0.0, 0.0, 6.0), gyro=gyro), (32, 48, 1), **options)
-    # Half a kick is left to the middle of the splitting.
-    dt = 0.008
-    left = np.exp(-float(free.diffusion()[0]) * dt * units.ps) if dynamics == "llg" else 1.0
-    mean = averaged(free, lambda s: jnp.mean(s[0, ..., 2]), t1=12.0, dt=dt)
+    mean = averaged(free, lambda s: jnp.mean(s[0, ..., 2]), t1=12.0, dt=0.008)
     # Deviations of 0.32 of 1536 spins, forgotten 15 times in 4 runs.
-    assert abs(mean * left - langevin(3.0)) < 4 * 0.32 / np.sqrt(1536 * 15 * 4)
+    assert abs(mean - langevin(3.0)) < 4 * 0.32 / np.sqrt(1536 * 15 * 4)
     # A chain sees half of each neighbour: bonds of j/2.
     chain = Shells(1, periodic=(False, True, True))
     along = SpinLattice(one_layer(exchange=6.0, gyro=gyro), (600, 1, 1), chain, **options)
-    mean = averaged(along, lambda s: jnp.mean(jnp.sum(s[0, 1:] * s[0, :-1], axis=-1)), t1=30.0, dt=dt)
-    assert abs(mean * left**2 - langevin(1.5)) < 4 * 0.5 / np.sqrt(600 * 25 * 4)
+    mean = averaged(along, lambda s: jnp.mean(jnp.sum(s[0, 1:] * s[0, :-1], axis=-1)), t1=30.0, dt=0.008)
+    assert abs(mean - langevin(1.5)) < 4 * 0.5 / np.sqrt(600 * 25 * 4)
+
+
+@pytest.mark.parametrize("gyro", [0.0, 2.0])
+def test_transients_are_of_second_order(gyro):
+    """Free spins lose their mean by exp(-2 D t) at any step, whether it is saved often or once."""
+    magnet = one_layer(temperature=2.0, field=(0.0, 0.0, 1e-6), gyro=gyro)
+    lattice = SpinLattice(magnet, (64, 64, 32))
+    start, times = [[0.0, 0.0, 0.999]], np.array([0.2, 0.25, 0.8])
+    decay = np.exp(-2.0 * float(lattice.diffusion()[0]) * times * units.ps)
+    for saved in (times, times[-1:]):
+        found = simulate_spins(lattice, KEY, 0.8, start=start, saveat=saved, dt=0.1, progress=False)
+        # 1/sqrt(3 N) is 0.0016.
+        np.testing.assert_allclose(found.moments[:, 0, 2], 0.999 * decay[-len(saved) :], atol=0.005)
 
 
 def test_neighbours_are_those_of_the_crystal():
@@ -208,21 +218,28 @@ def test_every_kind_of_neighbours_is_a_matrix(dynamics):
     def open_box(a, b, i, j):
         return all(abs(x - y) <= 1 for x, y in zip(i, j, strict=True)) / 27
 
-    def nearest(a, b, i, j):
-        # Both copies of a neighbour that lies on two sides of a short axis count.
-        images = itertools.product(*((-n, 0, n) for n in cells))
-        steps = [np.subtract(j, i) + image for image in images]
-        if a == b:
-            return sum(np.abs(step).sum() == 1 for step in steps) / 6
-        allowed = {-1, 0} if a == 0 else {0, 1}
-        return sum(all(int(x) in allowed for x in step) for step in steps) / 8
+    def shells(weights):
+        """By distances; both copies of a neighbour that lies on two sides of a short axis count."""
+
+        def weight(a, b, i, j):
+            def near(at, to):
+                images = itertools.product(*((-2 * n, -n, 0, n, 2 * n) for n in cells))
+                return np.array([np.linalg.norm(np.subtract(to, at) + image + 0.5 * (b - a)) for image in images])
+
+            seen = {d: w for d, w in zip((1.0, 2**0.5) if a == b else (0.75**0.5, 2.75**0.5), weights, strict=False)}
+            counts = (6, 12) if a == b else (8, 24)
+            total = sum(n * w for n, w in zip(counts, weights, strict=False))
+            return sum(w * np.isclose(near(i, j), d).sum() for d, w in seen.items()) / total
+
+        return weight
 
     values = rng.normal(size=(36, 36))
     kinds = [
         (AllToAll(), lambda a, b, i, j: 1 / 36),
         (Box(1), box),
         (Box(1, (False, False, False)), open_box),
-        (Shells(2), nearest),
+        (Shells(2), shells((1.0,))),
+        (Shells(2, weights=(1.0, 0.3)), shells((1.0, 0.3))),
         (Matrix(values), lambda a, b, i, j: values[sites.index(i), sites.index(j)]),
         (Matrix(sparse.BCOO.fromdense(jnp.asarray(values))), lambda a, b, i, j: values[sites.index(i), sites.index(j)]),
     ]

@@ -178,7 +178,7 @@ def _summarize(build: Any, dataset: xr.Dataset) -> None:
             f"{float(fastest['rotation_frequency']):.4g} GHz there"
         )
         magnet = build(**{str(name): float(value) for name, value in fastest.coords.items()})
-        print_exposure(magnet, _planar(fastest))
+        print_exposure(magnet, _planar(fastest), float(fastest["chase_frequency"]))
 
 
 def _fastest(dataset: xr.Dataset) -> xr.Dataset | None:

@@ -102,7 +102,7 @@ def _simulate(options: argparse.Namespace) -> int:
         f"turns in {duration:g} ps: {_turns(frequency, frequency.chase):.4g} of the chase, "
         f"{_turns(frequency, frequency.rotation):.4g} of the whole magnet (those a probe counts)"
     )
-    print_exposure(model, state.m)
+    print_exposure(model, state.m, state.chase_frequency)
     values, _ = parameters([model])
     dataset = xr.Dataset(
         {

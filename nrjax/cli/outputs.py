@@ -6,9 +6,11 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from .._numerics.files import atomic
+from .._numerics.validation import Number
 from ..magnets import LayeredMagnet
 from ..magnets.absorption import exposure
 from ..maps.store import save_dataset
+from ..rotation.turns_before_melting import price_of_light
 
 
 def save(figure: Any, dataset: xr.Dataset, run: dict[str, Any]) -> None:
@@ -25,7 +27,8 @@ def save_picture(figure: Any, path: str) -> None:
     print(f"wrote {path}")
 
 
-def print_exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> None:
-    """What the light does to a sample of moments m, if there is a laser."""
+def print_exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequency: Number) -> None:
+    """What the light does to a sample of moments m that chase at so many GHz, if there is a laser."""
     if magnet.has_laser:
         print(exposure(magnet, m))
+        print(price_of_light(magnet, m, chase_frequency))

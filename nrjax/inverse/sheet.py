@@ -11,6 +11,7 @@ from ..maps.table import AXIS_UNITS
 from ..rotation.boundaries import Boundary, boundaries_along
 from ..rotation.phase_noise import linewidth
 from ..rotation.stability_in_space import spatial_stability
+from ..rotation.turns_before_melting import price_of_light
 from .laser_design import DesignResult
 
 # The edges of the chiral phase.
@@ -53,6 +54,7 @@ def design_sheet(result: DesignResult, build: Callable[..., Any], bounds: Mappin
             lines.append(f"  {linewidth(magnet, state=result.state)}")
     if magnet.has_laser:
         lines += ["light", *(f"  {line}" for line in str(exposure(magnet, result.state.m)).splitlines())]
+        lines.append(f"  {price_of_light(magnet, result.state.m, result.state.chase_frequency)}")
     if result.state.chase_frequency > 0:
         if magnet.shape_closes and float(magnet.damping[0]) > 0:
             lines += ["margins (the edges of the chiral phase, one parameter at a time)"]

@@ -31,13 +31,15 @@ from .._numerics.validation import (
 from ..magnets.field_terms import Vector
 from ..magnets.spin_lattice import SpinLattice
 from .saved_times import require_times
-from .spin_steps import collision_step, drawn, llg_step
+from .spin_steps import all_kicked, collision_step, drawn, llg_step
 
 # What a spin turns in a step, at most, in radians; and the mean square of a kick.
 TURN: Final = 0.3
 KICK: Final = 0.1
 # Steps of all spins in one call, between which progress is told and an interrupt is heard.
 AT_A_TIME: Final = 2e7
+# Sets the noise of the half kick that ends an interval apart from that of the step that begins the next.
+CLOSING: Final = 1
 # Seconds.
 BETWEEN_CHECKPOINTS: Final = 60.0
 
@@ -103,7 +105,8 @@ def simulate_spins(
       at the end.
     - `progress`: a bar after two seconds, on a terminal.
 
-    **Returns** a `SpinSolution`. Moments are those in the middle of the random kicks, where the splitting is symmetric.
+    **Returns** a `SpinSolution`. Between saved times steps begin and end with half a kick, so that what is seen is right
+    to second order in dt, transients too.
 
     **Raises** `ValueError` for bad input, and for a checkpoint of another run.
 
@@ -182,28 +185,37 @@ def _longest_step(lattice: SpinLattice) -> Array:
 
 
 def _advance(
-    lattice: SpinLattice, key: Array, spins: Array, held: Array, first: Array, number: Array, dt: Array
+    lattice: SpinLattice, key: Array, spins: Array, held: Array, first: Array, number: Array, begins: Array, dt: Array
 ) -> tuple[Array, Array]:
-    """So many steps, counted from `first` in the order of the noise."""
+    """So many steps, counted from `first` in the order of the noise; an interval begins with half a kick."""
     step = llg_step if lattice.dynamics == "llg" else collision_step
 
     def one(i: Array, state: tuple[list[Vector], Array]) -> tuple[list[Vector], Array]:
         apart, held = state
-        apart, fine = step(lattice, apart, dt, jax.random.fold_in(key, i.astype(jnp.uint32)))
+        kick = jnp.where(i == begins, 0.5 * dt, dt)
+        apart, fine = step(lattice, apart, dt, kick, jax.random.fold_in(key, i.astype(jnp.uint32)))
         return apart, held & fine
 
-    apart = [(s[..., 0], s[..., 1], s[..., 2]) for s in spins]
-    apart, held = jax.lax.fori_loop(first, first + number, one, (apart, held))
-    return jnp.stack([jnp.stack(s, axis=-1) for s in apart]), held
+    apart, held = jax.lax.fori_loop(first, first + number, one, (_apart(spins), held))
+    return _together(apart), held
 
 
-def _look(lattice: SpinLattice, observe: Observe, spins: Array, dt: Array) -> tuple[Array, dict[str, Any]]:
-    """Moments in the middle of a kick, and what else is asked for of the spins."""
-    moments = jnp.mean(spins, axis=(1, 2, 3))
+def _look(
+    lattice: SpinLattice, key: Array, observe: Observe, spins: Array, end: Array, dt: Array
+) -> tuple[Array, tuple[Array, dict[str, Any]]]:
+    """The spins after the half kick that an interval ends with, their moments, and what else is asked for."""
     if lattice.dynamics == "llg":
-        # Half a kick more, in the mean.
-        moments = moments * jnp.exp(-lattice.diffusion() * dt)[:, None]
-    return moments, {name: look(spins) for name, look in observe.items()}
+        closing = jax.random.fold_in(jax.random.fold_in(key, end.astype(jnp.uint32)), CLOSING)
+        spins = _together(all_kicked(lattice, _apart(spins), 0.5 * dt, closing))
+    return spins, (jnp.mean(spins, axis=(1, 2, 3)), {name: look(spins) for name, look in observe.items()})
+
+
+def _apart(spins: Float[Array, "L X Y Z 3"]) -> list[Vector]:
+    return [(s[..., 0], s[..., 1], s[..., 2]) for s in spins]
+
+
+def _together(spins: Any) -> Float[Array, "L X Y Z 3"]:
+    return jnp.stack([jnp.stack(s, axis=-1) for s in spins])
 
 
 def _traced(
@@ -212,8 +224,9 @@ def _traced(
     def interval(state: Any, one: Any) -> Any:
         (spins, held), (first, number, length) = state, one
         dt = length / jnp.maximum(number, 1).astype(length.dtype)
-        spins, held = _advance(lattice, key, spins, held, first, number, dt)
-        return (spins, held), _look(lattice, observe, spins, dt)
+        spins, held = _advance(lattice, key, spins, held, first, number, first, dt)
+        spins, looks = _look(lattice, key, observe, spins, first + number, dt)
+        return (spins, held), looks
 
     first = jnp.cumsum(counts) - counts
     (spins, held), (moments, observed) = jax.lax.scan(
@@ -245,13 +258,14 @@ class _Run:
                 dt = jnp.asarray(self.lengths[k] / max(self.counts[k], 1), spins.dtype)
                 while done < end:
                     number = min(self.at_a_time, end - done)
-                    numbers = jnp.asarray(done), jnp.asarray(number)
+                    numbers = jnp.asarray(done), jnp.asarray(number), jnp.asarray(end - int(self.counts[k]))
                     spins, held = _advance_compiled(self.lattice, self.key, spins, held, *numbers, dt)
                     jax.block_until_ready(spins)
                     done += number
                     bar.update(number)
                     checkpoint.write(done, spins, held, looks)
-                looks.append(jax.tree.map(np.asarray, _look_compiled(self.lattice, self.observe, spins, dt)))
+                spins, seen = _look_compiled(self.lattice, self.key, self.observe, spins, jnp.asarray(end), dt)
+                looks.append(jax.tree.map(np.asarray, seen))
         checkpoint.remove()
         moments, observed = jax.tree.map(lambda *x: jnp.stack(x), *looks)
         return spins, moments, observed, held

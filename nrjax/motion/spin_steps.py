@@ -75,21 +75,30 @@ def llg_drift(lattice: SpinLattice, spins: Spins, dt: Array) -> list[Vector]:
     return found
 
 
-def llg_step(lattice: SpinLattice, spins: Spins, dt: Float[Array, ""], key: Array) -> tuple[list[Vector], Array]:
-    """A kick and a drift. Returns the spins, and that nothing was out of range."""
-    words = jax.random.bits(key, (lattice.layers, *lattice.cells), jnp.uint32)
-    diffusion = lattice.diffusion()
-    spins = [kicked(spin, diffusion[a], dt, words[a]) for a, spin in enumerate(spins)]
+def all_kicked(lattice: SpinLattice, spins: Spins, dt: Array, key: Array) -> list[Vector]:
+    """Free diffusion of all spins for a time dt."""
+    words, diffusion = jax.random.bits(key, (lattice.layers, *lattice.cells), jnp.uint32), lattice.diffusion()
+    return [kicked(spin, diffusion[a], dt, words[a]) for a, spin in enumerate(spins)]
+
+
+def llg_step(
+    lattice: SpinLattice, spins: Spins, dt: Float[Array, ""], kick: Float[Array, ""], key: Array
+) -> tuple[list[Vector], Array]:
+    """A kick of the time `kick` and a drift of the time dt. Returns the spins, and that nothing was out of range."""
+    spins = all_kicked(lattice, spins, kick, key)
     middle = list(map(turned, spins, llg_drift(lattice, spins, 0.5 * dt)))
     return list(map(turned, spins, llg_drift(lattice, middle, dt))), jnp.asarray(True)
 
 
-def collision_step(lattice: SpinLattice, spins: Spins, dt: Float[Array, ""], key: Array) -> tuple[list[Vector], Array]:
+def collision_step(
+    lattice: SpinLattice, spins: Spins, dt: Float[Array, ""], kick: Float[Array, ""], key: Array
+) -> tuple[list[Vector], Array]:
     """Half a step to where the fields are taken, and the whole one. Returns the spins, and whether |u| < r held.
 
     Both with the same random words: what has happened by the middle belongs to what happens in the whole step, so that
     spins see what their neighbours do and not what they might have done.
     """
+    del kick
     words = jax.random.bits(key, (lattice.layers, 3, *lattice.cells), jnp.uint32)
     middle, before = _collided(lattice, spins, lattice.fields(spins), 0.5 * dt, words)
     after, held = _collided(lattice, spins, lattice.fields(middle), dt, words)

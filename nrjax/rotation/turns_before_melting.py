@@ -15,6 +15,7 @@ from .._numerics.small_matrices import safe_sqrt
 from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import Number, is_concrete, require_positive
 from ..magnets import LayeredMagnet, ThermalModel
+from ..magnets.absorption import absorbed_power
 from ..motion.coordinates import Components, Heated
 from ..motion.integration import step_control
 from ..motion.rigid_rotation import closest_rotation, leading_pair
@@ -109,6 +110,23 @@ def turns(
     cold = thermal.warmed(magnet, thermal.at_rest(magnet.layers, magnet.dtype))
     state = steady_state(cold, throw=False) if state is None else state
     return _counted(magnet, thermal, jnp.asarray(t1, magnet.dtype), bound, state)
+
+
+def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequency: Number) -> str:
+    """One line: photons absorbed per site and turn of the chase, and how far the sample is from losing its order.
+
+    **Arguments** `magnet`: under a laser. `m`: its moments, shape (L, 3). `chase_frequency`: GHz.
+    """
+    power = float(jnp.mean(absorbed_power(magnet, m))) * units.ps
+    energy, frequency = float(magnet.illumination.laser.photon_energy), float(jnp.asarray(chase_frequency)) * 1e-3
+    margin = (float(ordering_temperature(magnet)) - float(jnp.max(magnet.temperature))) / units.kelvin
+    photons = f"{power / (energy * frequency):.3g} photons absorbed per site and turn; " if frequency > 0 else ""
+    # The lattice of a metal above its Debye temperature, 3 k_B for each atom.
+    warming = power / (3.0 * units.kelvin)
+    return (
+        f"{photons}the order is lost {margin:.3g} K above this temperature, and without cooling a lattice of 3 k_B per "
+        f"atom warms by {warming:.3g} K/ps (see turns)"
+    )
 
 
 def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
