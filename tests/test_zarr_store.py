@@ -172,6 +172,10 @@ def test_a_store_grows_and_keeps_what_it_has(tmp_path):
         swept(FINER, store=path, executor=executor)
     np.testing.assert_array_equal(swept(AXES, store=path)["value"], marked)
     assert status(path).failed == 1
+    # Growth to other axes begins anew, and so does this one after it.
+    other = AXES | {"interlayer_exchange": np.append(AXES["interlayer_exchange"], [14.0, 15.0])}
+    with Counting(fails_at=1) as executor, pytest.raises(RuntimeError, match="out of luck"):
+        swept(other, store=path, executor=executor)
     grown = swept(FINER, store=path)
     expected = exact({name: grown[name] for name in AXES})
     places = np.isin(grown.loss_rate, AXES["loss_rate"])

@@ -29,8 +29,18 @@ class ZarrStore(AbstractStore):
     finished. A tile counts as done when its digest fits what can be read; all others are computed again.
     """
 
-    def __init__(self, target: Path, blocks: Blocks, digest: str, resume: bool, older: "_Older | None" = None):
+    def __init__(
+        self,
+        target: Path,
+        blocks: Blocks,
+        digest: str,
+        resume: bool,
+        older: "_Older | None" = None,
+        goes_on: bool = True,
+    ):
         self.target, self.blocks, self.digest, self.resume, self.older = target, blocks, digest, resume, older
+        # Whether what has been begun, if anything, is of this sweep.
+        self.goes_on = goes_on
         # Tiles that cannot be read, once they have been looked for.
         self.damaged: list[int] | None = None
         # Where tiles are written: beside a store that grows, which stays as it was until all are there.
@@ -71,15 +81,15 @@ class ZarrStore(AbstractStore):
         own = Blocks(stored, tuple(group.attrs["edges"]))
         older = _Older(target, own, axes)
         blocks = Blocks.of(axes, tile)
-        growing = target.with_name(target.name + GROWING)
+        growing, goes_on = target.with_name(target.name + GROWING), False
         if growing.exists():
             begun = open_group(growing)
             theirs = _axes_of(begun)
-            if begun.attrs.get("computation") == digest and all(np.array_equal(theirs[n], axes[n]) for n in axes):
+            goes_on = begun.attrs.get("computation") == digest
+            goes_on = goes_on and all(np.array_equal(theirs[name], axes[name]) for name in axes)
+            if goes_on:
                 blocks = Blocks(theirs, tuple(begun.attrs["edges"]))
-            else:
-                shutil.rmtree(growing)
-        return cls(target, blocks, digest, resume, older)
+        return cls(target, blocks, digest, resume, older, goes_on)
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -87,6 +97,8 @@ class ZarrStore(AbstractStore):
             if not self.resume:
                 for path in (self.target, self.target.with_name(self.target.name + GROWING)):
                     shutil.rmtree(path, ignore_errors=True)
+            elif not self.goes_on:
+                shutil.rmtree(self.path, ignore_errors=True)
             yield
 
     def finished(self, table: Table) -> xr.Dataset | None:

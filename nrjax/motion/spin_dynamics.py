@@ -105,8 +105,8 @@ def simulate_spins(
       at the end.
     - `progress`: a bar after two seconds, on a terminal.
 
-    **Returns** a `SpinSolution`. Between saved times steps begin and end with half a kick, so that what is seen is right
-    to second order in dt, transients too.
+    **Returns** a `SpinSolution`. Between saved times steps begin and end with half a kick: what is seen is right to
+    second order in dt, transients too.
 
     **Raises** `ValueError` for bad input, and for a checkpoint of another run.
 
