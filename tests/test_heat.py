@@ -1,5 +1,6 @@
 """Heat: the balance of energies, closed forms of two temperatures, and how long a chase lasts before it melts."""
 
+import re
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from nrjax import (
     turns,
     units,
 )
+from nrjax.rotation.turns_before_melting import price_of_light
 from tests.differences import slope
 from tests.refusal import assert_refused
 
@@ -188,6 +190,20 @@ def test_turns_of_a_cold_bright_future():
         limit=99.0,
     )
     assert float(lower.limit) == 99.0 and float(lower.chase) < float(found.chase)
+
+
+def test_the_price_in_words():
+    """The line of sheets and commands, against the exposure and the temperature at which trace W(0) = 0."""
+    magnet = illuminated_bilayer(2.65e10, PHOTON)
+    state = steady_state(magnet)
+    text = price_of_light(magnet, state.m, state.chase_frequency)
+    photons, margin, warming = (float(x) for x in re.findall(r"(?<![\w.])\d+\.?\d*(?:e[-+]\d+)?(?= photons| K)", text))
+    power = float(np.mean(exposure(magnet, state.m).absorbed_power)) * units.nW * units.ps
+    np.testing.assert_allclose(photons, power / (PHOTON * float(state.chase_frequency) * 1e-3), rtol=5e-3)
+    np.testing.assert_allclose(warming, power / (3 * units.kelvin), rtol=5e-3)
+    rates = np.diag(np.asarray(magnet.exchange_rates())) - np.asarray(magnet.light_torque()[1])
+    melting = rates.sum() / (2.0 * float(magnet.damping.sum()))
+    np.testing.assert_allclose(margin, (melting - float(magnet.temperature[0])) / units.kelvin, rtol=5e-3)
 
 
 @pytest.mark.parametrize(
