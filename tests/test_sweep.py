@@ -218,7 +218,8 @@ def test_interrupted_sweep_resumes(tmp_path):
     with Interrupting(1) as executor, pytest.raises(KeyboardInterrupt):
         sweep(hanai2025_bilayer, AXES, tile=20, store=store, executor=executor, progress=False)
     finished = sorted((tmp_path / "map.nc.parts").iterdir())
-    assert not store.exists() and len(finished) == 5
+    # The seventh may have begun before the interrupt was seen.
+    assert not store.exists() and len(finished) in (5, 6)
     # What is finished is read, not computed: a mark in it is found again.
     marked = dict(np.load(finished[1]))
     kept = marked["angle"].copy()
