@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from nrjax import AbstractBath, hanai2025_bilayer, illuminated_bilayer, steady_state, sweep
-from nrjax.maps.provenance import _source_digest, computation_digest
+from nrjax._numerics.digests import _source_digest, computation_digest
 
 AXES = {"x": np.linspace(0.0, 0.05, 3)}
 SCALE = 0.0

@@ -1,6 +1,7 @@
 """Single spins on lattices: equilibria, closed forms without sampling, limits of many spins, and runs that break."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -282,7 +283,11 @@ def test_spins_stay_of_length_one_and_noise_belongs_to_its_site_and_step():
 
 def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     lattice = SpinLattice.from_layers(classical_bilayer(6.0, 2.0, 0.08), (5, 4, 3))
-    arguments = {"saveat": np.linspace(1.0, 6.0, 6), "progress": False, "observe": {"q": structure_factor}}
+    arguments: dict[str, Any] = {
+        "saveat": np.linspace(1.0, 6.0, 6),
+        "progress": False,
+        "observe": {"q": structure_factor},
+    }
     whole = simulate_spins(lattice, KEY, 6.0, **arguments)
     monkeypatch.setattr(spin_dynamics, "BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr(spin_dynamics, "AT_A_TIME", 120 * 7)
@@ -302,6 +307,8 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
         lambda: simulate_spins(lattice, jax.random.key(8), 6.0, checkpoint=path, **arguments),
         ["run.npz", "another run"],
     )
+    other: dict[str, Any] = arguments | {"observe": {"q": lambda spins: 2.0 * structure_factor(spins)}}
+    assert_refused(lambda: simulate_spins(lattice, KEY, 6.0, checkpoint=path, **other), ["run.npz", "another run"])
     again = simulate_spins(lattice, KEY, 6.0, checkpoint=path, **arguments)
     assert not path.exists() and len(calls) > 9
     for found, expected in zip(jax.tree.leaves(again), jax.tree.leaves(whole), strict=True):

@@ -33,9 +33,10 @@ def power_of_two_above(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def progress_bar(total: int, label: str, progress: bool) -> tqdm:
+def progress_bar(total: int, label: str, progress: bool, unit: str = "points", done: int = 0) -> tqdm:
     """A bar of points per second after two seconds, silent when not on a terminal."""
-    return tqdm(total=total, desc=label, unit=" points", unit_scale=True, delay=2, disable=None if progress else True)
+    off = None if progress else True
+    return tqdm(total=total, initial=done, desc=label, unit=f" {unit}", unit_scale=True, delay=2, disable=off)
 
 
 class Progress:

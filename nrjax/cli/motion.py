@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from .._numerics.digests import versions
 from .._numerics.validation import require_memory
 from ..magnets import LayeredMagnet
-from ..maps.provenance import parameters, versions
+from ..maps.provenance import parameters
 from ..motion.coordinates import ComponentsAndTilt
 from ..motion.frequencies import InstantaneousFrequency, instantaneous_frequency, visible
 from ..motion.integration import simulate

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics.validation import Numbers, require_positive
-from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Vector
+from .._numerics.vectors import Vector
+from .field_terms import AbstractFieldTerm, UniaxialAnisotropy
 
 
 class BiaxialAnisotropy(AbstractFieldTerm):

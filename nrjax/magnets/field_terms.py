@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics.validation import Numbers, float_array, require_finite, unit_vector
-
-Vector = tuple[Array, Array, Array]
+from .._numerics.vectors import Vector
 
 
 class AbstractFieldTerm(eqx.Module):

@@ -1,6 +1,6 @@
 """Where the absorbed light goes: two temperatures, of the electrons and of the lattice."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,8 +11,17 @@ from .._numerics.validation import Number, float_array, require_nonnegative, req
 from .absorption import absorbed_power
 from .layers import LayeredMagnet
 
-JOULE: float = 1e3 / units.ELEMENTARY_CHARGE_COULOMB
+JOULE: Final = 1e3 / units.ELEMENTARY_CHARGE_COULOMB
 """One joule in meV."""
+
+DULONG_PETIT: Final = 3.0 * units.kelvin
+"""Heat capacity of a lattice above its Debye temperature, 3 k_B per atom, in meV/K."""
+
+
+def at_temperature(magnet: LayeredMagnet, temperature: Float[Array, "..."]) -> LayeredMagnet:
+    """The same magnet at another k_B T in meV, of one number or of one for each layer."""
+    everywhere = jnp.broadcast_to(temperature, magnet.temperature.shape).astype(magnet.dtype)
+    return eqx.tree_at(lambda magnet: magnet.temperature, magnet, everywhere)
 
 
 class Heat(NamedTuple):
@@ -126,7 +135,7 @@ class ThermalModel(eqx.Module):
         **Source** Dulong and Petit's law: an upper bound below the Debye temperature.
         """
         follows = options.pop("follows", "lattice")
-        return cls(0.0, 3 * units.kelvin, 1.0, cooling_time, bath_temperature, follows=follows, **options)
+        return cls(0.0, DULONG_PETIT, 1.0, cooling_time, bath_temperature, follows=follows, **options)
 
     @classmethod
     def _of_volume(
@@ -134,7 +143,7 @@ class ThermalModel(eqx.Module):
     ) -> "ThermalModel":
         """From numbers per cubic metre, and the volume of an atom in cubic angstrom."""
         each = JOULE * volume * 1e-30
-        return cls(electronic * each, 3 * units.kelvin, coupling * each * 1e-12, cooling_time, bath, **options)
+        return cls(electronic * each, DULONG_PETIT, coupling * each * 1e-12, cooling_time, bath, **options)
 
     @property
     def base(self) -> Float[Array, ""]:
@@ -167,8 +176,11 @@ class ThermalModel(eqx.Module):
 
     def warmed(self, magnet: LayeredMagnet, heat: Heat) -> LayeredMagnet:
         """The magnet at the temperature that it feels."""
-        felt = jnp.broadcast_to(self.felt(heat), magnet.temperature.shape).astype(magnet.dtype)
-        return eqx.tree_at(lambda magnet: magnet.temperature, magnet, felt)
+        return at_temperature(magnet, self.felt(heat))
+
+    def cold(self, magnet: LayeredMagnet) -> LayeredMagnet:
+        """The magnet before the light."""
+        return at_temperature(magnet, self.bath_temperature)
 
     def power(self, magnet: LayeredMagnet, m: Float[Array, "L 3"], t: Number | None = None) -> Float[Array, " K"]:
         """P in meV/ps per atom: of each layer, or the mean of all, shape (K,). `t` in ps; None for full intensity."""
@@ -183,10 +195,8 @@ class ThermalModel(eqx.Module):
         carried = self.lattice * (cold - self.base) / self.cooling_time
         between = jnp.zeros_like(power)
         if self.conduction is not None:
-            flow = self.conduction * jnp.diff(hot)
-            between = jnp.concatenate([flow, jnp.zeros(1, flow.dtype)]) - jnp.concatenate(
-                [jnp.zeros(1, flow.dtype), flow]
-            )
+            # What comes in from the next layer less what goes out to the one before.
+            between = jnp.diff(self.conduction * jnp.diff(hot), prepend=0.0, append=0.0)
         electrons = jnp.where(metal, power - through + between, 0.0)
         lattice = through - carried + jnp.where(metal, 0.0, between)
         return Heat(electrons, lattice, power, carried)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._numerics.vectors import Vector, cross, dot
 from .baths import AbstractBath
-from .field_terms import Vector
 
 
 class LayerParameters(NamedTuple):
@@ -28,14 +28,8 @@ def torque(m: Vector, h: Vector, push: Vector, p: LayerParameters, bath: Abstrac
 
     Every entry may be a scalar (one layer, the fast layout under vmap) or an array over layers.
     """
-    (mx, my, mz), (hx, hy, hz) = m, h
-    phi = bath.relaxation_rate(hx * hx + hy * hy + hz * hz, p.temperature)
+    phi = bath.relaxation_rate(dot(h, h), p.temperature)
     relaxation = 2.0 * p.damping * phi + p.loss
-    precession = (my * hz - mz * hy, mz * hx - mx * hz, mx * hy - my * hx)
+    precession = cross(m, h)
     tx, ty, tz = (p.gyro * precession[i] + 2.0 * p.damping * h[i] + push[i] - relaxation * m[i] for i in range(3))
     return tx, ty, tz
-
-
-def turn(m: Vector, p: Vector) -> Vector:
-    """m x p."""
-    return m[1] * p[2] - m[2] * p[1], m[2] * p[0] - m[0] * p[2], m[0] * p[1] - m[1] * p[0]

@@ -21,12 +21,13 @@ from .._numerics.validation import (
     require_positive,
     warn_if_implausible,
 )
+from .._numerics.vectors import Vector, cross
 from ..light.illumination import AbstractLight, AbstractMetallicLight, GivenRates, Illumination
 from ..light.laser import Laser
 from ..light.local_moment import LocalMoment, stack_moments
 from .baths import AbstractBath, QuantumBath
-from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Vector, Zeeman
-from .layer_torque import LayerParameters, torque, turn, weighted_sums
+from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Zeeman
+from .layer_torque import LayerParameters, torque, weighted_sums
 from .order_parameters import AbstractOrderParameters
 from .relaxation import BathRelaxation, Gram
 
@@ -430,6 +431,6 @@ class LayeredMagnet(AbstractOrderParameters):
             p = LayerParameters(self.damping[layer], loss[layer], self.temperature[layer], self.gyro)
             rate = torque(m, h, push, p, self.bath)  # pyright: ignore[reportArgumentType]
             if more is not None:
-                rate = tuple(x + y for x, y in zip(rate, turn(m, combine(more, layer)), strict=True))
+                rate = tuple(x + y for x, y in zip(rate, cross(m, combine(more, layer)), strict=True))
             torques.append(rate)
         return torques

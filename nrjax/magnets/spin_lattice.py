@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics.validation import Number, float_array, require
+from .._numerics.vectors import Vector
 from .baths import ClassicalBath
 from .biaxial_anisotropy import BiaxialAnisotropy
-from .field_terms import UniaxialAnisotropy, Vector, Zeeman
+from .field_terms import UniaxialAnisotropy, Zeeman
 from .layers import LayeredMagnet
 from .neighbours import AbstractNeighbours, AllToAll, Box, Cells, Shells
 
@@ -140,13 +141,11 @@ class SpinLattice(eqx.Module):
         What a spin would do to itself through the exchange is left out where it counts, in a collision.
         """
         magnet, (push, _, factor) = self.magnet, self.magnet.light_push()
-        found, seen = [], [self._means(0, spins)] * self.layers
+        found, same = [], self._means(0, spins) if self.neighbours.are_alike else None
         for a in range(self.layers):
-            around = seen[a] if self.neighbours.are_alike else self._means(a, spins)
+            around = self._means(a, spins) if same is None else list(same)
             if self.dynamics == "collision":
-                share = self.neighbours.own_share(self.cells)
-                own = [tuple(share * x for x in spins[b]) if b == a else None for b in range(self.layers)]
-                around = [_less(around[b], own[b]) for b in range(self.layers)]
+                around[a] = _sum(around[a], _scaled(-self.neighbours.own_share(self.cells), spins[a]))
             exchange = _combined(magnet.exchange[a], around)
             pushed = _combined(push[a], around) if factor is None else _scaled(factor[a], exchange)
             field = exchange
@@ -186,16 +185,12 @@ class SpinLattice(eqx.Module):
         return jnp.max(jnp.abs(self.magnet.gyro) * field + factor * drive)
 
 
-def _scaled(factor: Array, v: Vector) -> Vector:
+def _scaled(factor: Any, v: Vector) -> Vector:
     return factor * v[0], factor * v[1], factor * v[2]
 
 
 def _sum(v: Vector, w: Vector) -> Vector:
     return v[0] + w[0], v[1] + w[1], v[2] + w[2]
-
-
-def _less(v: Vector, w: Any) -> Vector:
-    return v if w is None else (v[0] - w[0], v[1] - w[1], v[2] - w[2])
 
 
 def _combined(weights: Float[Array, " L"], vectors: list[Vector]) -> Vector:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from .._numerics.digests import computation_digest
 from .._numerics.refilled_loops import CPU_WIDTH
 from .._numerics.tiles import Progress, for_each_tile, power_of_two_above, progress_bar, run_tiles
 from .._numerics.validation import Numbers, require_memory
@@ -21,7 +22,7 @@ from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
 from ..rotation.solvers import AbstractSteadyStateSolver
 from .blocks import Blocks
 from .computation import Computation, Observation, Observe, batched, traced
-from .provenance import computation_digest, parameters
+from .provenance import parameters
 from .refinement import COARSE, Refinement
 from .store import AbstractStore, Memory, fingerprint
 from .table import Table, origin

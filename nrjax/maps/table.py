@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from .._numerics.digests import versions
 from ..motion.phases import Phase
 from .computation import RESULT_NAMES, Observation
-from .provenance import revision, versions
+from .provenance import revision
 
 AXIS_UNITS: Final = {"intensity": "W/cm^2", "dipole": "e*angstrom"} | dict.fromkeys(
     "loss_rate interlayer_exchange temperature sd_coupling field photon_energy level repulsion hybridization resonance "

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 
 from .. import units
 from .._numerics.small_matrices import safe_sqrt
+from .._numerics.vectors import Vector, cross, dot
 from ..magnets import LayeredMagnet, ThermalModel
-from ..magnets.field_terms import Vector
 
 # The square of a tilt above which thermal motion no longer adds to it, in units of the square that it has by chance.
 BY_CHANCE: Final = 100.0
@@ -145,13 +145,13 @@ class ComponentsAndTilt(AbstractCoordinates):
         """|m_a|^2, the rates r_a = 2 alpha_a phi(h_a) + loss_a and the variances v_a, of both layers."""
         j, (_, loss) = magnet.exchange, magnet.light_torque()
         fields = [tuple(j[i, 0] * x + j[i, 1] * y for x, y in zip(a, b, strict=True)) for i in range(2)]
-        strengths = [_dot(h, h) for h in fields]
+        strengths = [dot(h, h) for h in fields]
         bath, temperatures = magnet.bath, magnet.temperature
         rates = [
             2.0 * magnet.damping[i] * bath.relaxation_rate(strengths[i], temperatures[i]) + loss[i] for i in range(2)
         ]
         variances = [bath.transverse_variance(strengths[i], temperatures[i]) for i in range(2)]
-        return (_dot(a, a), _dot(b, b)), rates, variances
+        return (dot(a, a), dot(b, b)), rates, variances
 
     def _tilt(self, log_growth: Array) -> Array:
         """c; the logarithm may grow without end only where c is 0."""
@@ -173,8 +173,8 @@ class ComponentsAndTilt(AbstractCoordinates):
             source = 2.0 * (square_a * r_b * v_b + square_b * r_a * v_a) / self.spins
             by_noise = jnp.where(noisy, source, 0.0) / jnp.where(tilt > 0, tilt**2, 1.0)
 
-        cross = _cross(a, b)
-        squared = _dot(cross, cross)
+        normal = cross(a, b)
+        squared = dot(normal, normal)
         seen = squared > 0
         excess = 1.0 - tilt * jax.lax.rsqrt(jnp.where(seen, squared, 1.0))
         # A tilt that the components resolve needs no help, unless noise adds to it.
@@ -185,7 +185,7 @@ class ComponentsAndTilt(AbstractCoordinates):
         hold = jnp.where(helped, excess * fast - by_noise, 0.0) / jnp.where(total > 0, total, 1.0)
         # -hold m_B x c on A and -hold c x m_A on B, with c = m_A x m_B: the steepest way to another |c|. Lengths change
         # by the square of the tilt only.
-        both = hold * _dot(a, b)
+        both = hold * dot(a, b)
         h_aa, h_bb = hold * square_b, hold * square_a
         if not self.unrolled:
             held = jnp.stack([jnp.stack([-h_aa, both]), jnp.stack([both, -h_bb])])
@@ -194,8 +194,8 @@ class ComponentsAndTilt(AbstractCoordinates):
         turning = magnet.precession_exchange()
         w_aa, w_ab, w_ba, w_bb = w[0, 0] - r_a - h_aa, w[0, 1] + both, w[1, 0] + both, w[1, 1] - r_b - h_bb
         turn_a, turn_b = turning[0, 1], -turning[1, 0]
-        da = tuple(turn_a * c + w_aa * x + w_ab * z for c, x, z in zip(cross, a, b, strict=True))
-        db = tuple(turn_b * c + w_ba * x + w_bb * z for c, x, z in zip(cross, a, b, strict=True))
+        da = tuple(turn_a * c + w_aa * x + w_ab * z for c, x, z in zip(normal, a, b, strict=True))
+        db = tuple(turn_b * c + w_ba * x + w_bb * z for c, x, z in zip(normal, a, b, strict=True))
         return (da, db), growth + by_noise
 
     def moments(self, y: Any) -> Float[Array, "*times L n"]:
@@ -263,11 +263,3 @@ def _tilted_to(m0: Float[Array, "2 3"], area: Array) -> Float[Array, "2 3"]:
 
 def _stacked(moments: Any) -> Array:
     return jnp.stack([jnp.stack(m, axis=-1) for m in moments], axis=-2)
-
-
-def _dot(a: Any, b: Any) -> Array:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-def _cross(a: Any, b: Any) -> Vector:
-    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]

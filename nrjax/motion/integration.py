@@ -267,7 +267,7 @@ def _coordinates(
 ) -> tuple[AbstractCoordinates, Any]:
     """What is integrated, and where it starts."""
     if thermal is not None:
-        model = thermal.warmed(model, thermal.at_rest(model.layers, m0.dtype))
+        model = thermal.cold(model)
     if ComponentsAndTilt.applies_to(model):
         resolved = jnp.minimum(HELD * precision, LARGEST_HELD)
         chosen: Components | ComponentsAndTilt = ComponentsAndTilt.of(model, m0, resolved, spins, t0, unroll)

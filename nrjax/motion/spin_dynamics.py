@@ -1,8 +1,6 @@
 """Single spins in time: `simulate_spins`, and what it returns."""
 
-import hashlib
 import os
-import re
 import time
 import warnings
 import zipfile
@@ -14,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from tqdm import tqdm
 
 from .. import units
+from .._numerics.digests import computation_digest, value_digest
 from .._numerics.files import atomic, require_writable
+from .._numerics.tiles import progress_bar
 from .._numerics.validation import (
     Number,
     Numbers,
@@ -28,7 +27,7 @@ from .._numerics.validation import (
     require_memory,
     require_positive,
 )
-from ..magnets.field_terms import Vector
+from .._numerics.vectors import Vector
 from ..magnets.spin_lattice import SpinLattice
 from .saved_times import require_times
 from .spin_steps import all_kicked, collision_step, drawn, llg_step
@@ -131,8 +130,8 @@ def simulate_spins(
     noise = jax.random.fold_in(key, 1)
     if is_concrete(*jax.tree.leaves((eqx.filter(lattice, eqx.is_array), key, counts))):
         run = _Run(lattice, noise, edges, counts, observe, progress)
-        kept = _Checkpoint(checkpoint, _digest(lattice, noise, edges, counts, spins) + " ".join(sorted(observe)))
-        spins, moments, observed, held = run.to_the_end(spins, kept)
+        digest = "" if checkpoint is None else _digest(lattice, noise, edges, counts, observe, spins)
+        spins, moments, observed, held = run.to_the_end(spins, _Checkpoint(checkpoint, digest))
     else:
         if checkpoint is not None:
             raise ValueError("checkpoint cannot be written under jit and vmap. Leave it out.")
@@ -239,6 +238,19 @@ _advance_compiled = eqx.filter_jit(_advance)
 _look_compiled = eqx.filter_jit(_look)
 
 
+def _digest(lattice: SpinLattice, key: Array, edges: Array, counts: Array, observe: Observe, spins: Array) -> str:
+    """Of what a run computes and looks at, and of every number that goes into it."""
+    arrays, rest = eqx.partition(lattice, eqx.is_array)
+
+    def whole(arrays: Any, key: Array, spins: Array, i: Array, dt: Array) -> Any:
+        some = eqx.combine(arrays, rest)
+        spins, held = _advance(some, key, spins, jnp.asarray(True), i, i, i, dt)
+        return held, _look(some, key, observe, spins, i, dt)
+
+    computed = computation_digest(whole, arrays, key, spins, counts[0], edges[0])
+    return computed + value_digest(arrays, key, edges, counts, spins)
+
+
 class _Run:
     """A run that can be watched, interrupted and gone on with."""
 
@@ -250,8 +262,7 @@ class _Run:
     def to_the_end(self, spins: Array, checkpoint: "_Checkpoint") -> tuple[Array, Array, dict[str, Any], Array]:
         """The last spins, moments and observed values at all times, and whether all was in range."""
         done, spins, held, looks = checkpoint.read() or (0, spins, jnp.asarray(True), [])
-        total, off = int(self.counts.sum()), None if self.progress else True
-        with tqdm(total=total, initial=done, desc="spins", unit=" steps", delay=2, disable=off) as bar:
+        with progress_bar(int(self.counts.sum()), "spins", self.progress, "steps", done) as bar:
             for k, end in enumerate(np.cumsum(self.counts).tolist()):
                 if k < len(looks):
                     continue
@@ -311,13 +322,3 @@ class _Checkpoint:
         """The run is over."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
-
-
-def _digest(*parts: Any) -> str:
-    """Of all numbers, and of what they are parts of."""
-    digest = hashlib.sha256()
-    for x in jax.tree.leaves(parts):
-        data = jax.random.key_data(x) if jnp.issubdtype(jnp.asarray(x).dtype, jax.dtypes.prng_key) else x
-        digest.update(np.asarray(data).tobytes())
-    digest.update(re.sub("0x[0-9a-f]+", "", str(jax.tree.structure(parts))).encode())
-    return digest.hexdigest()

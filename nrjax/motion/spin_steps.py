@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt
 
+from .._numerics.vectors import Vector, cross, dot
 from ..magnets.baths import reduced_coth
-from ..magnets.field_terms import Vector
 from ..magnets.spin_lattice import SpinLattice, Spins
 
 # Newton's steps from an approximation of the inverse Langevin function that is right to a part in 300.
@@ -38,11 +38,6 @@ def turned(spin: Vector, by: Vector) -> Vector:
         (whole * spin[1] + 2.0 * (across[1] + further[1])) / whole,
         (whole * spin[2] + 2.0 * (across[2] + further[2])) / whole,
     )
-
-
-def cross(a: Vector, b: Vector) -> Vector:
-    """a x b."""
-    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
 def three_points(words: UInt[Array, "..."], dtype: Any) -> Vector:
@@ -123,11 +118,6 @@ def _collided(
         u, v, w = (jnp.where(happens, new, old) for new, old in zip(fresh, before, strict=True))
         after.append(turned((u, v, w), (x, y, z)))
     return after, held
-
-
-def dot(a: Vector, b: Vector) -> Array:
-    """a . b."""
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def uniform(words: UInt[Array, "..."], dtype: Any) -> Float[Array, "..."]:

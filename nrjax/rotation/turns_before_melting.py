@@ -16,6 +16,7 @@ from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import Number, is_concrete, require_positive
 from ..magnets import LayeredMagnet, ThermalModel
 from ..magnets.absorption import absorbed_power
+from ..magnets.heat import DULONG_PETIT
 from ..motion.coordinates import Components, Heated
 from ..motion.integration import step_control
 from ..motion.rigid_rotation import closest_rotation, leading_pair
@@ -33,8 +34,9 @@ class Turns(eqx.Module):
     - `time`: ps, when the limit was passed, or t1. `ended`: whether it was passed.
     - `limit`: K, the temperature of the moments at which their order is lost under this light, or a bound below it.
     - `electron_temperature`, `lattice_temperature`: K at that time.
-    - `power`: absorbed at the start, mean of the layers, meV/ps per atom. `photons_per_turn`: power over photon energy
-      and chase frequency at the start, per atom: the same at any intensity where the frequency is proportional to it.
+    - `power`: absorbed by the moments of the start at full intensity, mean of the layers, meV/ps per atom.
+      `photons_per_turn`: power over photon energy and chase frequency, per atom: the same at any intensity where the
+      frequency is proportional to it.
     - `estimate_electrons`, `estimate`: turns before the limit if the electrons kept all of the heat, and if electrons
       and lattice shared it at once: heat capacity times warming over power times period, closed.
     - `absorbed`: meV per atom until `time`.
@@ -107,8 +109,7 @@ def turns(
             f"{float(melting):.4g} K: nothing chases. Give a colder substrate, or weaker light."
         )
     bound = melting if limit is None else jnp.minimum(melting, jnp.asarray(limit, magnet.dtype))
-    cold = thermal.warmed(magnet, thermal.at_rest(magnet.layers, magnet.dtype))
-    state = steady_state(cold, throw=False) if state is None else state
+    state = steady_state(thermal.cold(magnet), throw=False) if state is None else state
     return _counted(magnet, thermal, jnp.asarray(t1, magnet.dtype), bound, state)
 
 
@@ -121,8 +122,7 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
     energy, frequency = float(magnet.illumination.laser.photon_energy), float(jnp.asarray(chase_frequency)) * 1e-3
     margin = (float(ordering_temperature(magnet)) - float(jnp.max(magnet.temperature))) / units.kelvin
     photons = f"{power / (energy * frequency):.3g} photons absorbed per site and turn; " if frequency > 0 else ""
-    # The lattice of a metal above its Debye temperature, 3 k_B for each atom.
-    warming = power / (3.0 * units.kelvin)
+    warming = power / DULONG_PETIT
     return (
         f"{photons}the order is lost {margin:.3g} K above this temperature, and without cooling a lattice of 3 k_B per "
         f"atom warms by {warming:.3g} K/ps (see turns)"
@@ -208,8 +208,7 @@ def _counted(magnet: LayeredMagnet, thermal: ThermalModel, t1: Array, limit: Arr
     late = jnp.where(ended, -missing / jax.lax.stop_gradient(jnp.where(slope != 0, slope, 1.0)), 0.0)
     moments, heat, chase, rotation = jax.tree.map(lambda x, v: x + late * jax.lax.stop_gradient(v), end, speed)
     electrons, lattice = thermal.temperatures(heat)
-    rest = thermal.at_rest(magnet.layers, m0.dtype)
-    power = jnp.mean(thermal.power(thermal.warmed(magnet, rest), m0))
+    power = jnp.mean(thermal.power(thermal.cold(magnet), m0))
     energy = _photon_energy(magnet, thermal)
     frequency = state.chase_frequency * 1e-3
     warming, squares = limit - thermal.base, limit**2 - thermal.base**2

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .. import units
 from .._numerics.validation import is_concrete
 from ..magnets import LayeredMagnet, ThermalModel
+from ..magnets.heat import at_temperature
 from .rigid_states import SteadyState
 
 # Temperatures that are looked at for balances, and the halvings that close in on one.
@@ -99,15 +100,10 @@ def warm_state(find: Find, magnet: Any, thermal: ThermalModel) -> WarmState:
             "cooling_time = inf: without cooling the sample warms for ever. Give tau in ps, or use turns() or "
             "simulate(..., thermal=...)."
         )
-    magnet = magnet.plateau() if not magnet.has_laser else magnet
     base, resistance = thermal.base, thermal.resistance
 
-    def at(temperature: Array) -> LayeredMagnet:
-        felt = jnp.broadcast_to(temperature * units.kelvin, magnet.temperature.shape).astype(magnet.dtype)
-        return eqx.tree_at(lambda magnet: magnet.temperature, magnet, felt)
-
     def excess(temperature: Array) -> tuple[Array, tuple[SteadyState, Array]]:
-        warm = at(temperature)
+        warm = at_temperature(magnet, temperature * units.kelvin)
         state = find(warm)
         # Of a state that did not settle nothing is known, and no balance is looked for beside it.
         power = jnp.where(jnp.isfinite(state.lengths).all(), thermal.power(warm, state.m)[0], jnp.nan)

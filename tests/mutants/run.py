@@ -56,6 +56,7 @@ LIKELY = {
     "nrjax/cli/": ["test_cli.py", "test_design_command.py"],
     "nrjax/plot.py": ["test_plot.py", "test_cli.py"],
     "nrjax/_numerics/": ["test_shape.py", "test_layers.py", "test_sweep.py", "test_simulate.py", "test_exchange.py"],
+    "nrjax/_numerics/digests.py": ["test_provenance.py", "test_sweep.py", "test_spin_lattice.py"],
     "nrjax/_numerics/tiles.py": ["test_sweep.py", "test_accelerators.py", "test_executors.py"],
     "nrjax/_numerics/programs.py": ["test_executors.py", "test_accelerators.py", "test_sweep.py"],
     "nrjax/_numerics/failures.py": ["test_steady_state.py"],
