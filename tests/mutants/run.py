@@ -41,6 +41,8 @@ LIKELY = {
     "nrjax/rotation/spectral_lines.py": ["test_phase_noise.py"],
     "nrjax/rotation/stability_in_space.py": ["test_stability_in_space.py"],
     "nrjax/rotation/boundaries.py": ["test_boundaries.py"],
+    "nrjax/rotation/warm_states.py": ["test_heat.py"],
+    "nrjax/rotation/turns_before_melting.py": ["test_heat.py"],
     "nrjax/maps/refinement.py": ["test_refinement.py"],
     "nrjax/maps/computation.py": ["test_executors.py", "test_sweep.py"],
     "nrjax/magnets/neighbours.py": ["test_spin_lattice.py"],
