@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -13,10 +14,12 @@ from nrjax import (
     Lattice,
     LocalMoment,
     Phase,
+    default_start,
     hanai2025_bilayer,
     layer_exchange,
     layer_susceptibility,
     plot,
+    simulate,
     steady_state,
 )
 from nrjax.cli import COMMANDS, _parser, main
@@ -105,6 +108,18 @@ def test_curve(tmp_path, capsys):
         assert 5 < int(chiral.sum()) < 30 and (np.diff(chase[chiral.values]) > 0).all()
 
 
+def test_simulate_with_noise(tmp_path, capsys):
+    """--noise SEED is the key of the fluctuations of --spins spins."""
+    flags = ["--loss-rate", "0.05", "--interlayer-exchange", "6", "--set", "gyro=0"]
+    assert main(["simulate", *flags, "--time", "2", "--samples", "5", "--spins", "1e4", "--noise", "3"]) == 0
+    capsys.readouterr()
+    magnet, times = hanai2025_bilayer(0.05, 6.0, gyro=0.0), np.linspace(0.0, 2.0, 5)
+    expected = simulate(magnet, default_start(magnet), 2.0, saveat=times, spins=1e4, key=jax.random.key(3))
+    with xr.open_dataset("simulation.nc", engine="h5netcdf") as dataset:
+        np.testing.assert_allclose(dataset["moment"], expected.ms, rtol=1e-9)
+        assert (dataset.attrs["spins"], dataset.attrs["noise"]) == (1e4, 3)
+
+
 @pytest.mark.long
 def test_pulse_from_a_file(tmp_path, capsys):
     (tmp_path / "pulse.toml").write_text(
@@ -190,6 +205,7 @@ BAD_FILES = {
         (["simulate", "--intensity", "1e10", "--loss-rate", "0.05"], ["loss_rate", "follows from the laser"]),
         (["simulate", "--set", "linewidth=0"], ["linewidth", "greater than 0"]),
         (["simulate", "--set", "level=100"], ["level", "no moment"]),
+        (["simulate", "--noise", "3", "--spins", "0"], ["key", "spins=N"]),
         (["simulate", "--pulse", "10", "5", "1"], ["stop - start - rise"]),
         (["exchange", "--filling", "3"], ["filling", "3"]),
         (["exchange", "--layers", "2"], ["layers", "2"]),

@@ -132,5 +132,5 @@ def test_rounding_that_seeds_a_chase_is_said():
 def test_spins_need_an_equation_for_the_tilt():
     start = jnp.asarray([[0.01, 0.0, 0.9], [0.0, 0.01, 0.75]])
     field = hanai2025_bilayer(0.05, 6.0, field=[0.0, 0.0, 0.1])
-    assert_refused(lambda: simulate(field, start, 1.0, spins=1e6), ["spins", "two layers", "deviation"])
+    assert_refused(lambda: simulate(field, start, 1.0, spins=1e6), ["spins", "two layers", "key=", "deviation"])
     assert_refused(lambda: simulate(hanai2025_bilayer(0.05), start, 1.0, spins=0.5), ["spins = 0.5", "1 or greater"])

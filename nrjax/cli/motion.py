@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -61,14 +62,20 @@ def add_simulation(motion: argparse.ArgumentParser) -> None:
         help="spins in each layer, whose thermal tilt is what a chase grows from (default 1e6; 0 for none; isotropic "
         "bilayers)",
     )
+    motion.add_argument(
+        "--noise",
+        type=int,
+        metavar="SEED",
+        help="let the moments fluctuate as those of --spins spins do; the whole number SEED picks the realization",
+    )
     motion.set_defaults(run=_simulate)
 
 
 def _simulate(options: argparse.Namespace) -> int:
     from .. import plot
 
-    fixed, run = configuration.read(options, ("time", "samples", "m0", "pulse", "spins", "output", "data"))
-    configuration.put_flags(options, run, ("time", "samples", "m0", "pulse", "spins"))
+    fixed, run = configuration.read(options, ("time", "samples", "m0", "pulse", "spins", "noise", "output", "data"))
+    configuration.put_flags(options, run, ("time", "samples", "m0", "pulse", "spins", "noise"))
     duration, samples = run.get("time", 400.0), run.get("samples", 16000)
     if not (isinstance(duration, int | float) and np.isfinite(duration) and duration > 0):
         raise ValueError(f"time = {duration!r}: give a time in ps greater than 0.")
@@ -89,8 +96,8 @@ def _simulate(options: argparse.Namespace) -> int:
         bar = diffrax.TqdmProgressMeter()
     require_memory(f"saving {samples:.3g} times", 48.0 * start.size * samples, "Save fewer times: lower --samples.")
     times = np.linspace(0.0, duration, samples)
-    spins = _spins(run.get("spins"), model)
-    solution = simulate(model, start, duration, saveat=times, spins=spins, max_steps=None, progress_meter=bar)
+    spins, key = _noise(run.get("spins"), run.get("noise"), model)
+    solution = simulate(model, start, duration, saveat=times, spins=spins, key=key, max_steps=None, progress_meter=bar)
     state = steady_state(model, start, throw=False)
     frequency = instantaneous_frequency(solution)
     print(solution)
@@ -118,6 +125,7 @@ def _simulate(options: argparse.Namespace) -> int:
             **versions(),
             "parameters": json.dumps(values),
             "spins": 0.0 if spins is None else spins,
+            **({} if key is None else {"noise": run["noise"]}),
             "seed_tilt": float(np.asarray(solution.seed_tilt)),
             "seeded_by_rounding": int(np.asarray(solution.seeded_by_rounding)),
             "steps": int(solution.stats["num_steps"]),
@@ -136,13 +144,16 @@ def _simulate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _spins(asked: Any, model: LayeredMagnet) -> float | None:
-    """How many spins seed the chase: the default only where their tilt has an equation."""
+def _noise(asked: Any, seed: Any, model: LayeredMagnet) -> tuple[float | None, Any]:
+    """How many spins seed the chase, the default only where they can, and the key of their fluctuations, if any."""
+    if seed is not None and not isinstance(seed, int):
+        raise ValueError(f"noise = {seed!r}: give a whole number, which picks the realization.")
+    key = None if seed is None else jax.random.key(seed)
     if asked is None:
-        return DEFAULT_SPINS if ComponentsAndTilt.applies_to(model) else None
+        return DEFAULT_SPINS if seed is not None or ComponentsAndTilt.applies_to(model) else None, key
     if not (isinstance(asked, int | float) and asked >= 0):
         raise ValueError(f"spins = {asked!r}: give the number of spins in each layer, or 0 for none.")
-    return float(asked) if asked > 0 else None
+    return float(asked) if asked > 0 else None, key
 
 
 def _turns(motion: InstantaneousFrequency, rate: Any) -> float:

@@ -17,7 +17,7 @@ from .. import units
 from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision
 from .._numerics.validation import Numbers, float_array, is_concrete, require_finite
-from ..motion.integration import require_envelope, step_control
+from ..motion.step_sizes import require_envelope, step_control
 from .chebyshev import batch_last, march, step_rate
 from .generator import Pair, Reached, all_pairs, occupied_pairs, reach, reached_size
 from .models import AbstractLindbladModel

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .. import units
 from .._numerics.precision import in_full_precision
 from .._numerics.validation import Number, Numbers, float_array, require_finite
-from ..motion.integration import LOOKS_AT_LIGHT, require_envelope
+from ..motion.step_sizes import LOOKS_AT_LIGHT, require_envelope
 from .chebyshev import PHASE, exponential, step_rate
 from .fermions import Sparse
 from .generator import Generator, Transitions, Triplets, sectors

@@ -28,13 +28,13 @@ from .._numerics.validation import (
     require_memory,
     require_nonnegative,
 )
-from ..light.envelopes import AbstractEnvelope
-from ..light.laser import Laser
 from ..magnets import AbstractOrderParameters, LayeredMagnet, ThermalModel
 from ..magnets.heat import Heat
 from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt, Heated
-from .saved_times import internal_saveat, require_times
+from .layer_noise import Fluctuating, KickedFlow, Kicks
+from .saved_times import internal_saveat, require_times, saved_times
 from .solution import Solution, TemperatureCourse
+from .step_sizes import require_envelope, step_control
 from .tilt_seeds import ROUNDING, look_times, seed_of, warn_of_seed
 
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
@@ -45,13 +45,6 @@ SMALLEST_TILE: Final = 32
 TILES: Final = 16
 # An accelerator needs this many to be busy.
 ACCELERATOR_TILE: Final = 1 << 16
-# A step this much shorter than the whole time ends a lane that has gone wrong.
-SHORTEST_STEP: Final = 1e-9
-# Light that changes in time is looked at this many times at least. Steps must land on the knots of its envelope, and
-# what remains before a knot may be short: the whole time is no round number of steps, and shorter ones are allowed.
-LOOKS_AT_LIGHT: Final = 618.0 * 5**0.5
-SHORTEST_STEP_TO_KNOT: Final = 1e-12
-
 # The tilt up to which the components are held to its own equation, in units of the tolerance and at most: where errors
 # of the components are a ten thousandth of it.
 HELD: Final = 1e4
@@ -74,6 +67,7 @@ def simulate(
     t0: Number = 0.0,
     saveat: diffrax.SaveAt | Numbers | None = None,
     spins: Number | None = None,
+    key: Array | None = None,
     rtol: float | Array | None = None,
     atol: float | Array | None = None,
     max_steps: int | None = 1_000_000,
@@ -96,8 +90,10 @@ def simulate(
     - `saveat`: times in ps at which to save, as an array or as a `diffrax.SaveAt` whose `ts` are in ps.
       Default: the final time only.
     - `spins`: the number N of spins in each layer, whose thermal motion at the layer's temperature keeps the moments
-      from ever being quite collinear: a tilt of order 1/sqrt(N), from which a chase starts (isotropic bilayers).
+      from ever being quite collinear: a tilt of order 1/sqrt(N), from which a chase starts. With a `key` the moments
+      fluctuate; without one they move smoothly, held to the root mean square of that tilt (isotropic bilayers only).
       Default: no noise; the deviation of m0 may then decay to a tilt that no sample has (`seed_tilt`), with a warning.
+    - `key`: of the fluctuations of `spins` spins, `jax.random.key(0)` for example; vmap over keys for realizations.
     - `rtol`, `atol`: tolerances of the default step-size control (1e-8; 1e-5 in single precision).
     - `max_steps`: the most steps to take.
     - `throw`: raise if the integration fails; with False look at `valid` and `result` (for use in batches).
@@ -154,11 +150,19 @@ def simulate(
     precision = jnp.asarray(integration_tolerance(dtype) if rtol is None else rtol, dtype)
     if thermal is not None and not isinstance(model, LayeredMagnet):
         raise ValueError(f"thermal: a {type(model).__name__} absorbs no light. Leave it out, or take a LayeredMagnet.")
-    number = _spins(model, spins, dtype)
-    chosen, first = _coordinates(model, state, precision, number, start, unroll, thermal)
+    number = _spins(model, spins, key, dtype)
+    if key is not None:
+        _require_noise_alone(model, thermal, solver, stepsize_controller)
+    chosen, first = _coordinates(model, state, precision, number, start, unroll, thermal, key is not None)
+    watch_tilt = watch_tilt and key is None
     looks = look_times(laser, start, stop) if watch_tilt else None
+    terms: Any = diffrax.ODETerm(_rates)
+    if key is not None and isinstance(chosen, Fluctuating):
+        terms, method = diffrax.MultiTerm(terms, Kicks(chosen.path(key, start, stop))), KickedFlow()
+        landings = saved_times(saveat, dtype)
+        control = step_control(laser, start, stop, precision, precision, chosen.longest_step(), landings)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(_rates),
+        terms,
         method,
         start,
         stop,
@@ -229,8 +233,8 @@ def _told(
 
 
 def _knows_its_tilt(chosen: AbstractCoordinates) -> bool:
-    """Whether the tilt has an equation of its own."""
-    return isinstance(chosen.inner if isinstance(chosen, Heated) else chosen, ComponentsAndTilt)
+    """Whether what a tilt grows from is physics: an equation of its own, or noise."""
+    return isinstance(chosen.inner if isinstance(chosen, Heated) else chosen, ComponentsAndTilt | Fluctuating)
 
 
 def _course(chosen: Heated, heat: Heat, layers: int) -> TemperatureCourse:
@@ -242,17 +246,33 @@ def _course(chosen: Heated, heat: Heat, layers: int) -> TemperatureCourse:
     return TemperatureCourse(*(jnp.broadcast_to(x, (x.shape[0], layers)) for x in each))
 
 
-def _spins(model: Any, spins: Number | None, dtype: Any) -> Array | None:
-    """How many spins each layer has. Only what has an equation for its tilt will do."""
+def _spins(model: Any, spins: Number | None, key: Array | None, dtype: Any) -> Array | None:
+    """How many spins each layer has. Without a key only what has an equation for its tilt will do."""
     if spins is None:
+        if key is not None:
+            raise ValueError("key is that of the fluctuations of N spins: pass spins=N as well, or leave key out.")
         return None
-    if not ComponentsAndTilt.applies_to(model):
+    if key is None and not ComponentsAndTilt.applies_to(model):
         raise ValueError(
             f"spins = {spins}: the thermal tilt has an equation of its own only for two layers without field and "
-            "anisotropy. Leave spins out, and give m0 a deviation of the size that the noise would have."
+            "anisotropy. Pass key=jax.random.key(0) as well for moments that fluctuate, or leave spins out, and give "
+            "m0 a deviation of the size that the noise would have."
         )
     require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
     return jnp.asarray(spins, dtype)
+
+
+def _require_noise_alone(model: Any, thermal: Any, solver: Any, stepsize_controller: Any) -> None:
+    """Raise `ValueError` for what does not go together with fluctuating moments."""
+    if not isinstance(model, LayeredMagnet):
+        raise ValueError(f"key: fluctuations are those of a LayeredMagnet's spins, not of a {type(model).__name__}.")
+    given = {"thermal": thermal, "solver": solver, "stepsize_controller": stepsize_controller}
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} does not go together with key: fluctuating moments have a solver and steps of "
+                f"their own, at one temperature. Leave {name} out, or key."
+            )
 
 
 @eqx.filter_jit
@@ -264,8 +284,12 @@ def _coordinates(
     t0: Array,
     unroll: bool,
     thermal: ThermalModel | None,
+    fluctuates: bool,
 ) -> tuple[AbstractCoordinates, Any]:
     """What is integrated, and where it starts."""
+    if fluctuates and spins is not None:
+        noisy = Fluctuating(Components(model), spins)
+        return noisy, noisy.start(m0)
     if thermal is not None:
         model = thermal.cold(model)
     if ComponentsAndTilt.applies_to(model):
@@ -275,31 +299,6 @@ def _coordinates(
         chosen = Components(model, unroll)
     outer = chosen if thermal is None else Heated(chosen, thermal)
     return outer, outer.start(m0)
-
-
-def step_control(laser: Laser | None, start: Array, stop: Array, rtol: float | Array, atol: float | Array) -> Any:
-    """PID control that ends a lane gone wrong, and that steps over no pulse of a laser. Times in hbar/meV."""
-    duration = jnp.maximum(stop - start, 1e-30)
-    if laser is None or laser.is_constant:
-        return diffrax.PIDController(rtol=rtol, atol=atol, dtmin=SHORTEST_STEP * duration, force_dtmin=False)
-    shortest = max(SHORTEST_STEP_TO_KNOT, 4.0 * float(jnp.finfo(start.dtype).eps)) * duration
-    longest = duration / LOOKS_AT_LIGHT
-    control = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, dtmax=longest, force_dtmin=False)
-    if not isinstance(laser.envelope, AbstractEnvelope):
-        return control
-    # Where the steps fall is no part of the solution's derivative.
-    knots = jax.lax.stop_gradient(laser.envelope.knots().astype(start.dtype) * units.ps)
-    return control if knots.size == 0 else diffrax.ClipStepSizeController(control, step_ts=knots)
-
-
-def require_envelope(laser: Laser, t0: Number, t1: Number) -> None:
-    """Raise `ValueError` if the envelope is not a number, or negative, where a few looks fall (known numbers only)."""
-    if laser.envelope is None or not is_concrete(t0, t1, *(x for x in jax.tree.leaves(laser) if eqx.is_array(x))):
-        return
-    times = jnp.linspace(jnp.asarray(t0, float), jnp.asarray(t1, float), int(LOOKS_AT_LIGHT))
-    envelope: Any = laser.envelope
-    factors = jax.vmap(lambda t: jnp.asarray(envelope(t), times.dtype))(times)
-    require_nonnegative("envelope", factors, "It is the intensity relative to the laser's: mend f(t).")
 
 
 def simulate_many(

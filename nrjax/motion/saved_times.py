@@ -59,5 +59,11 @@ def _saveat_in_internal_time(saveat: Any, dtype: Any) -> diffrax.SaveAt:
     return saveat
 
 
+def saved_times(saveat: Any, dtype: Any) -> Array | None:
+    """The times in hbar/meV that are asked for, if they are listed."""
+    subs = internal_saveat(saveat, dtype, None).subs
+    return subs.ts if isinstance(subs, diffrax.SubSaveAt) else None
+
+
 def _tilt(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:
     return coordinates.tilt(y)

@@ -9,16 +9,14 @@ from jaxtyping import Array, Float
 from .. import units
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Number, float_array, is_concrete, require
-from ..magnets import AbstractBath, FokkerPlanckMagnet, LayeredMagnet
+from ..magnets import FokkerPlanckMagnet, LayeredMagnet
+from ..magnets.collisions import change_covariance, collisions, second_moment
 from ..magnets.fokker_planck import harmonics
 from ..motion.phases import Phase
 from ..motion.rigid_rotation import turning
 from .attractors import steady_state
 from .observables import AbstractObservable
 from .rigid_states import SteadyState
-
-# Newton's iterations for the field that makes a moment of a given length: from below, without overshooting.
-ITERATIONS = 48
 
 
 class Linewidth(eqx.Module):
@@ -160,10 +158,7 @@ def _dual(jacobian: Float[Array, "M M"], turned: Float[Array, "M 3"], omega: Flo
 
 def collision_noise(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> Float[Array, "L 3 3"]:
     """N C_a = r_a <(S' - S)(S' - S)^T> in meV: each spin takes a new direction at the rate r_a, and precesses."""
-    rates = magnet.exchange_rates()
-    drive = rates @ m
-    loss = jnp.diagonal(rates) - jnp.diagonal(magnet.linear_rates(m))
-    mean = drive / loss[:, None]
+    loss, mean = collisions(magnet, m)
     possible = jnp.all(jnp.sum(mean**2, axis=1) < 1.0)
     mean = jnp.where(possible, mean, jnp.zeros_like(mean))
     precession = magnet.precession_vector(m)
@@ -175,32 +170,11 @@ def collision_noise(magnet: LayeredMagnet, m: Float[Array, "L 3"], omega: Float[
         turn, one = -_cross_matrix(precession + omega), jnp.eye(3, dtype=m.dtype)
         turning_all = jnp.kron(turn, one) + jnp.kron(one, turn)
         old = jnp.linalg.solve(loss * jnp.eye(9, dtype=m.dtype) - turning_all, loss * new.reshape(9)).reshape(3, 3)
-        return loss * (new + old - jnp.outer(mean, m) - jnp.outer(m, mean))
+        return loss * change_covariance(m, old, mean, new)
 
     # Layer by layer: see `FokkerPlanckMagnet.distributions`.
     noise = jax.lax.map(of_layer, (m, mean, loss, precession, magnet.temperature))
     return jnp.where(possible, noise, jnp.nan)
-
-
-def second_moment(bath: AbstractBath, mean: Float[Array, "3"], temperature: Float[Array, ""]) -> Float[Array, "3 3"]:
-    """<S S^T> of a thermal moment whose mean is given, |mean| < 1: across it the bath's `transverse_variance`, along it
-    B'(x) + B(x)^2 at the field x = h/T that makes a moment of that length."""
-    square = jnp.sum(mean**2)
-    length = safe_sqrt(square)
-    unit = jnp.ones_like(temperature)
-
-    def response(x: Array) -> Array:
-        return bath.equilibrium_length(x, unit)
-
-    def newton(_: object, x: Array) -> Array:
-        value, slope = jax.jvp(response, (x,), (unit,))
-        return x + (length - value) / slope
-
-    x = jax.lax.fori_loop(0, ITERATIONS, newton, length * bath.free_rate(unit))
-    across = bath.transverse_variance(x**2, unit)
-    along = jax.jvp(response, (x,), (unit,))[1] + square
-    direction = jnp.outer(mean, mean) / jnp.where(square > 0, square, 1.0)
-    return across * jnp.eye(3, dtype=mean.dtype) + (along - across) * direction
 
 
 def _cross_matrix(w: Float[Array, "3"]) -> Float[Array, "3 3"]:

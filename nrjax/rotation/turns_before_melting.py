@@ -18,8 +18,8 @@ from ..magnets import LayeredMagnet, ThermalModel
 from ..magnets.absorption import absorbed_power
 from ..magnets.heat import DULONG_PETIT
 from ..motion.coordinates import Components, Heated
-from ..motion.integration import step_control
 from ..motion.rigid_rotation import closest_rotation, leading_pair
+from ..motion.step_sizes import step_control
 from .attractors import steady_state
 from .rigid_states import SteadyState
 

@@ -41,6 +41,7 @@ LIKELY = {
     "nrjax/rotation/spectral_lines.py": ["test_phase_noise.py"],
     "nrjax/rotation/stability_in_space.py": ["test_stability_in_space.py"],
     "nrjax/rotation/boundaries.py": ["test_boundaries.py"],
+    "nrjax/motion/layer_noise.py": ["test_layer_noise.py"],
     "nrjax/rotation/warm_states.py": ["test_heat.py"],
     "nrjax/rotation/turns_before_melting.py": ["test_heat.py"],
     "nrjax/maps/refinement.py": ["test_refinement.py"],
