@@ -11,12 +11,18 @@ from .bands import (
     susceptibility as susceptibility,
 )
 from .inverse import (
+    AboveOnset as AboveOnset,
+    AbstractConstraint as AbstractConstraint,
     DesignResult as DesignResult,
     LowIntensity as LowIntensity,
     LowPower as LowPower,
     Margin as Margin,
+    MaxTemperature as MaxTemperature,
+    MinTurns as MinTurns,
+    NarrowLine as NarrowLine,
     PulseResult as PulseResult,
     Quiet as Quiet,
+    StableInSpace as StableInSpace,
     WideRange as WideRange,
     chase_distance as chase_distance,
     design as design,

@@ -1,6 +1,15 @@
 """Inverse design: from the wanted rotation to the laser."""
 
 from .box import Box as Box
+from .constraints import (
+    AboveOnset as AboveOnset,
+    AbstractConstraint as AbstractConstraint,
+    Check as Check,
+    MaxTemperature as MaxTemperature,
+    MinTurns as MinTurns,
+    NarrowLine as NarrowLine,
+    StableInSpace as StableInSpace,
+)
 from .distance_to_chase import chase_distance as chase_distance
 from .handedness import turning_about as turning_about
 from .laser_design import (

@@ -19,6 +19,7 @@ from ..rotation.attractors import steady_state
 from ..rotation.observables import AbstractObservable, is_frequency, observable_of
 from ..rotation.rigid_states import SteadyState
 from .box import Box
+from .constraints import StableInSpace
 from .problem import Problem
 from .result import DesignResult, best_of_restarts, history
 from .search import Lane, relative_error, replace_lanes, start_lanes, take_steps
@@ -43,6 +44,7 @@ class DesignOptions(TypedDict, total=False):
 
     observable: str | AbstractObservable | Callable[[SteadyState], Any]
     objectives: Sequence[Callable[..., Any]]
+    stable_in_space: bool
     ensemble: Mapping[str, Numbers] | None
     m0: Numbers | None
     restarts: int
@@ -83,6 +85,7 @@ def design(
     bounds: Mapping[str, Any],
     observable: Any = "chase_frequency",
     objectives: Sequence[Callable[..., Any]] = (),
+    stable_in_space: bool = False,
     ensemble: Mapping[str, Numbers] | None = None,
     m0: Numbers | None = None,
     restarts: int = 8,
@@ -113,7 +116,10 @@ def design(
     - `observable`: "chase_frequency", "rotation_frequency" or another name of the table of observables, an
       `AbstractObservable`, or a differentiable function of the `SteadyState`.
     - `objectives`: `LowIntensity()`, `LowPower()`, `Margin(rate)`, `Quiet()`, `WideRange()`, or functions of
-      (magnet, state) with a scalar value; they add. Without any, the design nearest to `initial` is taken.
+      (magnet, state) with a scalar value; they add. Without any, the design nearest to `initial` is taken. Limits
+      among them, `StableInSpace()`, `MaxTemperature(thermal, kelvin)`, `MinTurns(thermal, number)`,
+      `AboveOnset(factor)` and `NarrowLine(spins, share)`, must be kept for a design to be feasible.
+    - `stable_in_space`: short for `StableInSpace()` among the objectives.
     - `ensemble`: name -> values, shape (members,): further arguments of `build`, a material that is not known exactly.
       The mean frequency of the members then meets the target, and their spread is kept small; see
       `gaussian_ensemble`.
@@ -136,8 +142,8 @@ def design(
     - `seed`: of the starting points.
     - `progress`: a bar with the best miss and frequency, on a terminal.
 
-    **Returns** a `DesignResult`, for several targets a tuple of them. A target that cannot be reached is no error:
-    `feasible` is then False.
+    **Returns** a `DesignResult`, for several targets a tuple of them. A target that cannot be reached is no error, nor
+    a limit that cannot be kept: `feasible` is then False.
 
     **Raises** `ValueError` for a target that is no positive frequency, bounds that are reversed or do not fit
     `initial`, and names that `build` does not take.
@@ -155,7 +161,8 @@ def design(
     start = None if m0 is None else float_array("m0", m0)
     require_nonnegative("spread_weight", spread_weight)
     weight = jnp.asarray(spread_weight, box.low.dtype)
-    problem = Problem(build, box, start, wanted, tuple(objectives), material, jnp.asarray(worst_case), weight)
+    wishes = (*objectives, StableInSpace()) if stable_in_space else tuple(objectives)
+    problem = Problem(build, box, start, wanted, wishes, material, jnp.asarray(worst_case), weight)
     _check_build(problem, box.coordinates(first))
     if tolerance is None:
         tolerance = design_tolerance(box.low.dtype)

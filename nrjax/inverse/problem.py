@@ -12,6 +12,7 @@ from ..rotation.attractors import steady_state
 from ..rotation.observables import AbstractObservable, is_frequency
 from ..rotation.rigid_states import SteadyState, unknown_state
 from .box import Box
+from .constraints import AbstractConstraint
 from .distance_to_chase import chase_distance
 
 
@@ -70,6 +71,33 @@ class Problem(eqx.Module):
     def members(self) -> int:
         """M, the size of the ensemble; 1 without."""
         return next((values.shape[0] for values in self.ensemble.values()), 1)
+
+    @property
+    def constraints(self) -> tuple[AbstractConstraint, ...]:
+        """The objectives that are limits."""
+        return tuple(x for x in self.objectives if isinstance(x, AbstractConstraint))
+
+    def checks(self, y: Float[Array, " n"], states: SteadyState) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+        """The quantity of each limit and its excess, of the member that keeps it least; excess inf where there is none.
+
+        **Arguments** `y`: coordinates. `states`: of each member, batched over (M,).
+        """
+
+        def member(material: dict[str, Array], state: SteadyState) -> Any:
+            magnet = self.build(**self.box.values(y), **material)
+            figures = [(c.quantity(magnet, state), c.excess(magnet, state)) for c in self.constraints]
+            quantities, excesses = (jnp.stack([jnp.asarray(x[i]) for x in figures]) for i in range(2))
+            return quantities, jnp.where(jnp.isfinite(excesses), excesses, jnp.inf)
+
+        if not self.constraints:
+            return jnp.zeros(0, y.dtype), jnp.zeros(0, y.dtype)
+        if self.ensemble:
+            quantities, excesses = jax.vmap(member)(self.ensemble, states)
+        else:
+            one = jax.tree.map(lambda x: x[0], states)
+            quantities, excesses = (x[None] for x in member({}, one))
+        worst = jnp.argmax(excesses, axis=0)[None]
+        return tuple(jnp.take_along_axis(x, worst, axis=0)[0] for x in (quantities, excesses))
 
     def unseen(self, y: Float[Array, " n"]) -> Look:
         """What is known of coordinates before the first look: infinitely far from the target."""

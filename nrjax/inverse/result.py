@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from ..motion.phases import Phase
 from ..rotation.rigid_states import SteadyState
 from .box import Box
+from .constraints import Check, check_of
 from .problem import Look, Problem
 from .search import STRIKES, Lane, badness
 
@@ -25,13 +26,15 @@ class DesignResult(eqx.Module):
     - `parameters`: name -> value, in the unit of `build`'s argument.
     - `achieved`: the observable, GHz for frequencies; of an ensemble its mean (or mid-range).
     - `error`: |achieved - target| / target; absolute for a target of 0.
-    - `feasible`: whether the target is reached to the tolerance by a valid steady state. If not, `parameters` and
-      `achieved` are the nearest that was found.
+    - `feasible`: whether the target is reached to the tolerance by a valid steady state that keeps all limits. If not,
+      `parameters` and `achieved` are the nearest that was found: on the target with the least broken limit, if the
+      target was reached at all.
     - `converged`: whether the search came to its end: with `feasible` False, the target is out of reach.
     - `message`: what was found, and what to do if the target was not reached.
     - `active_bounds`: name -> "lower" or "upper" for parameters on a bound.
     - `gradient`: name -> derivative of `achieved`, per unit of the parameter.
     - `loss`: of the objectives.
+    - `limits`: quantity -> `Check`, for each constraint among the objectives; of an ensemble the worst member's.
     - `state`: the `SteadyState` of `build(**parameters)`; None for an ensemble.
     - `each`: the observable of each member of an ensemble, shape (members,); one entry without.
     - `history`: an xarray.Dataset over restart and step: parameters, best achieved so far and its miss; over restart:
@@ -48,13 +51,14 @@ class DesignResult(eqx.Module):
     active_bounds: dict[str, str]
     gradient: dict[str, float]
     loss: float
+    limits: dict[str, Check]
     state: SteadyState | None
     each: np.ndarray
     history: xr.Dataset
 
     def __str__(self) -> str:
         values = ", ".join(f"{name} = {value:.8g}" for name, value in self.parameters.items())
-        return f"{self.message}\n{values}"
+        return "\n".join([self.message, values, *(f"{name}: {check}" for name, check in self.limits.items())])
 
 
 def best_of_restarts(
@@ -63,18 +67,24 @@ def best_of_restarts(
     """Choose among the restarts of one target, and say what was found."""
     box, target = problem.box, float(lanes.target[0])
     reached = (errors <= tolerance) & np.asarray(lanes.best.valid)
+    quantities, excesses = (np.asarray(x) for x in _checks(problem, lanes.best.y, lanes.best.states))
+    broken = np.max(excesses, axis=1, initial=0.0)
+    keeps = broken <= 0.0
     shares = np.asarray(_shares(box, jnp.asarray(lanes.best.y)))
     if not reached.any():
         order = np.asarray(badness(lanes.best))
+    elif not (reached & keeps).any():
+        order = np.where(reached, broken, np.inf)
     elif problem.has_objectives:
-        order = np.where(reached, lanes.best.loss, np.inf)
+        order = np.where(reached & keeps, lanes.best.loss, np.inf)
     else:
-        order = np.where(reached, np.linalg.norm(shares - first, axis=1), np.inf)
+        order = np.where(reached & keeps, np.linalg.norm(shares - first, axis=1), np.inf)
     k = int(np.argmin(order))
     look: Look = jax.tree.map(lambda x: x[k], lanes.best)
-    feasible = bool(reached[k])
+    feasible = bool(reached[k] & keeps[k])
+    limits = dict(map(check_of, problem.constraints, quantities[k], excesses[k]))
     # Where Newton's method has given way, and Optax went on to its end, there is nothing nearer around.
-    converged = feasible or bool(lanes.strikes[k] >= STRIKES)
+    converged = bool(reached[k]) or bool(lanes.strikes[k] >= STRIKES)
     active = box.active(shares[k])
     values = _values(box, jnp.asarray(look.y))
     state = None if problem.ensemble else jax.tree.map(lambda x: jnp.asarray(x[0]), look.states)
@@ -87,10 +97,11 @@ def best_of_restarts(
         error=float(errors[k]),
         feasible=feasible,
         converged=converged,
-        message=_message(what, unit, target, look, errors[k], feasible, converged, active),
+        message=_message(what, unit, target, look, errors[k], bool(reached[k]), converged, active, limits),
         active_bounds=active,
         gradient={name: float(g) for name, g in zip(box.names, look.gradient, strict=True)},
         loss=float(look.loss),
+        limits=limits,
         state=state,
         each=np.asarray(look.each),
         history=history.assign(
@@ -99,6 +110,12 @@ def best_of_restarts(
             steps=("restart", np.asarray(lanes.steps)),
         ).assign_attrs(chosen=k),
     )
+
+
+@eqx.filter_jit
+def _checks(problem: Problem, y: Float[Array, "restarts n"], states: SteadyState) -> tuple[Array, Array]:
+    """`Problem.checks` of all restarts, each of shape (restarts, constraints)."""
+    return jax.vmap(problem.checks)(jnp.asarray(y), jax.tree.map(jnp.asarray, states))
 
 
 @eqx.filter_jit
@@ -119,12 +136,19 @@ def _message(
     target: float,
     look: Look,
     error: float,
-    feasible: bool,
+    reached: bool,
     converged: bool,
     active: dict[str, str],
+    limits: dict[str, Check],
 ) -> str:
     wanted, found = f"{what} {target:.6g} {unit}".rstrip(), f"{look.achieved:.6g} {unit}".rstrip()
-    if feasible:
+    if reached:
+        broken = [name for name, check in limits.items() if not check.met]
+        if broken:
+            return (
+                f"reached {wanted}, but not within its limits: {' and '.join(broken)}. Widen the bounds or relax the "
+                "limit; what is told breaks it least."
+            )
         return f"reached {wanted} (relative error {error:.1e})"
     if look.flat or not look.valid:
         where = ", ".join(Phase(int(p)).name.lower() for p in sorted(set(np.asarray(look.states.phase).tolist())))

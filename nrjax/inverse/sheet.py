@@ -30,6 +30,8 @@ def design_sheet(result: DesignResult, build: Callable[..., Any], bounds: Mappin
         unit = AXIS_UNITS.get(name, "")
         active = result.active_bounds.get(name)
         lines.append(f"  {name:20s} {value:.8g} {unit}".rstrip() + (f"  (at its {active} bound)" if active else ""))
+    if result.limits:
+        lines += ["limits", *(f"  {name}: {check}" for name, check in result.limits.items())]
     if result.each.size > 1:
         each = result.each
         lines.append(

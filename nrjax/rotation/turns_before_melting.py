@@ -67,7 +67,7 @@ class Turns(eqx.Module):
             f"{float(self.electron_temperature):.4g} K after {float(self.time):.3g} ps; limit "
             f"{float(self.limit):.4g} K\n"
             f"closed estimates {float(self.estimate_electrons):.2g} to {float(self.estimate):.2g} turns"
-            + ("" if self.valid else "; not valid: no chase at the substrate's temperature")
+            + ("" if self.valid else "; not valid: no chase at the substrate's temperature, or too many steps")
         )
 
 
@@ -111,6 +111,34 @@ def turns(
     bound = melting if limit is None else jnp.minimum(melting, jnp.asarray(limit, magnet.dtype))
     state = steady_state(thermal.cold(magnet), throw=False) if state is None else state
     return _counted(magnet, thermal, jnp.asarray(t1, magnet.dtype), bound, state)
+
+
+def estimated_turns(
+    magnet: LayeredMagnet, thermal: ThermalModel, state: SteadyState, limit: Number | None = None
+) -> Float[Array, ""]:
+    """Turns of a chase before its temperature passes a limit, closed: n = f_c t, and t from
+
+        C_l (T - P/G - T_0) = P tau (1 - e^(-t/tau)),   or, where that is later,   electronic (T^2 - T_0^2)/2 = P t:
+
+    the lattice takes the heat, with the electrons P/G ahead of it; or the electrons are too hot before it could.
+
+    **Arguments** as for `turns`; `state`: a steady rotation at the substrate's temperature. **Returns** turns, infinite
+    where cooling keeps up. Differentiable. `turns` counts them.
+    """
+    melting = ordering_temperature(magnet) / units.kelvin
+    bound = melting if limit is None else jnp.minimum(melting, jnp.asarray(limit, magnet.dtype))
+    power = jnp.mean(thermal.power(magnet, state.m))
+    frequency = state.chase_frequency * 1e-3
+    metal = thermal.electronic > 0
+    ahead = jnp.where(metal, power / thermal.coupling, 0.0) if thermal.follows == "electrons" else 0.0
+    warming = jnp.maximum(bound - ahead - thermal.base, 0.0)
+    alone = jnp.where(metal, 0.5 * thermal.electronic * jnp.maximum(bound**2 - thermal.base**2, 0.0), 0.0) / power
+    cools = jnp.isfinite(thermal.cooling_time)
+    tau = jnp.where(cools, thermal.cooling_time, 1.0)
+    needed = thermal.lattice * warming / power
+    share = needed / tau
+    cooled = jnp.where(share < 1.0, -tau * jnp.log1p(-jnp.where(share < 1.0, share, 0.0)), jnp.inf)
+    return frequency * jnp.maximum(alone, jnp.where(cools, cooled, needed))
 
 
 def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequency: Number) -> str:
