@@ -14,6 +14,7 @@ from .inverse import (
     AboveOnset as AboveOnset,
     AbstractConstraint as AbstractConstraint,
     DesignResult as DesignResult,
+    Experiment as Experiment,
     LowIntensity as LowIntensity,
     LowPower as LowPower,
     Margin as Margin,
@@ -29,6 +30,7 @@ from .inverse import (
     design_pulse as design_pulse,
     design_sheet as design_sheet,
     design_startup as design_startup,
+    experiment as experiment,
     gaussian_ensemble as gaussian_ensemble,
     turning_about as turning_about,
 )

@@ -136,6 +136,19 @@ def test_pulse_from_a_file(tmp_path, capsys):
     assert "simulation.nc exists" in capsys.readouterr().err
 
 
+def test_experiment(tmp_path, capsys):
+    """The page and its picture; exit code 1, since the light melts the sample at once."""
+    (tmp_path / "design.toml").write_text(
+        "[laser]\nintensity = 2.65e10\nphoton_energy = 1550\n[run]\ntime = 300\nthermal = 'nickel'\n"
+    )
+    assert main(["experiment", "design.toml", "--cooling-time", "5", "--duration", "50", "--spins", "1e4"]) == 1
+    printed = capsys.readouterr().out
+    assert "1325 mJ/cm^2" in printed and "1e+04 spins" in printed and "would not be seen" in printed
+    assert min(png_size(tmp_path / "experiment.png")) > 1000
+    assert main(["experiment", "design.toml"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
 def test_exchange(tmp_path, capsys):
     assert main(["exchange", "--sites", "24", "--layers", "32", "--temperature", "60"]) == 0
     assert "changes sign" in capsys.readouterr().out
@@ -157,7 +170,7 @@ def test_info(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["phase-diagram"], ["curve"], ["simulate"], ["design"], ["exchange"], ["info"]]
+    "command", [[], ["phase-diagram"], ["curve"], ["simulate"], ["design"], ["experiment"], ["exchange"], ["info"]]
 )
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -205,6 +218,8 @@ BAD_FILES = {
         (["simulate", "--intensity", "1e10", "--loss-rate", "0.05"], ["loss_rate", "follows from the laser"]),
         (["simulate", "--set", "linewidth=0"], ["linewidth", "greater than 0"]),
         (["simulate", "--set", "level=100"], ["level", "no moment"]),
+        (["experiment", "--thermal", "insulator", "--set", "thermal=3"], ["thermal", "Allowed"]),
+        (["experiment", "--substrate", "200"], ["bath_temperature", "colder"]),
         (["simulate", "--noise", "3", "--spins", "0"], ["key", "spins=N"]),
         (["simulate", "--pulse", "10", "5", "1"], ["stop - start - rise"]),
         (["exchange", "--filling", "3"], ["filling", "3"]),

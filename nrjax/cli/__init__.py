@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "curve": ("maps", "add_curve", "draw the rotation frequency against the light"),
     "simulate": ("motion", "add_simulation", "integrate the moments in time"),
     "design": ("design_command", "add_design", "find the laser for a rotation frequency"),
+    "experiment": ("experiment_command", "add_experiment", "plan an experiment, and see what could kill it"),
     "exchange": ("spacer", "add_exchange", "draw the exchange against the thickness of a spacer"),
     "status": ("status", "add_status", "how far a sweep with a store has come"),
     "info": ("info", "add_info", "versions, devices, units and compiled programs"),

@@ -8,16 +8,32 @@ from typing import Any, Final
 import numpy as np
 
 from .. import units
-from ..inverse import LowIntensity, LowPower, Margin, Quiet, WideRange, design, design_sheet, gaussian_ensemble
+from ..inverse import (
+    AboveOnset,
+    LowIntensity,
+    LowPower,
+    Margin,
+    MaxTemperature,
+    MinTurns,
+    NarrowLine,
+    Quiet,
+    StableInSpace,
+    WideRange,
+    design,
+    design_sheet,
+    gaussian_ensemble,
+)
 from ..maps.sweeps import sweep
 from ..rotation.attractors import steady_state
 from . import configuration
 from .outputs import save_picture
+from .sample import add_thermal, thermal_model
 
 VARY: Final = {"intensity": [0.0, 6e10], "photon_energy": [1300.0, 2100.0]}
 RUN_KEYS: Final = (
     "target_chase_ghz target_rotation_ghz vary minimize margin insensitive responsive modulation_range spread members "
-    "worst_case restarts steps seed toml plot"
+    "worst_case restarts steps seed toml plot stable_in_space above_onset line_width spins min_turns max_temperature "
+    "thermal cooling_time substrate"
 ).split()
 MAP_POINTS: Final = 121
 
@@ -61,6 +77,14 @@ def add_design(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--modulation-range", type=float, metavar="DEPTH", help="large range under this relative modulation, 0 to 1"
     )
+    limits = parser.add_argument_group("limits that a design must keep (exit code 1 if it cannot)")
+    limits.add_argument("--stable-in-space", action="store_true", default=None, help="the chase survives in a sample")
+    limits.add_argument("--above-onset", type=float, metavar="FACTOR", help="of the intensity, for example 1.1")
+    limits.add_argument("--line-width", type=float, metavar="SHARE", help="of the line's frequency, for example 0.01")
+    limits.add_argument("--spins", type=float, metavar="N", help="in each layer, for --line-width (default 1e6)")
+    limits.add_argument("--min-turns", type=float, metavar="N", help="turns of the chase before the sample melts")
+    limits.add_argument("--max-temperature", type=float, metavar="K", help="of a sample that --cooling-time cools")
+    add_thermal(limits)
     parser.add_argument(
         "--spread",
         action="append",
@@ -102,7 +126,7 @@ def _design(options: argparse.Namespace) -> int:
         target,
         observable=observable,
         bounds=bounds,
-        objectives=_objectives(run, bounds),
+        objectives=[*_objectives(run, bounds), *_limits(run, build, bounds)],
         ensemble=ensemble,
         worst_case=bool(run.get("worst_case", False)),
         restarts=run.get("restarts", 8),
@@ -118,13 +142,13 @@ def _design(options: argparse.Namespace) -> int:
         dataset = sweep(nominal, _grid(bounds), progress=not options.quiet) if len(bounds) == 2 else None
         figure = plot.design(result, dataset, nominal)
         save_picture(figure, run["plot"])
-    if not result.feasible:
+    if not bool(result.history["reached"][result.history.attrs["chosen"]]):
         print(f"{run['toml']} is not written: there is no design to simulate")
         return 1
     settled = {"time": _settling_time(nominal(**result.parameters))}
     configuration.write(run["toml"], constant | result.parameters, settled)
-    print(f"wrote {run['toml']}: nrjax simulate {run['toml']}")
-    return 0
+    print(f"wrote {run['toml']}: nrjax simulate {run['toml']}, nrjax experiment {run['toml']}")
+    return 0 if result.feasible else 1
 
 
 def _target(run: dict[str, Any]) -> tuple[str, float]:
@@ -163,6 +187,25 @@ def _objectives(run: dict[str, Any], bounds: dict[str, Any]) -> list[Any]:
     if "modulation_range" in run:
         chosen.append(WideRange(run["modulation_range"]))
     return chosen
+
+
+def _limits(run: dict[str, Any], build: Callable[..., Any], bounds: dict[str, tuple[float, float]]) -> list[Any]:
+    """The constraints among the settings of a run."""
+    limits: list[Any] = [StableInSpace()] if run.get("stable_in_space") else []
+    for name in ("above_onset", "line_width", "spins", "min_turns", "max_temperature"):
+        if name in run and not isinstance(run[name], int | float):
+            raise ValueError(f"{name} = {run[name]!r}: give a number.")
+    if "above_onset" in run:
+        limits.append(AboveOnset(run["above_onset"]))
+    if "line_width" in run:
+        limits.append(NarrowLine(run.get("spins", 1e6), run["line_width"]))
+    if "min_turns" in run or "max_temperature" in run:
+        thermal = thermal_model(run, build(**{name: low for name, (low, _) in bounds.items()}))
+        if "min_turns" in run:
+            limits.append(MinTurns(thermal, run["min_turns"]))
+        if "max_temperature" in run:
+            limits.append(MaxTemperature(thermal, run["max_temperature"]))
+    return limits
 
 
 def _ensemble(run: dict[str, Any], constant: dict[str, Any]) -> dict[str, Any]:

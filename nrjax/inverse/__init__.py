@@ -26,5 +26,6 @@ from .objectives import (
     WideRange as WideRange,
     intensity_response as intensity_response,
 )
+from .proposal import Experiment as Experiment, experiment as experiment
 from .pulses import PulseResult as PulseResult, design_pulse as design_pulse, design_startup as design_startup
 from .sheet import design_sheet as design_sheet

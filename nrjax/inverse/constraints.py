@@ -89,7 +89,7 @@ class StableInSpace(AbstractConstraint):
     @property
     def limit(self) -> float:
         """-rate."""
-        return -self.rate
+        return 0.0 - self.rate
 
     @property
     def words(self) -> tuple[str, str, str]:

@@ -97,7 +97,8 @@ class Problem(eqx.Module):
             one = jax.tree.map(lambda x: x[0], states)
             quantities, excesses = (x[None] for x in member({}, one))
         worst = jnp.argmax(excesses, axis=0)[None]
-        return tuple(jnp.take_along_axis(x, worst, axis=0)[0] for x in (quantities, excesses))
+        quantity, excess = (jnp.take_along_axis(x, worst, axis=0)[0] for x in (quantities, excesses))
+        return quantity, excess
 
     def unseen(self, y: Float[Array, " n"]) -> Look:
         """What is known of coordinates before the first look: infinitely far from the target."""

@@ -161,10 +161,10 @@ def _message(
             f"{wanted} not reached: the search ended at {found} while still on its way. "
             "Raise `steps`, `patience` or `restarts`."
         )
-    limits = [f"the {side} bound of {name}" for name, side in active.items()]
+    edges = [f"the {side} bound of {name}" for name, side in active.items()]
     if np.max(look.states.growth_rate) > -EDGE:
-        limits.append("the edge of the phase")
-    limit = " and ".join(limits) or "an extremum inside the bounds"
+        edges.append("the edge of the phase")
+    limit = " and ".join(edges) or "an extremum inside the bounds"
     return f"{wanted} is out of reach: the nearest is {found}, at {limit}. " + (
         "Widen the bounds." if active else "Change the material, or the target."
     )

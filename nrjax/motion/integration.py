@@ -120,7 +120,7 @@ def simulate(
     Cost: the exchange precession (about gyro * j in meV) sets the step. Under vmap all lanes step until the slowest
     is done; `simulate_many` groups lanes of equal cost.
     """
-    model, state = _checked(model, m0, t0, t1)
+    model, state = _checked(model, m0, t0, t1, thermal is not None)
     laser = model.illumination.laser if isinstance(model, LayeredMagnet) and model.has_laser else None
     if laser is not None:
         require_envelope(laser, t0, t1)
@@ -185,15 +185,17 @@ def simulate(
     return done
 
 
-def _checked(model: Any, m0: Numbers, t0: Number, t1: Number) -> tuple[Any, Array]:
+def _checked(model: Any, m0: Numbers, t0: Number, t1: Number, heats: bool) -> tuple[Any, Array]:
     """The model, constant if it can be, and the initial moments in the precision of both.
+
+    **Arguments** `heats`: whether the light's photons count, so that a laser has to stay one.
 
     **Raises** `ValueError` for moments or times that do not fit.
     """
     state = float_array("m0", m0)
     if isinstance(model, AbstractOrderParameters):
         state = moments_array(state, model.layers, model.components)
-        model = model if model.changes_in_time else model.plateau()
+        model = model if heats or model.changes_in_time else model.plateau()
     elif state.ndim != 2 or state.shape[1] != 3:
         raise ValueError(f"m0 has shape {state.shape}: it must be (layers, 3). Pass one row (x, y, z) for each layer.")
     require_finite("m0", state)

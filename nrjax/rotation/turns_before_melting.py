@@ -164,22 +164,24 @@ def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     one = jnp.ones_like(magnet.temperature)
     relaxation = 2.0 * magnet.damping * magnet.bath.free_rate(one)
 
-    def growth(temperature: Array) -> Array:
+    def growth(temperature: Array, rates: Array, relaxation: Array) -> Array:
         return largest_real_part(rates - jnp.diag(relaxation * temperature))
+
+    # Found without derivatives; they enter by one step of Newton's method, whose slope is frozen.
+    fixed = jax.lax.stop_gradient((rates, relaxation))
 
     def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
-        orders = jax.lax.stop_gradient(growth(middle)) > 0
+        orders = growth(middle, *fixed) > 0
         return jnp.where(orders, middle, low), jnp.where(orders, high, middle)
 
     # Gershgorin: above it every row decays.
-    top = jnp.max(jnp.sum(jnp.abs(rates), axis=1) / jnp.where(relaxation > 0, relaxation, jnp.nan))
-    top = jax.lax.stop_gradient(top)
+    top = jnp.max(jnp.sum(jnp.abs(fixed[0]), axis=1) / jnp.where(fixed[1] > 0, fixed[1], jnp.nan))
     low, high = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(top), top))
     root = 0.5 * (low + high)
-    left, slope = jax.jvp(growth, (root,), (jnp.ones_like(root),))
-    return root - left / jax.lax.stop_gradient(slope)
+    _, slope = jax.jvp(lambda t: growth(t, *fixed), (root,), (jnp.ones_like(root),))
+    return root - growth(root, rates, relaxation) / slope
 
 
 @eqx.filter_jit

@@ -1,0 +1,54 @@
+"""`nrjax experiment`: one page on an experiment, with what could kill it."""
+
+import argparse
+from typing import Any, Final
+
+from ..inverse import experiment
+from ..motion.phases import Phase
+from . import configuration
+from .outputs import save_picture
+from .sample import THERMAL_KEYS, add_thermal, thermal_model
+
+NUMBERS: Final = ("duration", "spins", "volume")
+# Those of `nrjax design`'s file and of `nrjax simulate`'s, which may stand in the same one.
+OTHERS: Final = ("time", "samples")
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `nrjax experiment`."""
+    parser.description = (
+        "Plan an experiment on a chase, for example on the design.toml that nrjax design has written: what to shine, "
+        "what it does to the sample, what to look for, and what could kill it, each with its margin. Exit code 1 if "
+        "something does. Default: the reference bilayer under its reference laser."
+    )
+    configuration.add_parameters(parser)
+    add_thermal(parser)
+    parser.add_argument("--duration", type=float, metavar="PS", help="of the pulse, ps (default: ten turns)")
+    parser.add_argument("--spins", type=float, metavar="N", help="in each layer, for the line's width (default 1e6)")
+    parser.add_argument("--volume", type=float, metavar="A3", help="of a site, cubic angstrom (default 33.1)")
+    parser.add_argument(
+        "--output", "-o", metavar="FILE", help="the picture, .png, .pdf or .svg (default experiment.png)"
+    )
+    configuration.add_common(parser)
+    parser.set_defaults(run=_experiment, default_output="experiment.png")
+
+
+def _experiment(options: argparse.Namespace) -> int:
+    keys = (*THERMAL_KEYS, *NUMBERS, "output")
+    fixed, run = configuration.parameters(options, (*keys, *OTHERS))
+    configuration.put_flags(options, run, (*THERMAL_KEYS, *NUMBERS))
+    configuration.picture(options, run)
+    if not any(name in fixed for name in configuration.LASER_KEYS):
+        fixed = {"photon_energy": 1550.0} | fixed
+    magnet = configuration.build(fixed)
+    given: dict[str, Any] = {name: run[name] for name in NUMBERS if name in run}
+    for name, value in given.items():
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name} = {value!r}: give a number.")
+    plan = experiment(magnet, thermal_model(run, magnet), **given)
+    print(plan)
+    if int(plan.state.phase) == Phase.CHIRAL:
+        from .. import plot
+
+        save_picture(plot.experiment(plan), run["output"])
+    return 0 if plan.observable and plan.checks else 1

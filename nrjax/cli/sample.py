@@ -1,0 +1,43 @@
+"""The sample that the light heats, as commands are told of it."""
+
+from typing import Any, Final
+
+import numpy as np
+
+from .. import units
+from ..magnets import LayeredMagnet, ThermalModel
+from . import configuration
+
+THERMAL_KEYS: Final = ("thermal", "cooling_time", "substrate")
+MATERIALS: Final = {
+    "gadolinium": ThermalModel.gadolinium,
+    "nickel": ThermalModel.nickel,
+    "insulator": ThermalModel.insulator,
+}
+
+
+def add_thermal(parser: Any) -> None:
+    """The flags of commands that heat a sample, in a parser or a group of one."""
+    parser.add_argument(
+        "--thermal", choices=tuple(MATERIALS), help="whose electrons and lattice take the heat (default gadolinium)"
+    )
+    parser.add_argument("--cooling-time", type=float, metavar="PS", help="to the substrate, ps (default: no cooling)")
+    parser.add_argument(
+        "--substrate", type=float, metavar="K", help="the substrate's temperature (default: the magnet's)"
+    )
+
+
+def thermal_model(run: dict[str, Any], magnet: LayeredMagnet) -> ThermalModel:
+    """From the settings of a run; on a substrate as cold as the magnet if none is given.
+
+    **Raises** `ValueError` for an unknown material or numbers out of range.
+    """
+    name = run.get("thermal", "gadolinium")
+    configuration.require_known("thermal", [name], MATERIALS, "nrjax")
+    numbers = {}
+    for key, default in (("cooling_time", np.inf), ("substrate", float(magnet.temperature[0]) / units.kelvin)):
+        value = run.get(key, default)
+        if not isinstance(value, int | float):
+            raise ValueError(f"{key} = {value!r}: give a number.")
+        numbers[key] = float(value)
+    return MATERIALS[name](numbers["cooling_time"], numbers["substrate"] * units.kelvin)
