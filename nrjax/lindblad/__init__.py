@@ -1,5 +1,6 @@
 """The photo-dissipative Lindbladian: Anderson impurities under light, and their projection on local spins."""
 
+from .correlated_insulators import HubbardModel as HubbardModel, HundModel as HundModel
 from .elimination import EffectiveLindbladian as EffectiveLindbladian, project as project, schur as schur
 from .models import (
     AbstractLindbladModel as AbstractLindbladModel,

@@ -62,6 +62,11 @@ class AbstractLindbladModel(eqx.Module):
         """The first fermion mode of each impurity; None if impurities are spins."""
 
     @property
+    def modes_of_each(self) -> int:
+        """How many fermion modes an impurity has."""
+        return (self.space.modes - 2 * self.hopping.shape[0]) // self.impurities
+
+    @property
     def site_modes(self) -> tuple[int, ...]:
         """The first fermion mode of each conduction site: the last of all modes."""
         sites = self.hopping.shape[0]

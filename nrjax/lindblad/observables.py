@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .correlated_insulators import AbstractInsulator
 from .fermions import Sparse, density, double_occupation, fermion_spin, identity, total
 from .generator import Generator, Reached
 from .models import AbstractLindbladModel
@@ -60,6 +61,8 @@ def _doublon(model: AbstractLindbladModel) -> Named:
 
 def _singlet(model: AbstractLindbladModel) -> Named:
     """<(n_d - 2 D)(n_c - 2 D_c)/4 - S.s>: the weight of one-electron singlets of impurity and site."""
+    if isinstance(model, AbstractInsulator):
+        raise ValueError("singlet: there is no band beside the spins. Ask for a matrix, or for impurity_spin.")
     operators = []
     for a, site in enumerate(model.sites):
         mode = model.site_modes[site]
@@ -93,7 +96,7 @@ def _rate_of_change(model: AbstractLindbladModel, operator: Sparse, parameters: 
 def _light_current(model: AbstractLindbladModel) -> Named:
     """Electrons lost to the light of each impurity in a unit of time."""
     losses = [_rate_of_change(model, total([-1.0 * _all_electrons(model)]), (p,)) for p in model.loss_indices]
-    return Named((model.impurities,), losses)
+    return Named((len(losses),), losses)
 
 
 def _torque(model: AbstractLindbladModel, parameters: Sequence[int]) -> Named:

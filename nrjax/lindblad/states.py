@@ -9,6 +9,7 @@ from jaxtyping import Array, Complex
 
 from .._numerics.hermitian_matrices import from_spectrum
 from .._numerics.validation import Number, Numbers, float_array, require, require_finite, require_positive
+from .correlated_insulators import AbstractInsulator
 from .fermions import PAULI, Space, density, total
 from .models import AbstractLindbladModel, hopping_parameters
 from .operators import band, weighted_sum, zeeman
@@ -65,12 +66,12 @@ def conduction_state(
 
 
 def product_state(
-    model: AbstractLindbladModel, spins: Numbers, conduction: Complex[Array, "c c"]
+    model: AbstractLindbladModel, spins: Numbers, conduction: Complex[Array, "c c"] | None = None
 ) -> Complex[Array, "n n"]:
     """Impurities with given spins, each with one electron, times a state of the conduction electrons.
 
     **Arguments** `spins`: directions 2 <S_a>, shape (impurities, 3), of length 0 to 1. `conduction`: from
-    `conduction_state`.
+    `conduction_state`; left out where all orbitals are impurities (`HubbardModel`).
 
     **Returns** the density matrix of the model, shape (n, n).
 
@@ -86,7 +87,7 @@ def product_state(
     lengths = jnp.sqrt(jnp.sum(directions**2, axis=1))
     require("length of a spin", lengths, lambda x: x <= 1.0 + 1e-9, "at most 1 (2 <S> of a pure state)")
     modes = model.impurity_modes
-    width = 1 if modes is None else (model.space.modes - 2 * model.hopping.shape[0]) // model.impurities
+    width = 1 if modes is None else model.modes_of_each
     rho = jnp.ones((1, 1), complex)
     for direction in directions:
         single = 0.5 * (jnp.eye(2, dtype=complex) + jnp.tensordot(direction.astype(complex), jnp.asarray(PAULI), 1))
@@ -95,4 +96,10 @@ def product_state(
             places = np.array([2 ** (width - 1), 2 ** (width - 2)])
             single = jnp.zeros((2**width, 2**width), complex).at[np.ix_(places, places)].set(single)
         rho = jnp.kron(rho, single)
+    if conduction is None:
+        # What is left is empty.
+        rest = model.space.dimension // rho.shape[0]
+        conduction = jnp.zeros((rest, rest), complex).at[0, 0].set(1.0)
+        if rest > 1 and not isinstance(model, AbstractInsulator):
+            raise ValueError("conduction is missing: give the state of the band, from conduction_state(model, ...).")
     return jnp.kron(rho, conduction)

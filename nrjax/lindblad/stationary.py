@@ -63,7 +63,8 @@ def steady_state(
     """
     if model.reservoir is None:
         raise ValueError(
-            "without a reservoir light empties the band, or nothing is stationary. Give the model a Reservoir."
+            "without a reservoir light empties the band, or nothing or more than one state is stationary. Give the "
+            "model a Reservoir, or use evolve for a long time."
         )
     start = diagonal_pairs(model.generator)
     size = reached_size(model.generator, start)
