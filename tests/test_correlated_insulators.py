@@ -82,7 +82,7 @@ def test_projection_and_layers_are_the_closed_forms():
     states = np.flatnonzero(model.spin_states())
     swap = (2 * sum(spins) + 0.5 * np.eye(16))[np.ix_(states, states)][among]
     jumps = [np.asarray(x)[among] for x in np.asarray(returned.jumps)]
-    loss = sum(x.conj().T @ x for x in jumps)
+    loss = np.sum([x.conj().T @ x for x in jumps], axis=0)
     h = np.asarray(returned.hamiltonian)[among]
     one = np.eye(4)
     whole = sum(np.kron(x, x.conj()) for x in jumps) - 0.5 * (np.kron(loss, one) + np.kron(one, loss.T))

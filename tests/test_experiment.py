@@ -73,6 +73,19 @@ def test_a_laser_heats_by_its_own_photons():
     assert float(known.heat.absorbed[-1, 0]) > 1.0
 
 
+def test_everything_else_absorbs_as_well():
+    """I V/depth beside what the moments take: 2.65e10 W/cm^2 in 20 nm of 33.1 cubic angstrom per site."""
+    lit, start = illuminated_bilayer(2.65e10, 1550.0), jnp.asarray([[0.3, 0.0, 0.1], [0.0, 0.0, 0.05]])
+    clear, metal = (ThermalModel.gadolinium(jnp.inf, 9.0, background_depth=depth) for depth in (jnp.inf, 20.0))
+    extra = float(metal.power(lit, start)[0] - clear.power(lit, start)[0])
+    assert extra == pytest.approx(2.65e14 * 33.1e-30 / 20e-9 / constants.e * 1e3 * 1e-12, rel=1e-9)
+    # Half of the light leaves half of the heat; none leaves none.
+    pulsed = illuminated_bilayer(2.65e10, 1550.0, envelope=Gaussian(10.0, 3.0))
+    half = 10.0 + 3.0 / 2.0
+    assert float(metal.power(pulsed, start, half)[0] - clear.power(pulsed, start, half)[0]) == pytest.approx(extra / 2)
+    assert float(metal.power(pulsed, start, 90.0)[0]) == pytest.approx(0.0, abs=1e-12)
+
+
 def test_plans_that_mean_nothing_are_refused():
     thermal = ThermalModel.gadolinium(10.0, 9.0)
     pulsed = illuminated_bilayer(2.65e10, 1550.0, envelope=Gaussian(10.0, 3.0))
@@ -80,7 +93,8 @@ def test_plans_that_mean_nothing_are_refused():
     assert_refused(lambda: experiment(hanai2025_bilayer(0.05, 6.0), thermal), ["with_light"])
     lit = illuminated_bilayer(2.65e10, 1550.0)
     assert_refused(lambda: experiment(lit, thermal, duration=-1.0), ["duration", "greater than 0"])
-    assert_refused(lambda: experiment(lit, thermal, volume=0.0), ["volume", "greater than 0"])
+    assert_refused(lambda: ThermalModel.gadolinium(1.0, 9.0, volume=0.0), ["volume", "greater than 0"])
+    assert_refused(lambda: ThermalModel.gadolinium(1.0, 9.0, background_depth=-2.0), ["background_depth", "nm"])
     assert_refused(lambda: experiment(lit, ThermalModel.gadolinium(10.0, 20.0)), ["bath_temperature", "colder"])
 
 

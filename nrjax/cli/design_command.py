@@ -33,7 +33,7 @@ VARY: Final = {"intensity": [0.0, 6e10], "photon_energy": [1300.0, 2100.0]}
 RUN_KEYS: Final = (
     "target_chase_ghz target_rotation_ghz vary minimize margin insensitive responsive modulation_range spread members "
     "worst_case restarts steps seed toml plot stable_in_space above_onset line_width spins min_turns max_temperature "
-    "thermal cooling_time substrate"
+    "thermal cooling_time substrate background_depth"
 ).split()
 MAP_POINTS: Final = 121
 

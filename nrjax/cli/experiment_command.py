@@ -9,7 +9,7 @@ from . import configuration
 from .outputs import save_picture
 from .sample import THERMAL_KEYS, add_thermal, thermal_model
 
-NUMBERS: Final = ("duration", "spins", "volume")
+NUMBERS: Final = ("duration", "spins")
 # Those of `nrjax design`'s file and of `nrjax simulate`'s, which may stand in the same one.
 OTHERS: Final = ("time", "samples")
 
@@ -25,7 +25,6 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     add_thermal(parser)
     parser.add_argument("--duration", type=float, metavar="PS", help="of the pulse, ps (default: ten turns)")
     parser.add_argument("--spins", type=float, metavar="N", help="in each layer, for the line's width (default 1e6)")
-    parser.add_argument("--volume", type=float, metavar="A3", help="of a site, cubic angstrom (default 33.1)")
     parser.add_argument(
         "--output", "-o", metavar="FILE", help="the picture, .png, .pdf or .svg (default experiment.png)"
     )

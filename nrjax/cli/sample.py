@@ -8,7 +8,7 @@ from .. import units
 from ..magnets import LayeredMagnet, ThermalModel
 from . import configuration
 
-THERMAL_KEYS: Final = ("thermal", "cooling_time", "substrate")
+THERMAL_KEYS: Final = ("thermal", "cooling_time", "substrate", "background_depth")
 MATERIALS: Final = {
     "gadolinium": ThermalModel.gadolinium,
     "nickel": ThermalModel.nickel,
@@ -25,6 +25,12 @@ def add_thermal(parser: Any) -> None:
     parser.add_argument(
         "--substrate", type=float, metavar="K", help="the substrate's temperature (default: the magnet's)"
     )
+    parser.add_argument(
+        "--background-depth",
+        type=float,
+        metavar="NM",
+        help="at which everything else absorbs the light, nm (default: nothing does; metals: 10 to 30)",
+    )
 
 
 def thermal_model(run: dict[str, Any], magnet: LayeredMagnet) -> ThermalModel:
@@ -35,9 +41,11 @@ def thermal_model(run: dict[str, Any], magnet: LayeredMagnet) -> ThermalModel:
     name = run.get("thermal", "gadolinium")
     configuration.require_known("thermal", [name], MATERIALS, "nrjax")
     numbers = {}
-    for key, default in (("cooling_time", np.inf), ("substrate", float(magnet.temperature[0]) / units.kelvin)):
+    defaults = {"cooling_time": np.inf, "substrate": float(magnet.temperature[0]) / units.kelvin}
+    for key, default in (defaults | {"background_depth": np.inf}).items():
         value = run.get(key, default)
         if not isinstance(value, int | float):
             raise ValueError(f"{key} = {value!r}: give a number.")
         numbers[key] = float(value)
-    return MATERIALS[name](numbers["cooling_time"], numbers["substrate"] * units.kelvin)
+    cold = numbers["substrate"] * units.kelvin
+    return MATERIALS[name](numbers["cooling_time"], cold, background_depth=numbers["background_depth"])

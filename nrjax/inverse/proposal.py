@@ -18,8 +18,6 @@ from ..rotation.stability_in_space import SpatialStability, spatial_stability
 from ..rotation.turns_before_melting import Turns, turns
 from .constraints import AboveOnset, Check, MinTurns, NarrowLine, StableInSpace, check_of
 
-# Cubic angstrom per absorbing site, if none is given: gadolinium's.
-VOLUME: Final = 33.1
 # What an experiment is asked for: so far above the onset, so many turns, so narrow a line.
 ABOVE_ONSET: Final = 1.1
 TURNS: Final = 1.0
@@ -33,7 +31,8 @@ class Experiment(eqx.Module):
 
     - `magnet`, `thermal`, `state`: what it is about, and its steady state at the substrate's temperature.
     - `light`: an `Exposure`. `duration`: of the pulse, ps. `fluence`: its energy per area, mJ/cm^2.
-    - `penetration_depth`: of the light, nm: I V/P, with P the mean power of a site and V its volume.
+    - `penetration_depth`: of the light, nm: I V/P, with P the mean power of a site and V its volume. Where nothing but
+      the moments absorbs (`background_depth` of `thermal` infinite), the rest of the sample must be as transparent.
     - `heat`: `Turns` during the pulse. `space`: `SpatialStability`. `line`: `Linewidth`.
     - `checks`: quantity -> `Check`, what could kill it.
     """
@@ -92,7 +91,6 @@ def experiment(
     *,
     duration: Number | None = None,
     spins: Number = 1e6,
-    volume: Number = VOLUME,
 ) -> Experiment:
     """Plan an experiment on a chase, with every margin.
 
@@ -102,7 +100,6 @@ def experiment(
     - `thermal`: a `ThermalModel`; the sample starts at its substrate's temperature.
     - `duration`: of the pulse, ps. Default: ten turns of the chase.
     - `spins`: in each layer, for the width of the line.
-    - `volume`: cubic angstrom per site, for the penetration depth. Default: gadolinium's 33.1.
 
     **Returns** an `Experiment`; `print` it, or `plot.experiment` it.
 
@@ -112,7 +109,6 @@ def experiment(
     simulation), a line of one per cent. Mean field, one temperature for all layers unless `thermal` conducts.
     """
     require_positive("spins", spins, "In each layer.")
-    require_positive("volume", volume, "Cubic angstrom per site.")
     if magnet.changes_in_time:
         raise ValueError(
             "experiment plans a pulse of constant intensity: leave the laser's envelope out, give duration."
@@ -127,7 +123,7 @@ def experiment(
     length = float_array("duration", duration, (), magnet.dtype)
     heat = turns(magnet, thermal, length, state=state)
     watts = heat.power / JOULE * 1e12
-    depth = light.laser.intensity * 1e4 * float_array("volume", volume, (), magnet.dtype) * 1e-30 / watts * 1e9
+    depth = light.laser.intensity * 1e4 * thermal.volume * 1e-30 / watts * 1e9
     line = None if magnet.field_terms else linewidth(magnet, spins, state)
     return Experiment(
         magnet=magnet,

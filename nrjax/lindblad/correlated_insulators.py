@@ -20,6 +20,7 @@ from .fermions import Space, Sparse, annihilator, density, double_occupation, fe
 from .generator import Generator
 from .models import AbstractLindbladModel, hopping_parameters
 from .operators import band, zeeman
+from .reservoir import Reservoir
 
 REFILLS: Final = ("none", "unpolarized", "return")
 # What keeps a second electron out of an orbital that has none to spare, in units of the largest energy.
@@ -104,7 +105,7 @@ class HubbardModel(AbstractInsulator):
     pump_rate: Float[Array, " n"]
     refill_rate: Float[Array, ""]
     field: Float[Array, "3"] | None
-    reservoir: None
+    reservoir: Reservoir | None
     refill: str
     sites: tuple[int, ...]
 
@@ -221,7 +222,7 @@ class HundModel(AbstractInsulator):
     singlet: Float[Array, ""]
     linewidth: Float[Array, ""]
     refill_rate: Float[Array, ""]
-    reservoir: None
+    reservoir: Reservoir | None
     sites: tuple[int, ...]
 
     def __init__(

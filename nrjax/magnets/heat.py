@@ -14,6 +14,9 @@ from .layers import LayeredMagnet
 JOULE: Final = 1e3 / units.ELEMENTARY_CHARGE_COULOMB
 """One joule in meV."""
 
+GADOLINIUM_VOLUME: Final = 33.1
+"""Cubic angstrom per atom of gadolinium."""
+
 DULONG_PETIT: Final = 3.0 * units.kelvin
 """Heat capacity of a lattice above its Debye temperature, 3 k_B per atom, in meV/K."""
 
@@ -55,6 +58,9 @@ class ThermalModel(eqx.Module):
       layers share one temperature, and the power is their mean.
     - `follows`: "electrons" or "lattice", whose temperature the moments have.
     - `photon_energy`: meV, of a light that is given by rates instead of a laser.
+    - `background_depth`: nm, at which everything else in the sample absorbs the laser's light: adds I V/depth to the
+      power of every site. Default inf: nothing else absorbs. (Visible light reaches 10 to 30 nm deep into a metal.)
+    - `volume`: V, cubic angstrom per site.
 
     **Raises** `ValueError` for numbers out of range.
 
@@ -68,6 +74,8 @@ class ThermalModel(eqx.Module):
     bath_temperature: Float[Array, ""]
     conduction: Float[Array, ""] | None
     photon_energy: Float[Array, ""] | None
+    background_depth: Float[Array, ""]
+    volume: Float[Array, ""]
     follows: str = eqx.field(static=True)
 
     def __init__(
@@ -81,6 +89,8 @@ class ThermalModel(eqx.Module):
         conduction: Number | None = None,
         follows: str = "electrons",
         photon_energy: Number | None = None,
+        background_depth: Number = jnp.inf,
+        volume: Number = GADOLINIUM_VOLUME,
     ):
         self.electronic = float_array("electronic", electronic, ())
         self.lattice = float_array("lattice", lattice, ())
@@ -89,6 +99,8 @@ class ThermalModel(eqx.Module):
         self.bath_temperature = float_array("bath_temperature", bath_temperature, ())
         self.conduction = None if conduction is None else float_array("conduction", conduction, ())
         self.photon_energy = None if photon_energy is None else float_array("photon_energy", photon_energy, ())
+        self.background_depth = float_array("background_depth", background_depth, ())
+        self.volume = float_array("volume", volume, ())
         self.follows = follows
 
     def __check_init__(self) -> None:
@@ -102,6 +114,9 @@ class ThermalModel(eqx.Module):
             require_nonnegative("conduction", self.conduction, "meV/(ps K); None for one temperature.")
         if self.photon_energy is not None:
             require_positive("photon_energy", self.photon_energy, "In meV.")
+        deep = jnp.where(self.background_depth == jnp.inf, 1.0, self.background_depth)
+        require_positive("background_depth", deep, "In nm; inf where nothing else absorbs.")
+        require_positive("volume", self.volume, "Cubic angstrom per site.")
         if self.follows not in ("electrons", "lattice"):
             raise ValueError(
                 f"follows = {self.follows!r}: the moments have the temperature of 'electrons' or 'lattice'."
@@ -115,7 +130,7 @@ class ThermalModel(eqx.Module):
 
         **Source** Koopmans et al., Nature Materials 9 (2010) 259, for thin films.
         """
-        return cls._of_volume(225.0, 2.1e17, 33.1, cooling_time, bath_temperature, **options)
+        return cls._of_volume(225.0, 2.1e17, GADOLINIUM_VOLUME, cooling_time, bath_temperature, **options)
 
     @classmethod
     def nickel(cls, cooling_time: Number, bath_temperature: Number, **options: Any) -> "ThermalModel":
@@ -139,11 +154,12 @@ class ThermalModel(eqx.Module):
 
     @classmethod
     def _of_volume(
-        cls, electronic: float, coupling: float, volume: float, cooling_time: Number, bath: Number, **options: Any
+        cls, electronic: float, coupling: float, atom: float, cooling_time: Number, bath: Number, **options: Any
     ) -> "ThermalModel":
         """From numbers per cubic metre, and the volume of an atom in cubic angstrom."""
-        each = JOULE * volume * 1e-30
-        return cls(electronic * each, DULONG_PETIT, coupling * each * 1e-12, cooling_time, bath, **options)
+        each = JOULE * atom * 1e-30
+        given: dict[str, Any] = {"volume": atom} | options
+        return cls(electronic * each, DULONG_PETIT, coupling * each * 1e-12, cooling_time, bath, **given)
 
     @property
     def base(self) -> Float[Array, ""]:
@@ -185,7 +201,14 @@ class ThermalModel(eqx.Module):
     def power(self, magnet: LayeredMagnet, m: Float[Array, "L 3"], t: Number | None = None) -> Float[Array, " K"]:
         """P in meV/ps per atom: of each layer, or the mean of all, shape (K,). `t` in ps; None for full intensity."""
         each = absorbed_power(magnet, m, t, self.photon_energy) * units.ps
+        if magnet.has_laser:
+            each = each + self.background(magnet.illumination.laser_at(t).intensity)
         return jnp.mean(each, keepdims=True) if self.conduction is None else each
+
+    def background(self, intensity: Number) -> Float[Array, ""]:
+        """I V/depth: what everything else absorbs of a laser of `intensity` W/cm^2, meV/ps per site."""
+        watts = jnp.asarray(intensity) * 1e4 * self.volume * 1e-30 / (self.background_depth * 1e-9)
+        return watts * JOULE * 1e-12
 
     def rates(self, power: Float[Array, " K"], heat: Heat) -> Heat:
         """d(heat)/dt in meV/ps."""
