@@ -95,7 +95,13 @@ from .motion import (
     simulate_spins as simulate_spins,
     structure_factor as structure_factor,
 )
-from .presets import hanai2025_bilayer as hanai2025_bilayer, illuminated_bilayer as illuminated_bilayer
+from .presets import (
+    hanai2025_bilayer as hanai2025_bilayer,
+    hund_bilayer as hund_bilayer,
+    illuminated_bilayer as illuminated_bilayer,
+    mott_bilayer as mott_bilayer,
+    two_band_superconductor as two_band_superconductor,
+)
 from .rotation import (
     OBSERVABLES as OBSERVABLES,
     RESULTS as RESULTS,

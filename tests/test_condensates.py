@@ -7,6 +7,7 @@ import pytest
 
 from nrjax import CoupledCondensates, Phase, ShapeDynamics, simulate, steady_state, steady_states
 from nrjax.magnets import Gram
+from nrjax.presets import two_band_superconductor
 from nrjax.rotation.shape_solver import state_near_gram
 from tests.refusal import assert_refused
 
@@ -55,6 +56,16 @@ def test_chasing_condensates_in_closed_form():
     np.testing.assert_allclose(
         states.lengths[:2], [[0.9325048082, 0.5516772844], [0.5833333333, 0.3118047822]], rtol=1e-9
     )
+
+
+def test_the_preset_is_the_first_of_them():
+    """Reciprocal light on bands of unequal rates, by every number."""
+    made, wanted = two_band_superconductor(), condensates(*CHASING["reciprocal light, unequal rates"])
+    for one, other in zip(jax.tree.leaves(made), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    # The chase is there between Gamma_2 eta = 0.03 (and the amplitudes' edge above it) and 0.165, where order ends.
+    phases = [int(steady_state(two_band_superconductor(g), throw=False).phase) for g in (0.02, 0.1, 0.17)]
+    assert phases[1] == Phase.CHIRAL and Phase.CHIRAL not in (phases[0], phases[2])
 
 
 def test_where_the_chase_becomes_modulated():
