@@ -14,6 +14,7 @@ from .inverse import (
     AboveOnset as AboveOnset,
     AbstractConstraint as AbstractConstraint,
     DesignResult as DesignResult,
+    EnoughElectrons as EnoughElectrons,
     Experiment as Experiment,
     LowIntensity as LowIntensity,
     LowPower as LowPower,

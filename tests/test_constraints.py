@@ -8,6 +8,7 @@ from scipy import constants
 
 from nrjax import (
     AboveOnset,
+    EnoughElectrons,
     LayeredMagnet,
     LowIntensity,
     MaxTemperature,
@@ -17,6 +18,7 @@ from nrjax import (
     StableInSpace,
     ThermalModel,
     design,
+    exposure,
     hanai2025_bilayer,
     illuminated_bilayer,
     linewidth,
@@ -24,6 +26,7 @@ from nrjax import (
     steady_states,
     turns,
 )
+from nrjax.magnets.absorption import electron_polarization
 from nrjax.rotation.turns_before_melting import estimated_turns
 from tests.refusal import assert_refused
 
@@ -171,3 +174,24 @@ def test_limits_that_mean_nothing_are_refused():
     assert_refused(lambda: MinTurns(thermal, 0.0), ["number", "greater than 0"])
     assert_refused(lambda: AboveOnset(1.0), ["factor", "greater than 1"])
     assert_refused(lambda: NarrowLine(share=-1.0), ["share", "greater than 0"])
+
+
+def test_exchange_asks_for_no_more_electrons_than_there_are():
+    """s_a = (1/g_a) sum_b jm_ab m_b by hand; at most min(n, 2 - n)/2."""
+    m = jnp.asarray([[0.3, 0.0, 0.4], [0.0, 0.2, 0.1]])
+    j, g = np.array([[10.0, 6.0], [6.0, 5.0]]), np.array([-10.0, -5.0])
+    filling = np.array([0.8, 1.4])
+    magnet = LayeredMagnet(j, 0.1, g, 0.01, filling, 9.0)
+    expected = 2.0 * np.linalg.norm(j @ np.asarray(m), axis=1) / np.abs(g) / np.array([0.8, 0.6])
+    np.testing.assert_allclose(electron_polarization(magnet, m), expected, rtol=1e-12)
+    # Where only a part of the exchange is carried by the band, that part counts.
+    part = LayeredMagnet(j, 0.1, g, 0.01, filling, 9.0, mediated_exchange=0.1 * j)
+    np.testing.assert_allclose(electron_polarization(part, m), 0.1 * expected, rtol=1e-12)
+    cold = illuminated_bilayer(2.65e10, 1550.0, temperature=3.0)
+    state = steady_state(cold)
+    assert float(EnoughElectrons().excess(cold, state)) == pytest.approx(
+        np.log(float(jnp.max(electron_polarization(cold, state.m)))), rel=1e-9
+    )
+    assert any("no band carries it" in text for text in exposure(cold, state.m).warnings)
+    assert not exposure(illuminated_bilayer(), steady_state(illuminated_bilayer()).m).warnings
+    assert_refused(lambda: EnoughElectrons(1.5), ["share", "at most 1"])

@@ -19,7 +19,7 @@ from nrjax import (
     turns,
 )
 from nrjax.cli import design_command
-from nrjax.inverse import AboveOnset, MaxTemperature, MinTurns, NarrowLine, StableInSpace
+from nrjax.inverse import AboveOnset, EnoughElectrons, MaxTemperature, MinTurns, NarrowLine, StableInSpace
 from tests.refusal import assert_refused
 
 
@@ -38,6 +38,7 @@ def test_the_published_point_would_not_be_seen():
     assert kept == {
         "chase frequency at 1/1.1 of the intensity": True,
         "growth of deviations in space": False,
+        "polarization of the conduction electrons": True,
         "relative width of the line of 1e+06 spins": False,
         "turns before the sample melts": False,
     }
@@ -53,7 +54,7 @@ def test_what_nothing_kills_is_said_to_be_seen():
     """An overdamped magnet (slow precession) with an enormous heat capacity."""
     magnet = illuminated_bilayer(2.65e10, 1550.0, gyro=0.1)
     plan = experiment(magnet, ThermalModel(0.05, 5000.0, 400.0, jnp.inf, 9.0))
-    assert plan.observable and len(plan.checks) == 4 and "nothing that was checked kills it" in str(plan)
+    assert plan.observable and len(plan.checks) == 5 and "nothing that was checked kills it" in str(plan)
     assert float(plan.duration) == pytest.approx(1e4 / float(plan.state.chase_frequency), rel=1e-9)
     assert not bool(plan.heat.ended) and float(plan.heat.chase) == pytest.approx(10.0, rel=0.1)
     dark = experiment(illuminated_bilayer(1e9, 1550.0), ThermalModel.gadolinium(10.0, 9.0))
@@ -99,12 +100,27 @@ def test_plans_that_mean_nothing_are_refused():
 
 
 def test_limits_of_the_command_line():
-    run = {"stable_in_space": True, "above_onset": 1.2, "line_width": 0.02, "spins": 1e4, "min_turns": 3.0}
-    run |= {"max_temperature": 300.0, "thermal": "insulator", "cooling_time": 2.0, "substrate": 80.0}
+    run = {
+        "stable_in_space": True,
+        "enough_electrons": True,
+        "above_onset": 1.2,
+        "line_width": 0.02,
+        "spins": 1e4,
+        "min_turns": 3.0,
+    }
+    run |= {"min_turns": 3.0, "max_temperature": 300.0, "thermal": "insulator", "cooling_time": 2.0, "substrate": 80.0}
     limits = design_command._limits(run, illuminated_bilayer, {"intensity": (1e9, 2e9)})
-    assert [type(x) for x in limits] == [StableInSpace, AboveOnset, NarrowLine, MinTurns, MaxTemperature]
-    assert [float(x.limit) for x in limits] == [0.0, 0.0, 0.02, 3.0, 300.0] and limits[2].spins == 1e4
-    for limit in limits[3:]:
+    assert [type(x) for x in limits] == [
+        StableInSpace,
+        EnoughElectrons,
+        AboveOnset,
+        NarrowLine,
+        MinTurns,
+        MaxTemperature,
+    ]
+    assert [float(x.limit) for x in limits] == [0.0, 1.0, 0.0, 0.02, 3.0, 300.0]
+    assert limits[3].spins == 1e4
+    for limit in limits[4:]:
         assert float(limit.thermal.base) == pytest.approx(80.0) and float(limit.thermal.cooling_time) == 2.0
     assert_refused(
         lambda: design_command._limits({"min_turns": "many"}, illuminated_bilayer, {}), ["min_turns", "give a number"]

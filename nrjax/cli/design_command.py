@@ -10,6 +10,7 @@ import numpy as np
 from .. import units
 from ..inverse import (
     AboveOnset,
+    EnoughElectrons,
     LowIntensity,
     LowPower,
     Margin,
@@ -32,8 +33,8 @@ from .sample import add_thermal, thermal_model
 VARY: Final = {"intensity": [0.0, 6e10], "photon_energy": [1300.0, 2100.0]}
 RUN_KEYS: Final = (
     "target_chase_ghz target_rotation_ghz vary minimize margin insensitive responsive modulation_range spread members "
-    "worst_case restarts steps seed toml plot stable_in_space above_onset line_width spins min_turns max_temperature "
-    "thermal cooling_time substrate background_depth"
+    "worst_case restarts steps seed toml plot stable_in_space enough_electrons above_onset line_width spins min_turns "
+    "max_temperature thermal cooling_time substrate background_depth"
 ).split()
 MAP_POINTS: Final = 121
 
@@ -79,6 +80,7 @@ def add_design(parser: argparse.ArgumentParser) -> None:
     )
     limits = parser.add_argument_group("limits that a design must keep (exit code 1 if it cannot)")
     limits.add_argument("--stable-in-space", action="store_true", default=None, help="the chase survives in a sample")
+    limits.add_argument("--enough-electrons", action="store_true", default=None, help="the band can carry the exchange")
     limits.add_argument("--above-onset", type=float, metavar="FACTOR", help="of the intensity, for example 1.1")
     limits.add_argument("--line-width", type=float, metavar="SHARE", help="of the line's frequency, for example 0.01")
     limits.add_argument("--spins", type=float, metavar="N", help="in each layer, for --line-width (default 1e6)")
@@ -192,6 +194,8 @@ def _objectives(run: dict[str, Any], bounds: dict[str, Any]) -> list[Any]:
 def _limits(run: dict[str, Any], build: Callable[..., Any], bounds: dict[str, tuple[float, float]]) -> list[Any]:
     """The constraints among the settings of a run."""
     limits: list[Any] = [StableInSpace()] if run.get("stable_in_space") else []
+    if run.get("enough_electrons"):
+        limits.append(EnoughElectrons())
     for name in ("above_onset", "line_width", "spins", "min_turns", "max_temperature"):
         if name in run and not isinstance(run[name], int | float):
             raise ValueError(f"{name} = {run[name]!r}: give a number.")

@@ -5,6 +5,7 @@ from .constraints import (
     AboveOnset as AboveOnset,
     AbstractConstraint as AbstractConstraint,
     Check as Check,
+    EnoughElectrons as EnoughElectrons,
     MaxTemperature as MaxTemperature,
     MinTurns as MinTurns,
     NarrowLine as NarrowLine,

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from .. import units
 from .._numerics.validation import Number, require, require_positive
 from ..magnets import LayeredMagnet, ThermalModel
+from ..magnets.absorption import electron_polarization
 from ..rotation.attractors import steady_state
 from ..rotation.phase_noise import linewidth
 from ..rotation.rigid_states import SteadyState
@@ -248,6 +249,36 @@ class NarrowLine(AbstractConstraint):
 
     def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
         """log of the width over the one that is allowed."""
+        return _log_ratio(self.quantity(magnet, state), jnp.asarray(self.share))
+
+
+class EnoughElectrons(AbstractConstraint):
+    """The conduction electrons can carry the exchange: 2 |s_a| <= share min(n_a, 2 - n_a) (`electron_polarization`).
+
+    **Arguments** `share`: of the electrons' spin that the exchange may take, at most 1.
+    """
+
+    share: float = 1.0
+
+    def __check_init__(self) -> None:
+        require("share", self.share, lambda x: (x > 0) & (x <= 1), "above 0 and at most 1")
+
+    @property
+    def limit(self) -> float:
+        """The share."""
+        return self.share
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """Polarization."""
+        return "polarization of the conduction electrons", "at most", ""
+
+    def quantity(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
+        """Of the layer that takes most."""
+        return jnp.max(electron_polarization(magnet, state.m))
+
+    def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
+        """log of it over the share."""
         return _log_ratio(self.quantity(magnet, state), jnp.asarray(self.share))
 
 

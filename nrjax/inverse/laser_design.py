@@ -117,8 +117,8 @@ def design(
       `AbstractObservable`, or a differentiable function of the `SteadyState`.
     - `objectives`: `LowIntensity()`, `LowPower()`, `Margin(rate)`, `Quiet()`, `WideRange()`, or functions of
       (magnet, state) with a scalar value; they add. Without any, the design nearest to `initial` is taken. Limits
-      among them, `StableInSpace()`, `MaxTemperature(thermal, kelvin)`, `MinTurns(thermal, number)`,
-      `AboveOnset(factor)` and `NarrowLine(spins, share)`, must be kept for a design to be feasible.
+      among them must be kept for a design to be feasible: `StableInSpace()`, `MaxTemperature(thermal, kelvin)`,
+      `MinTurns(thermal, number)`, `AboveOnset(factor)`, `NarrowLine(spins, share)`, `EnoughElectrons()`.
     - `stable_in_space`: short for `StableInSpace()` among the objectives.
     - `ensemble`: name -> values, shape (members,): further arguments of `build`, a material that is not known exactly.
       The mean frequency of the members then meets the target, and their spread is kept small; see

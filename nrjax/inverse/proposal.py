@@ -16,7 +16,7 @@ from ..rotation.phase_noise import Linewidth, linewidth
 from ..rotation.rigid_states import SteadyState
 from ..rotation.stability_in_space import SpatialStability, spatial_stability
 from ..rotation.turns_before_melting import Turns, turns
-from .constraints import AboveOnset, Check, MinTurns, NarrowLine, StableInSpace, check_of
+from .constraints import AboveOnset, Check, EnoughElectrons, MinTurns, NarrowLine, StableInSpace, check_of
 
 # What an experiment is asked for: so far above the onset, so many turns, so narrow a line.
 ABOVE_ONSET: Final = 1.1
@@ -58,7 +58,7 @@ class Experiment(eqx.Module):
         state, heat = self.state, self.heat
         if int(state.phase) != Phase.CHIRAL:
             return f"no chase, nothing to look for: {state}\n{self.light}"
-        warnings = list(self.light.validity.warnings.values())
+        warnings = self.light.warnings
         power, photons = f"{float(heat.power):.3g} meV/ps", f"{float(heat.photons_per_turn):.3g} photons a turn"
         melts = "until then" if bool(heat.ended) else "in the pulse, and no end"
         line = "" if self.line is None else f"; {self.line}"
@@ -105,8 +105,9 @@ def experiment(
 
     **Raises** `ValueError` for a magnet without laser or under a pulse, and for numbers out of range.
 
-    Checked are: ten per cent above the onset, stability in space, one turn before the sample melts (counted by
-    simulation), a line of one per cent. Mean field, one temperature for all layers unless `thermal` conducts.
+    Checked are: ten per cent above the onset, stability in space, electrons enough to carry the exchange, one turn
+    before the sample melts (counted by simulation), a line of one per cent. Mean field, one temperature for all layers
+    unless `thermal` conducts.
     """
     require_positive("spins", spins, "In each layer.")
     if magnet.changes_in_time:
@@ -144,7 +145,7 @@ def _checks(
     magnet: LayeredMagnet, thermal: ThermalModel, state: SteadyState, heat: Turns, line: Linewidth | None
 ) -> dict[str, Check]:
     """What could kill a chase. Turns are those that were counted, not estimated."""
-    limits = [AboveOnset(ABOVE_ONSET), StableInSpace()]
+    limits = [AboveOnset(ABOVE_ONSET), StableInSpace(), EnoughElectrons()]
     if line is not None:
         limits.append(NarrowLine(float(line.spins), SHARE))
     found = dict(check_of(x, float(x.quantity(magnet, state)), float(x.excess(magnet, state))) for x in limits)

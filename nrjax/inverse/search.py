@@ -39,7 +39,8 @@ class Lane(NamedTuple):
     - `y`: where to look next. `best`: the look that is built on. `memory`: the optimizer's.
     - `radius`: longest step across. `promised`: how much of the miss the last step should have taken away.
     - `reference`, `strikes`: the miss when Newton's method last took a quarter off it, and its steps since then.
-    - `record`, `idle`: the best score, and steps since it improved. `finishing`: steps since objectives rest.
+    - `record`, `champion`, `idle`: the best score, the look that had it, and steps since. `finishing`: steps since
+      objectives rest.
     - `steps`: looks taken. `done`: nothing more to do. `target`: to reach.
     """
 
@@ -51,6 +52,7 @@ class Lane(NamedTuple):
     reference: Float[Array, ""]
     strikes: Int[Array, ""]
     record: Float[Array, ""]
+    champion: Look
     idle: Int[Array, ""]
     finishing: Int[Array, ""]
     steps: Int[Array, ""]
@@ -72,6 +74,7 @@ def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Ar
         reference=infinite,
         strikes=count,
         record=infinite,
+        champion=best,
         idle=count,
         finishing=count,
         steps=count,
@@ -112,7 +115,7 @@ def _judge(lane: Lane, look: Look, free: Array) -> Lane:
     miss, best_miss = badness(look), badness(lane.best)
     helped = miss <= jnp.maximum(best_miss - KEPT * lane.promised, jnp.where(free, TUBE, 0.0))
     accept = jnp.where(across, helped, miss < best_miss)
-    best = jax.tree.map(lambda new, old: jnp.where(accept, new, old), look, lane.best)
+    best = _either(accept, look, lane.best)
     radius = jnp.where(accept, jnp.minimum(2.0 * lane.radius, LONGEST), jnp.maximum(0.25 * lane.radius, SHORTEST))
     much_less = 0.75 * lane.reference
     quarter = badness(best) <= jnp.where(free, jnp.maximum(much_less, TUBE), much_less)
@@ -128,7 +131,7 @@ def _move(lane: Lane, look: Look, free: Array, optimizer: optax.GradientTransfor
     """Choose where to look next: across the target by Newton's method and along it by Optax, or by Optax alone."""
     across = _goes_across(lane)
     # Newton's method goes on from the best look, Optax alone from where it is.
-    here = jax.tree.map(lambda a, b: jnp.where(across, a, b), lane.best, look)
+    here = _either(across, lane.best, look)
     norm = jnp.sqrt(jnp.sum(here.uphill**2))
     normal = here.uphill / jnp.where(norm > 0, norm, 1.0)
     along = here.slope - jnp.dot(here.slope, normal) * normal
@@ -164,8 +167,29 @@ def _ending(lane: Lane, has_objectives: bool, tolerance: float, steps: int, pati
         done = (on_target & (finishing > 1)) | (finishing > FINISH)
     else:
         done = on_target | (finishing > 0)
-    record = jnp.where(progress, score, lane.record)
-    return lane._replace(record=record, idle=idle, finishing=finishing, steps=counted, done=done)
+    lane = lane._replace(
+        record=jnp.where(progress, score, lane.record),
+        champion=_either(progress, best, lane.champion),
+        idle=idle,
+        finishing=finishing,
+        steps=counted,
+        done=done,
+    )
+    if not has_objectives:
+        return lane
+    # Along the target a step is taken on trust: what it has led away from is where the lane ends.
+    returned = lane._replace(
+        best=lane.champion,
+        y=lane.champion.y,
+        promised=jnp.zeros_like(lane.promised),
+        radius=jnp.full_like(lane.radius, LONGEST),
+    )
+    return _either(finishing == 1, returned, lane)
+
+
+def _either(which: Array, one: Any, other: Any) -> Any:
+    """`one` where `which`, else `other`."""
+    return jax.tree.map(lambda a, b: jnp.where(which, a, b), one, other)
 
 
 def _has_slope(look: Look) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
+from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Number, is_concrete
 from ..light.local_moment import Validity
 from .layers import LayeredMagnet
@@ -18,6 +19,7 @@ class Exposure(eqx.Module):
     - `rabi_energy`: Omega_R in meV, shape (L,). `detuning`: delta in meV, shape (L,).
     - `pump_rate`: kappa in meV, shape (L,). `loss_rate`: gamma in meV, shape (L,). `sd_coupling`: g in meV, (L,).
     - `absorbed_power`: per site in nW, shape (L,).
+    - `polarization`: of the conduction electrons, as a share of what there is, shape (L,); see `electron_polarization`.
     - `validity`: the small parameters, with warnings.
     """
 
@@ -30,6 +32,7 @@ class Exposure(eqx.Module):
     loss_rate: Float[Array, " L"]
     sd_coupling: Float[Array, " L"]
     absorbed_power: Float[Array, " L"]
+    polarization: Float[Array, " L"]
     validity: Validity
 
     def __str__(self) -> str:
@@ -48,7 +51,18 @@ class Exposure(eqx.Module):
             f"g {row(self.sd_coupling, '.5g')} meV",
             f"absorbed per site: {row(self.absorbed_power, '.3g')} nW ({row(ev_per_ps, '.2g')} eV/ps)",
         ]
-        return "\n".join(lines + [f"warning: {text}" for text in self.validity.warnings.values()])
+        return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is not small, and electrons that would have to be polarized by more than there are."""
+        texts, share = list(self.validity.warnings.values()), float(jnp.max(self.polarization))
+        if not share <= 1.0:
+            texts.append(
+                f"exchange of this size takes {share:.3g} times the spin that the conduction electrons have: no band "
+                "carries it. Raise |g| or the filling, weaken the exchange, or give mediated_exchange."
+            )
+        return texts
 
 
 def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
@@ -81,8 +95,24 @@ def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
         magnet.loss_rate,
         magnet.sd_coupling,
         absorbed_power(magnet, m) / units.nW,
+        electron_polarization(magnet, m),
         moments.validity(laser),
     )
+
+
+def electron_polarization(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Float[Array, " L"]:
+    """2 |s_a| / min(n_a, 2 - n_a), s_a = (1/g_a) sum_b jm_ab m_b: the share of the conduction electrons' spin that the
+    exchange takes. Above 1 there is no such band, and `absorbed_power` may come out negative.
+
+    **Arguments** as in `exposure`; rates without a laser will do. **Returns** one for each layer; 0 where g is 0.
+
+    **Source** docs/physics.md, "Absorbed power".
+    """
+    g, field = magnet.sd_coupling, magnet.light_exchange() @ m
+    coupled = g != 0
+    spin = safe_sqrt(jnp.sum(field**2, axis=1)) / jnp.where(coupled, jnp.abs(g), 1.0)
+    most = 0.5 * jnp.minimum(magnet.filling, 2.0 - magnet.filling)
+    return jnp.where(coupled & (spin > 0), spin / jnp.maximum(most, jnp.finfo(spin.dtype).tiny), 0.0)
 
 
 def absorbed_power(
