@@ -80,7 +80,14 @@ from .magnets import (
     UniaxialAnisotropy as UniaxialAnisotropy,
     exposure as exposure,
 )
-from .maps import save_dataset as save_dataset, sensitivity as sensitivity, sweep as sweep
+from .maps import (
+    save_dataset as save_dataset,
+    sensitivity as sensitivity,
+    sobol_indices as sobol_indices,
+    spread_points as spread_points,
+    sweep as sweep,
+    sweep_points as sweep_points,
+)
 from .motion import (
     InstantaneousFrequency as InstantaneousFrequency,
     Phase as Phase,
