@@ -17,6 +17,7 @@
 # Steady states on a grid, the exact boundaries between them, and the places where two states are possible at once.
 
 # %%
+# %matplotlib inline
 import jax
 
 jax.config.update("jax_enable_x64", True)

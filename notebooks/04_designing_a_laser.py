@@ -18,6 +18,7 @@
 # that changes in time.
 
 # %%
+# %matplotlib inline
 import jax
 
 jax.config.update("jax_enable_x64", True)

@@ -18,6 +18,7 @@
 # minutes: does the chase stay together in space, when does it start, how sharp is its line?
 
 # %%
+# %matplotlib inline
 import jax
 
 jax.config.update("jax_enable_x64", True)

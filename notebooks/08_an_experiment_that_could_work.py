@@ -19,6 +19,7 @@
 # stated below.
 
 # %%
+# %matplotlib inline
 import warnings
 
 import jax

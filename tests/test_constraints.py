@@ -75,10 +75,8 @@ def test_a_design_is_stable_in_space_or_says_so():
     (check,) = found.limits.values()
     assert max(rates) == pytest.approx(check.value, abs=2e-3)
     # Of restarts that are cut short the one that breaks it least is told.
-    short = design(
-        slow, {}, 40.0, bounds={"loss_rate": (0.03, 0.09), "gyro": (1.0, 2.0)}, stable_in_space=True, restarts=8, steps=2,
-        progress=False,
-    )  # fmt: skip
+    bounds = {"loss_rate": (0.03, 0.09), "gyro": (1.0, 2.0)}
+    short = design(slow, {}, 40.0, bounds=bounds, stable_in_space=True, restarts=8, steps=2, progress=False)
     ends = [(float(a), float(b)) for a, b in zip(*(short.history[n][-1] for n in ("loss_rate", "gyro")), strict=True)]
     left = [float(StableInSpace().quantity(slow(*end), steady_state(slow(*end)))) for end in ends]
     left = [x for x, reached in zip(left, short.history["reached"].values, strict=True) if reached]

@@ -62,6 +62,8 @@ def test_notebooks_are_their_scripts_and_were_executed(script):
         text = body.strip("\n")
         if "[markdown]" in head:
             text = "\n".join(re.sub("^# ?", "", line) for line in text.splitlines())
+        # Commands to the notebook stand as comments in its script.
+        text = re.sub("^# %", "%", text, flags=re.MULTILINE)
         expected.append(text)
     notebook = script.with_suffix(".ipynb")
     content = json.loads(notebook.read_text())
@@ -70,3 +72,6 @@ def test_notebooks_are_their_scripts_and_were_executed(script):
     assert all(cell["execution_count"] for cell in code) and notebook.stat().st_size < 1_000_000
     for output in (output for cell in code for output in cell["outputs"]):
         assert output["output_type"] != "error" and output.get("name") != "stderr"
+        # A picture is there to be seen.
+        shown = output.get("data", {})
+        assert "image/png" in shown or not "".join(shown.get("text/plain", "")).startswith("<Figure")

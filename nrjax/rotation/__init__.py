@@ -20,5 +20,6 @@ from .stability_in_space import (
     SpatialStability as SpatialStability,
     spatial_stability as spatial_stability,
 )
+from .survival import largest_sample as largest_sample, survival_edges as survival_edges
 from .turns_before_melting import Turns as Turns, ordering_temperature as ordering_temperature, turns as turns
 from .warm_states import WarmState as WarmState

@@ -40,6 +40,8 @@ LIKELY = {
     "nrjax/magnets/fokker_planck.py": ["test_fokker_planck.py"],
     "nrjax/rotation/spectral_lines.py": ["test_phase_noise.py"],
     "nrjax/rotation/stability_in_space.py": ["test_stability_in_space.py"],
+    "nrjax/rotation/survival.py": ["test_survival.py"],
+    "nrjax/inverse/search.py": ["test_constraints.py", "test_inverse.py"],
     "nrjax/rotation/boundaries.py": ["test_boundaries.py"],
     "nrjax/inverse/result.py": ["test_constraints.py", "test_inverse.py"],
     "nrjax/lindblad/correlated_insulators.py": ["test_correlated_insulators.py"],
