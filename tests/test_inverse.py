@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import nrjax
@@ -548,3 +549,15 @@ def test_three_layers():
     magnet = build(**{name: jnp.asarray(value) for name, value in result.parameters.items()})
     solution = simulate(magnet, default_start(magnet), 1500.0, max_steps=None)
     np.testing.assert_allclose(instantaneous_frequency(solution).rotation[-1], 1400.0, rtol=1e-4)
+
+
+@pytest.mark.computes
+def test_a_restart_ends_at_the_best_that_it_has_seen():
+    """An optimizer that throws the search about loses nothing of a good start."""
+    bounds = {"intensity": (1e9, 6e10), "photon_energy": (1300.0, 2100.0)}
+    options: Any = dict(bounds=bounds, objectives=[LowIntensity()], progress=False)
+    found = design(illuminated_bilayer, None, 40.0, restarts=4, **options)
+    wild = optax.adam(0.5)
+    again = design(illuminated_bilayer, found.parameters, 40.0, restarts=1, steps=40, optimizer=wild, **options)
+    assert found.feasible and again.feasible
+    assert again.loss <= found.loss + 1e-6

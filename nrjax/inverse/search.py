@@ -156,7 +156,7 @@ def _ending(lane: Lane, has_objectives: bool, tolerance: float, steps: int, pati
     """Count the step, and see whether the lane is done."""
     best = lane.best
     in_tube = jnp.abs(best.miss) <= TUBE
-    score = jnp.where(in_tube & has_objectives, best.loss - NO_SLOPE, badness(best))
+    score = jnp.where(in_tube & has_objectives, _loss_on_target(best) - NO_SLOPE, badness(best))
     progress = score < lane.record - PROGRESS * jnp.minimum(jnp.abs(lane.record), 1.0)
     idle = jnp.where(progress | (lane.finishing > 0), 0, lane.idle + 1)
     counted = lane.steps + 1
@@ -185,6 +185,12 @@ def _ending(lane: Lane, has_objectives: bool, tolerance: float, steps: int, pati
         radius=jnp.full_like(lane.radius, LONGEST),
     )
     return _either(finishing == 1, returned, lane)
+
+
+def _loss_on_target(look: Look) -> Array:
+    """What the loss will be once a step across has taken the miss away: else looks beside the target would win."""
+    squared = jnp.sum(look.uphill**2)
+    return look.loss - look.miss * jnp.dot(look.slope, look.uphill) / jnp.where(squared > 0, squared, 1.0)
 
 
 def _either(which: Array, one: Any, other: Any) -> Any:
