@@ -558,6 +558,6 @@ def test_a_restart_ends_at_the_best_that_it_has_seen():
     options: Any = dict(bounds=bounds, objectives=[LowIntensity()], progress=False)
     found = design(illuminated_bilayer, None, 40.0, restarts=4, **options)
     wild = optax.adam(0.5)
-    again = design(illuminated_bilayer, found.parameters, 40.0, restarts=1, steps=40, optimizer=wild, **options)
+    again = design(illuminated_bilayer, found.parameters, 40.0, restarts=1, steps=20, optimizer=wild, **options)
     assert found.feasible and again.feasible
-    assert again.loss <= found.loss + 1e-6
+    assert again.loss <= found.loss + 1e-5
