@@ -159,8 +159,8 @@ def simulate(
     terms: Any = diffrax.ODETerm(_rates)
     if key is not None and isinstance(chosen, Fluctuating):
         terms, method = diffrax.MultiTerm(terms, Kicks(chosen.path(key, start, stop))), KickedFlow()
-        landings = saved_times(saveat, dtype)
-        control = step_control(laser, start, stop, precision, precision, chosen.longest_step(), landings)
+        least, landings = precision if atol is None else atol, saved_times(saveat, dtype)
+        control = step_control(laser, start, stop, precision, least, chosen.longest_step(), landings)
     solution = diffrax.diffeqsolve(
         terms,
         method,
