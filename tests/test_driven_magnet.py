@@ -258,7 +258,7 @@ def test_derivative_through_a_pulse():
 
 def test_exposure():
     # Layers of other fillings, an exchange of which a part is mediated, light between both resonances.
-    jm, n = np.array([[8.0, 5.0], [4.0, 3.0]]), np.array([0.9, 1.1])
+    jm, n = np.array([[6.0, 4.0], [3.0, 2.0]]), np.array([0.9, 1.1])
     magnet = illuminated_bilayer(2.65e10, 1600.0, mediated_exchange=jm, filling=n)
     state = steady_state(magnet)
     figures = exposure(magnet, state.m)
@@ -268,6 +268,8 @@ def test_exposure():
     watt = 1.602176634e-22 / (units.HBAR_MEV_PS * 1e-12)
     np.testing.assert_allclose(figures.absorbed_power, 1600.0 * rate * watt * 1e9, rtol=1e-9)
     np.testing.assert_allclose(figures.detuning, [-250.0, 50.0])
+    spin = np.linalg.norm(jm @ m, axis=1) / np.abs(np.asarray(magnet.sd_coupling))
+    np.testing.assert_allclose(figures.polarization, spin / [0.45, 0.45], rtol=1e-9)
     text = str(figures)
     assert "MV/cm" in text and "nW" in text and "warning" not in text
     with pytest.raises(ValueError, match="no laser"):
