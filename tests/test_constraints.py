@@ -64,7 +64,6 @@ def growth_of_two_cells(magnet, factor):
     return np.linalg.eigvals(difference.T @ jacobian @ difference).real.max()
 
 
-@pytest.mark.computes
 def test_a_design_is_stable_in_space_or_says_so():
     bounds = {"loss_rate": (0.03, 0.09), "gyro": (0.0, 2.0)}
     found = design(slow, {"gyro": 2.0}, 40.0, bounds=bounds, stable_in_space=True, restarts=4, progress=False)
@@ -92,7 +91,6 @@ def test_a_design_is_stable_in_space_or_says_so():
     assert check.value > 0.05 and "NOT KEPT" in str(check) and "NOT KEPT" in str(fast)
 
 
-@pytest.mark.computes
 def test_the_coolest_design_is_found():
     """Power along the line of one frequency, from a fine grid: a limit above its minimum is kept, one below is not."""
     thermal = ThermalModel.insulator(0.1, 9.0, photon_energy=1550.0)
@@ -122,7 +120,6 @@ def test_the_coolest_design_is_found():
     assert broken.limits["temperature of the sample"].value == pytest.approx(coolest, abs=0.01 * warming)
 
 
-@pytest.mark.computes
 def test_a_design_keeps_away_from_the_onset():
     def build(intensity, interlayer_exchange):
         return illuminated_bilayer(intensity, 1550.0, interlayer_exchange=interlayer_exchange)
@@ -144,7 +141,6 @@ def test_a_design_keeps_away_from_the_onset():
     assert check.value == pytest.approx(float(below.chase_frequency), rel=1e-6)
 
 
-@pytest.mark.computes
 def test_estimated_turns_are_those_of_the_simulation():
     """Strong light (electrons alone), weak light (the lattice, electrons ahead of it), and cooling that delays."""
     magnet = hanai2025_bilayer(0.05, 6.0)

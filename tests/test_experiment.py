@@ -23,7 +23,6 @@ from nrjax.inverse import AboveOnset, EnoughElectrons, MaxTemperature, MinTurns,
 from tests.refusal import assert_refused
 
 
-@pytest.mark.computes
 def test_the_published_point_would_not_be_seen():
     magnet, thermal = illuminated_bilayer(2.65e10, 1550.0), ThermalModel.gadolinium(10.0, 9.0)
     plan = experiment(magnet, thermal, duration=100.0)
@@ -49,7 +48,7 @@ def test_the_published_point_would_not_be_seen():
     assert len(figure.axes) == 6 and "fs" in figure.axes[3].get_xlabel()
 
 
-@pytest.mark.computes
+@pytest.mark.long
 def test_what_nothing_kills_is_said_to_be_seen():
     """An overdamped magnet (slow precession) with an enormous heat capacity."""
     magnet = illuminated_bilayer(2.65e10, 1550.0, gyro=0.1)

@@ -551,7 +551,6 @@ def test_three_layers():
     np.testing.assert_allclose(instantaneous_frequency(solution).rotation[-1], 1400.0, rtol=1e-4)
 
 
-@pytest.mark.computes
 def test_a_restart_ends_at_the_best_that_it_has_seen():
     """An optimizer that throws the search about loses nothing of a good start."""
     bounds = {"intensity": (1e9, 6e10), "photon_energy": (1300.0, 2100.0)}

@@ -58,7 +58,8 @@ def test_noise_balances_relaxation_in_the_dark():
 
 
 @pytest.mark.computes
-@pytest.mark.parametrize("count, tolerance", [(60, 0.15), pytest.param(600, 0.05, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("count, tolerance", [(60, 0.15), (600, 0.05)])
 def test_fluctuations_in_the_dark_are_boltzmann_s(count, tolerance):
     """The same covariance, of moments that precess in each other's fields while they fluctuate."""
     spins, times = 1e4, np.arange(5.0, 21.0, 3.0)
@@ -99,7 +100,7 @@ def test_root_of_a_covariance():
 
 
 @pytest.mark.computes
-@pytest.mark.parametrize("count, tolerance", [(300, 0.15), pytest.param(3000, 0.05, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count, tolerance", [(200, 0.18), pytest.param(3000, 0.05, marks=pytest.mark.long)])
 def test_a_chase_starts_at_random_times(count, tolerance):
     """Just after the light comes on the tilt is |z| e^(growth t), z a complex Gaussian: ln |z| has the mean
     ln <|z|^2>^(1/2) - euler/2 and the spread pi/(2 sqrt 6), whatever N. <|z|^2> is what the smooth tilt holds."""

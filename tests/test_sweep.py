@@ -306,7 +306,7 @@ print(*counted)
 
 
 @pytest.mark.computes
-@pytest.mark.parametrize("ending", ["nc", "zarr"])
+@pytest.mark.parametrize("ending", [pytest.param("nc", marks=pytest.mark.long), "zarr"])
 def test_a_sweep_that_is_killed_goes_on_where_it_stopped(tmp_path, ending):
     def run(store, how):
         command = [sys.executable, "-c", KILLED, str(tmp_path / store), how]
