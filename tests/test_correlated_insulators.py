@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from nrjax import HundLight, MottLight, units
-from nrjax.lindblad import HubbardModel, HundModel, evolve, product_state, quantum_trajectories, steady_state
+from nrjax import HundLight, LocalMoment, MottLight, units
+from nrjax.lindblad import (
+    AndersonModel,
+    HubbardModel,
+    HundModel,
+    evolve,
+    product_state,
+    quantum_trajectories,
+    steady_state,
+)
 from nrjax.lindblad.elimination import lindbladian
 from nrjax.lindblad.fermions import double_occupation, fermion_spin
 from tests.refusal import assert_refused
@@ -185,10 +193,23 @@ def test_derivatives_of_a_cluster():
         assert float(slopes[k]) == pytest.approx(float(spin(point + step) - spin(point - step)) / 2e-4, abs=2e-6)
 
 
+def test_models_are_arguments_of_programs():
+    """Numbers are arrays and everything else is fixed: under jit, and in batches."""
+    models = jax.vmap(lambda u: HubbardModel([[0.1, 0.02], [0.02, -0.1]], u, [0.0, 0.3], refill="return"))(
+        jnp.array([1.0, 2.0])
+    )
+    found = jax.jit(jax.vmap(lambda model: model.fixed_parameters()))(models)
+    np.testing.assert_allclose(found[:, 3:5], [[1.0, 1.0], [2.0, 2.0]])
+    hund = jax.jit(lambda model: model.light().g0)(HundModel(0.05, 0.9, 1.9, 0.2))
+    assert float(hund) == pytest.approx(4.9184745991e-4, rel=1e-9)
+
+
 def test_bad_clusters_are_refused():
     assert_refused(lambda: HubbardModel(np.eye(2), 1.0, [-0.1, 0.0]), ["pump_rate", "0 or greater"])
     assert_refused(lambda: pair(refill="polarized"), ["polarized", "unpolarized", "return"])
     assert_refused(lambda: HubbardModel([[0, 1], [2, 0]], 1.0, 0.1), ["Hermitian"])
+    anderson = AndersonModel(LocalMoment(-400.0, 1000.0, 30.0), [[0.0]])
+    assert_refused(lambda: product_state(anderson, [UP]), ["conduction is missing", "conduction_state"])
     assert_refused(lambda: HundModel(0.1, -0.9, 1.9, 0.2), ["triplet", "greater than 0"])
     model = pair()
     start = product_state(model, [UP, DOWN])

@@ -5,6 +5,7 @@ import functools
 import itertools
 from typing import Any, Final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,14 +46,14 @@ class AbstractInsulator(AbstractLindbladModel):
         return None
 
     @property
+    def has_band(self) -> bool:
+        """False."""
+        return False
+
+    @property
     def modes_of_each(self) -> int:
         """Two: an orbital with spin."""
         return 2
-
-    def parameters(self, t: Number = 0.0) -> Float[Array, " parameters"]:
-        """theta in meV; `t` is ignored."""
-        del t
-        return self.fixed_parameters()
 
     def jump_bases(self) -> list[Sparse]:
         """All jump operators at the rate 1."""
@@ -106,8 +107,8 @@ class HubbardModel(AbstractInsulator):
     refill_rate: Float[Array, ""]
     field: Float[Array, "3"] | None
     reservoir: Reservoir | None
-    refill: str
-    sites: tuple[int, ...]
+    refill: str = eqx.field(static=True)
+    sites: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -202,7 +203,7 @@ def _hubbard_generator(n: int, complex_hopping: bool, field: bool, refill: str) 
 class HundModel(AbstractInsulator):
     """A pair whose first site lends an electron to the second's empty orbital, where Hund's rule meets it:
 
-        H = t (c+_As c_2s + h.c.) + [(3 D_T + D_S)/4 - (D_S - D_T) S_B.s_2 ...] n_B n_2,   jumps sqrt(kappa) c_2s:
+        H = t (c+_As c_2s + h.c.) + n_B n_2 (3 D_T + D_S)/4 + (D_T - D_S) S_B.s_2,   jumps sqrt(kappa) c_2s:
 
     the electron in orbital 2 costs D_T in a triplet with B's and D_S in a singlet, and light takes it. Orbitals A and B
     hold one electron at most, and orbital 2 none but the borrowed one (a wall of 50 times the largest cost).
@@ -223,7 +224,7 @@ class HundModel(AbstractInsulator):
     linewidth: Float[Array, ""]
     refill_rate: Float[Array, ""]
     reservoir: Reservoir | None
-    sites: tuple[int, ...]
+    sites: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(
         self, hopping: Number, triplet: Number, singlet: Number, linewidth: Number, *, refill_rate: Number = 0.0

@@ -62,6 +62,11 @@ class AbstractLindbladModel(eqx.Module):
         """The first fermion mode of each impurity; None if impurities are spins."""
 
     @property
+    def has_band(self) -> bool:
+        """Whether there are conduction sites beside the impurities."""
+        return True
+
+    @property
     def modes_of_each(self) -> int:
         """How many fermion modes an impurity has."""
         return (self.space.modes - 2 * self.hopping.shape[0]) // self.impurities
@@ -80,7 +85,7 @@ class AbstractLindbladModel(eqx.Module):
 
     def parameters(self, t: Number = 0.0) -> Float[Array, " parameters"]:
         """theta in meV at time `t` (ps)."""
-        return self.fixed_parameters().at[np.array(self.light_indices)].set(self.light_values(t))
+        return self.fixed_parameters().at[np.array(self.light_indices, int)].set(self.light_values(t))
 
     def hamiltonian(self, t: Number = 0.0) -> Complex[Array, "n n"]:
         """H in meV at time `t` (ps), a dense matrix."""

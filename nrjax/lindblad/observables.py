@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .correlated_insulators import AbstractInsulator
 from .fermions import Sparse, density, double_occupation, fermion_spin, identity, total
 from .generator import Generator, Reached
 from .models import AbstractLindbladModel
@@ -61,7 +60,7 @@ def _doublon(model: AbstractLindbladModel) -> Named:
 
 def _singlet(model: AbstractLindbladModel) -> Named:
     """<(n_d - 2 D)(n_c - 2 D_c)/4 - S.s>: the weight of one-electron singlets of impurity and site."""
-    if isinstance(model, AbstractInsulator):
+    if not model.has_band:
         raise ValueError("singlet: there is no band beside the spins. Ask for a matrix, or for impurity_spin.")
     operators = []
     for a, site in enumerate(model.sites):

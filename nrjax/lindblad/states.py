@@ -9,7 +9,6 @@ from jaxtyping import Array, Complex
 
 from .._numerics.hermitian_matrices import from_spectrum
 from .._numerics.validation import Number, Numbers, float_array, require, require_finite, require_positive
-from .correlated_insulators import AbstractInsulator
 from .fermions import PAULI, Space, density, total
 from .models import AbstractLindbladModel, hopping_parameters
 from .operators import band, weighted_sum, zeeman
@@ -97,9 +96,9 @@ def product_state(
             single = jnp.zeros((2**width, 2**width), complex).at[np.ix_(places, places)].set(single)
         rho = jnp.kron(rho, single)
     if conduction is None:
+        if model.has_band:
+            raise ValueError("conduction is missing: give the state of the band, from conduction_state(model, ...).")
         # What is left is empty.
         rest = model.space.dimension // rho.shape[0]
         conduction = jnp.zeros((rest, rest), complex).at[0, 0].set(1.0)
-        if rest > 1 and not isinstance(model, AbstractInsulator):
-            raise ValueError("conduction is missing: give the state of the band, from conduction_state(model, ...).")
     return jnp.kron(rho, conduction)
