@@ -235,6 +235,13 @@ def pulse(times: Any) -> dict[str, Any]:
     return {"kind": "square", "start": start, "stop": stop, "rise": rise}
 
 
+def require_numbers(run: dict[str, Any], names: Iterable[str]) -> None:
+    """Raise `ValueError` if a setting of a run that stands for a number is none."""
+    for name in names:
+        if name in run and not isinstance(run[name], int | float):
+            raise ValueError(f"{name} = {run[name]!r}: give a number.")
+
+
 def require_known(what: str, names: Iterable[Any], allowed: Iterable[str], where: Any) -> None:
     """Raise `ValueError` for a name that is not among the allowed ones, which it lists."""
     allowed = list(allowed)

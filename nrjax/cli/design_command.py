@@ -28,14 +28,15 @@ from ..maps.sweeps import sweep
 from ..rotation.attractors import steady_state
 from . import configuration
 from .outputs import save_picture
-from .sample import add_thermal, thermal_model
+from .sample import THERMAL_KEYS, add_thermal, thermal_model
 
 VARY: Final = {"intensity": [0.0, 6e10], "photon_energy": [1300.0, 2100.0]}
 RUN_KEYS: Final = (
-    "target_chase_ghz target_rotation_ghz vary minimize margin insensitive responsive modulation_range spread members "
-    "worst_case restarts steps seed toml plot stable_in_space enough_electrons above_onset line_width spins min_turns "
-    "max_temperature thermal cooling_time substrate background_depth"
-).split()
+    *"target_chase_ghz target_rotation_ghz vary minimize margin insensitive responsive modulation_range".split(),
+    *"spread members worst_case restarts steps seed toml plot".split(),
+    *"stable_in_space enough_electrons above_onset line_width spins min_turns max_temperature".split(),
+    *THERMAL_KEYS,
+)
 MAP_POINTS: Final = 121
 
 
@@ -196,9 +197,7 @@ def _limits(run: dict[str, Any], build: Callable[..., Any], bounds: dict[str, tu
     limits: list[Any] = [StableInSpace()] if run.get("stable_in_space") else []
     if run.get("enough_electrons"):
         limits.append(EnoughElectrons())
-    for name in ("above_onset", "line_width", "spins", "min_turns", "max_temperature"):
-        if name in run and not isinstance(run[name], int | float):
-            raise ValueError(f"{name} = {run[name]!r}: give a number.")
+    configuration.require_numbers(run, ("above_onset", "line_width", "spins", "min_turns", "max_temperature"))
     if "above_onset" in run:
         limits.append(AboveOnset(run["above_onset"]))
     if "line_width" in run:

@@ -39,11 +39,9 @@ def _experiment(options: argparse.Namespace) -> int:
     configuration.picture(options, run)
     if not any(name in fixed for name in configuration.LASER_KEYS):
         fixed = {"photon_energy": 1550.0} | fixed
+    configuration.require_numbers(run, NUMBERS)
     magnet = configuration.build(fixed)
     given: dict[str, Any] = {name: run[name] for name in NUMBERS if name in run}
-    for name, value in given.items():
-        if not isinstance(value, int | float):
-            raise ValueError(f"{name} = {value!r}: give a number.")
     plan = experiment(magnet, thermal_model(run, magnet), **given)
     print(plan)
     if int(plan.state.phase) == Phase.CHIRAL:

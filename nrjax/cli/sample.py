@@ -40,12 +40,7 @@ def thermal_model(run: dict[str, Any], magnet: LayeredMagnet) -> ThermalModel:
     """
     name = run.get("thermal", "gadolinium")
     configuration.require_known("thermal", [name], MATERIALS, "nrjax")
-    numbers = {}
-    defaults = {"cooling_time": np.inf, "substrate": float(magnet.temperature[0]) / units.kelvin}
-    for key, default in (defaults | {"background_depth": np.inf}).items():
-        value = run.get(key, default)
-        if not isinstance(value, int | float):
-            raise ValueError(f"{key} = {value!r}: give a number.")
-        numbers[key] = float(value)
-    cold = numbers["substrate"] * units.kelvin
-    return MATERIALS[name](numbers["cooling_time"], cold, background_depth=numbers["background_depth"])
+    configuration.require_numbers(run, ("cooling_time", "substrate", "background_depth"))
+    kelvin = run.get("substrate", float(magnet.temperature[0]) / units.kelvin)
+    depth = run.get("background_depth", np.inf)
+    return MATERIALS[name](run.get("cooling_time", np.inf), kelvin * units.kelvin, background_depth=depth)

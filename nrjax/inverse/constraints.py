@@ -43,14 +43,23 @@ class AbstractConstraint(AbstractObjective):
     def limit(self) -> Any:
         """In the unit of the quantity."""
 
-    @abc.abstractmethod
-    def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
-        """By how much the limit is broken, dimensionless; negative where it is kept."""
-
     @property
     @abc.abstractmethod
     def words(self) -> tuple[str, str, str]:
         """Name of the quantity, "at most" or "at least", and unit ("" if dimensionless)."""
+
+    def measured(self, magnet: LayeredMagnet, state: SteadyState) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The quantity, and by how much the limit is broken: dimensionless, negative where it is kept.
+
+        Here the logarithm of one over the other, for quantities that are positive.
+        """
+        quantity = self.quantity(magnet, state)
+        above = _log_ratio(quantity, self.limit)
+        return quantity, above if self.words[1] == "at most" else -above
+
+    def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
+        """By how much the limit is broken."""
+        return self.measured(magnet, state)[1]
 
     def __call__(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
         """The loss; 0 where the limit is kept."""
@@ -71,7 +80,7 @@ class Check(NamedTuple):
         return f"{self.value:.4g}{unit}, {self.rule} {self.limit:.4g}{unit}: {'kept' if self.met else 'NOT KEPT'}"
 
 
-def check_of(constraint: AbstractConstraint, value: float, excess: float) -> tuple[str, Check]:
+def check_of(constraint: AbstractConstraint, value: Any, excess: Any) -> tuple[str, Check]:
     """Its name, and the check of a number that was found."""
     name, rule, unit = constraint.words
     return name, Check(float(value), float(np.asarray(constraint.limit)), rule, unit, bool(excess <= 0.0))
@@ -81,11 +90,11 @@ class StableInSpace(AbstractConstraint):
     """Deviations of all wavelengths decay: the chase of one layer survives in a sample (`spatial_stability`).
 
     **Arguments** `rate`: they decay at this rate or faster, meV. `factors`: f = j(q)/j(0) of the waves that fit into
-    the sample, each below 1.
+    the sample; the uniform mode, f = 1, does not count.
     """
 
     rate: float = 0.0
-    factors: tuple[float, ...] = eqx.field(default=FACTORS[:-1], static=True)
+    factors: tuple[float, ...] = eqx.field(default=FACTORS, static=True)
 
     @property
     def limit(self) -> float:
@@ -101,11 +110,10 @@ class StableInSpace(AbstractConstraint):
         """The growth rate of the fastest deviation."""
         return spatial_stability(magnet, self.factors, state).fastest_growth_rate
 
-    def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
-        """In units of the chase's angular velocity: e-folds too many in a radian."""
-        speed = state.chase_frequency * units.GHz
-        speed = jnp.where(speed > 0, speed, 1.0)
-        return (self.quantity(magnet, state) + self.rate) / speed
+    def measured(self, magnet: LayeredMagnet, state: SteadyState) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The excess in units of the chase's angular velocity: e-folds too many in a radian."""
+        growth, speed = self.quantity(magnet, state), state.chase_frequency * units.GHz
+        return growth, (growth + self.rate) / jnp.where(speed > 0, speed, 1.0)
 
 
 class MaxTemperature(AbstractConstraint):
@@ -139,10 +147,10 @@ class MaxTemperature(AbstractConstraint):
         """The hottest layer's temperature, K."""
         return self.thermal.base + jnp.max(self.thermal.power(magnet, state.m)) * self.thermal.resistance
 
-    def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
-        """log of the warming over the one that is allowed."""
-        base = self.thermal.base
-        return _log_ratio(self.quantity(magnet, state) - base, self.kelvin - base)
+    def measured(self, magnet: LayeredMagnet, state: SteadyState) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The excess is the logarithm of the warming over the one that is allowed."""
+        kelvin, base = self.quantity(magnet, state), self.thermal.base
+        return kelvin, _log_ratio(kelvin - base, self.kelvin - base)
 
 
 class MinTurns(AbstractConstraint):
@@ -176,10 +184,6 @@ class MinTurns(AbstractConstraint):
         """Turns; infinite where cooling keeps up with the light."""
         return estimated_turns(magnet, self.thermal, state, self.kelvin)
 
-    def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
-        """log of the wanted number over the estimated one."""
-        return -_log_ratio(self.quantity(magnet, state), jnp.asarray(self.number))
-
 
 class AboveOnset(AbstractConstraint):
     """The chase goes on with the intensity divided by `factor`: so far above the onset.
@@ -204,20 +208,18 @@ class AboveOnset(AbstractConstraint):
 
     def quantity(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
         """The chase frequency there; 0 where there is none."""
-        return self._below(magnet)[1].chase_frequency
+        return self.measured(magnet, state)[0]
 
-    def _below(self, magnet: LayeredMagnet) -> tuple[LayeredMagnet, SteadyState]:
+    def measured(self, magnet: LayeredMagnet, state: SteadyState) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The excess is -(what is left of the frequency)^2, or the distance to the chase."""
         weaker = scaled_light(magnet, jnp.asarray(1.0 / self.factor, magnet.dtype))
-        return weaker, steady_state(weaker, throw=False)
-
-    def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
-        """-(what is left of the frequency)^2, or the distance to the chase."""
-        weaker, found = self._below(magnet)
+        found = steady_state(weaker, throw=False)
         share = found.chase_frequency / jnp.where(state.chase_frequency > 0, state.chase_frequency, 1.0)
         chases = found.valid & (found.chase_frequency > 0)
         distance = chase_distance(weaker, found)
         # A magnet at the very onset is no chase.
-        return jnp.where(chases, -(share**2), jnp.where(jnp.isfinite(distance), distance, 1.0) + 1e-12)
+        missing = jnp.where(jnp.isfinite(distance), distance, 1.0) + 1e-12
+        return found.chase_frequency, jnp.where(chases, -(share**2), missing)
 
 
 class NarrowLine(AbstractConstraint):
@@ -247,10 +249,6 @@ class NarrowLine(AbstractConstraint):
         """The relative width."""
         return linewidth(magnet, self.spins, state).relative_width
 
-    def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
-        """log of the width over the one that is allowed."""
-        return _log_ratio(self.quantity(magnet, state), jnp.asarray(self.share))
-
 
 class EnoughElectrons(AbstractConstraint):
     """The conduction electrons can carry the exchange: 2 |s_a| <= share min(n_a, 2 - n_a) (`electron_polarization`).
@@ -276,10 +274,6 @@ class EnoughElectrons(AbstractConstraint):
     def quantity(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
         """Of the layer that takes most."""
         return jnp.max(electron_polarization(magnet, state.m))
-
-    def excess(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
-        """log of it over the share."""
-        return _log_ratio(self.quantity(magnet, state), jnp.asarray(self.share))
 
 
 def _log_ratio(x: Array, limit: Number) -> Array:

@@ -85,7 +85,7 @@ class Problem(eqx.Module):
 
         def member(material: dict[str, Array], state: SteadyState) -> Any:
             magnet = self.build(**self.box.values(y), **material)
-            figures = [(c.quantity(magnet, state), c.excess(magnet, state)) for c in self.constraints]
+            figures = [c.measured(magnet, state) for c in self.constraints]
             quantities, excesses = (jnp.stack([jnp.asarray(x[i]) for x in figures]) for i in range(2))
             return quantities, jnp.where(jnp.isfinite(excesses), excesses, jnp.inf)
 

@@ -148,7 +148,7 @@ def _checks(
     limits = [AboveOnset(ABOVE_ONSET), StableInSpace(), EnoughElectrons()]
     if line is not None:
         limits.append(NarrowLine(float(line.spins), SHARE))
-    found = dict(check_of(x, float(x.quantity(magnet, state)), float(x.excess(magnet, state))) for x in limits)
+    found = dict(check_of(x, *x.measured(magnet, state)) for x in limits)
     name, rule, unit = MinTurns(thermal, TURNS).words
     # Where nothing melts in the pulse, all of its turns can be seen.
     return found | {name: Check(float(heat.chase), TURNS, rule, unit, bool(heat.chase >= TURNS))}

@@ -101,7 +101,7 @@ def step(
     judged = _judge(lane, look, free)
     moved = _move(judged, look, free, optimizer)
     new = _ending(moved, problem.has_objectives, tolerance, steps, patience)
-    return jax.tree.map(lambda a, b: jnp.where(lane.done, a, b), lane, new)
+    return _either(lane.done, lane, new)
 
 
 def _goes_across(lane: Lane) -> Array:
@@ -222,7 +222,7 @@ def start_lanes(
 @jax.jit
 def replace_lanes(lanes: Lane, which: Bool[Array, " lanes"], others: Lane) -> Lane:
     """The same lanes, but for `which`, which become the others."""
-    return jax.vmap(lambda w, new, old: jax.tree.map(lambda a, b: jnp.where(w, a, b), new, old))(which, others, lanes)
+    return jax.vmap(_either)(which, others, lanes)
 
 
 @eqx.filter_jit
