@@ -9,6 +9,7 @@ import pytest
 
 from nrjax import (
     AbstractObservable,
+    Phase,
     hanai2025_bilayer,
     sobol_indices,
     spread_points,
@@ -16,6 +17,7 @@ from nrjax import (
     sweep,
     sweep_points,
 )
+from nrjax._numerics.tiles import run_tiles
 from tests.refusal import assert_refused
 
 
@@ -47,12 +49,31 @@ def test_points_are_those_of_the_grid():
         expected = grid[name].values.reshape(a.size, *grid[name].shape[2:])[order]
         np.testing.assert_array_equal(found[name].values, expected)
     np.testing.assert_array_equal(found["loss_rate"], points["loss_rate"])
+    assert "[0.1, 0.002]" in found.attrs["parameters"]
+    assert {"light.loss_rate", "exchange"} <= set(found.attrs["parameters_that_vary"].split(", "))
     assert found["loss_rate"].attrs["units"] == "meV" and found["chase_frequency"].attrs["units"] == "GHz"
     bad = sweep_points(
         hanai2025_bilayer, {"loss_rate": [0.05, -0.05, 0.06]}, observe=["phase", "valid"], progress=False
     )
     assert bad["valid"].values.tolist()[::2] == [True, True]
     assert int(bad["phase"][2]) == int(steady_state(hanai2025_bilayer(0.06)).phase)
+
+
+def test_few_points_of_costly_magnets_are_few_lanes(monkeypatch):
+    """Magnets that need time integration are not filled up to a tile of thousands, and run in one thread."""
+    seen = {}
+
+    def watched(function, lanes, tile, **options):
+        seen.update(tile=tile, **options)
+        return run_tiles(function, lanes, tile, **options)
+
+    monkeypatch.setattr("nrjax.maps.scattered_points.run_tiles", watched)
+    field = {"loss_rate": [0.0, 0.01]}
+    found = sweep_points(
+        lambda loss_rate: hanai2025_bilayer(loss_rate, 6.0, field=[0.0, 0.0, 1.0]), field, progress=False
+    )
+    assert (seen["tile"], seen["threads"]) == (2, 1)
+    assert found["valid"].values.all() and (found["phase"].values == Phase.ALIGNED).all()
 
 
 @pytest.mark.parametrize("kind", ["sobol", "latin hypercube"])

@@ -146,3 +146,19 @@ def require_positive(name: str, value: Number, remedy: str = "") -> None:
 def require_nonnegative(name: str, value: Number, remedy: str = "") -> None:
     """Raise `ValueError` unless every entry is finite and zero or greater."""
     require(name, value, lambda x: x >= 0, "0 or greater", remedy)
+
+
+def require_range(name: str, value: Any) -> tuple[float, float]:
+    """The bounds (low, high) of a parameter as numbers. **Raises** `ValueError` unless low < high, both finite."""
+    try:
+        low, high = (float(x) for x in value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"bounds of {name!r} = {value!r}: give two numbers (low, high).") from error
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(f"bounds of {name!r} = ({low:g}, {high:g}): both must be finite numbers.")
+    if not low < high:
+        what = "reversed" if low > high else "empty: a parameter that stays fixed belongs into build()"
+        raise ValueError(
+            f"bounds of {name!r} = ({low:g}, {high:g}) are {what}. Give (low, high), the lower one first: low < high."
+        )
+    return low, high

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics.validation import Numbers
+from .._numerics.validation import Numbers, require_range
 
 # A range that starts at zero is logarithmic down to this share of its upper end, and linear below.
 LOGARITHMIC_DOWN_TO: Final = 1e-4
@@ -54,15 +54,7 @@ class Box(eqx.Module):
             raise ValueError("bounds is empty: give at least one, for example {'intensity': (1e8, 6e10)}.")
         ranges = []
         for name, value in bounds.items():
-            try:
-                low, high = (float(x) for x in value)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"bounds of {name!r} = {value!r}: give two numbers (low, high).") from error
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise ValueError(f"bounds of {name!r} = ({low:g}, {high:g}): both must be finite numbers.")
-            if not low < high:
-                what = "reversed" if low > high else "empty: a parameter that stays fixed belongs into build()"
-                raise ValueError(f"bounds of {name!r} = ({low:g}, {high:g}) are {what}. Give (low, high), low < high.")
+            low, high = require_range(name, value)
             if name in logarithmic and low < 0:
                 raise ValueError(
                     f"bounds of {name!r} = ({low:g}, {high:g}): a logarithmic range starts at 0 or above. Raise low."

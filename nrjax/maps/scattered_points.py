@@ -11,14 +11,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from .._numerics.digests import computation_digest
-from .._numerics.refilled_loops import CPU_WIDTH
 from .._numerics.tiles import run_tiles
-from .._numerics.validation import Numbers, require_finite, require_memory
+from .._numerics.validation import Numbers, require_finite, require_memory, require_range
 from ..motion.phases import Phase
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservable, observable_of
 from ..rotation.solvers import AbstractSteadyStateSolver
 from .computation import Computation, Observation, Observe, batched
-from .sweeps import default_tile
+from .sweeps import default_tile, model_at, parameter_attributes, threads_for, width_of
 from .table import AXIS_UNITS, Table, origin
 
 POINT: Final = "point"
@@ -49,15 +48,19 @@ def sweep_points(
     lanes = _checked_points(points)
     number = len(next(iter(lanes.values())))
     require_memory(f"{number:.3g} points", 16.0 * number * (len(OBSERVABLES) + len(lanes)), "Take fewer points.")
-    first = _first_model(build, lanes)
-    observation = Observation.of(observe, first, solver)
+    # Where bad values show with a clear error; in between they are flagged, point by point.
+    ends = [model_at(build, {name: values[i] for name, values in lanes.items()}, "parameters") for i in (0, -1)]
+    observation = Observation.of(observe, ends[0], solver)
     if tile is not None and tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (points computed at a time).")
-    width = default_tile(number) if tile is None else max(tile, CPU_WIDTH if observation.is_light else 1)
+    at_a_time = min(default_tile(number) if tile is None else tile, number)
+    width = width_of(tile, at_a_time, number, observation)
     part = {name: jax.ShapeDtypeStruct((width,), values.dtype) for name, values in lanes.items()}
     compute = Computation(build, observation, computation_digest(batched(build), part))
-    values = run_tiles(compute, lanes, width, executor=executor, progress=progress, label="sweep")
-    dataset = Table({POINT: np.arange(number)}, observation, origin()).dataset(values).drop_vars(POINT)
+    options: Any = dict(executor=executor, threads=threads_for(observation), progress=progress, label="sweep")
+    values = run_tiles(compute, lanes, width, **options)
+    table = Table({POINT: np.arange(number)}, observation, origin() | parameter_attributes(ends))
+    dataset = table.dataset(values).drop_vars(POINT)
     units = {name: {"units": AXIS_UNITS[name]} if name in AXIS_UNITS else {} for name in lanes}
     return dataset.assign_coords({name: (POINT, x, units[name]) for name, x in lanes.items()})
 
@@ -180,32 +183,22 @@ def _checked_points(points: Mapping[str, Numbers]) -> dict[str, np.ndarray]:
     return lanes
 
 
-def _first_model(build: Callable[..., Any], lanes: dict[str, np.ndarray]) -> Any:
-    """The model of the first point. Bad values further on are flagged, point by point."""
-    try:
-        return build(**{name: jnp.asarray(x[0], jnp.result_type(float)) for name, x in lanes.items()})
-    except TypeError as error:
-        raise ValueError(
-            f"the parameters {', '.join(map(repr, lanes))} do not fit the model: {error}. Name arguments that build() "
-            "takes."
-        ) from error
-
-
 def _checked_bounds(
     bounds: Mapping[str, tuple[float, float]], logarithmic: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     if not bounds:
         raise ValueError("bounds is empty: pass name -> (low, high).")
-    low, high = (np.array([float(pair[i]) for pair in bounds.values()]) for i in range(2))
-    for name, a, b in zip(bounds, low, high, strict=True):
-        if not (np.isfinite([a, b]).all() and a < b):
-            raise ValueError(f"bounds of {name!r} are ({a:g}, {b:g}): give finite numbers, the lower one first.")
-        if name in logarithmic and a <= 0:
-            raise ValueError(f"bounds of {name!r} begin at {a:g}: a logarithm needs numbers greater than 0.")
+    ranges = [require_range(name, pair) for name, pair in bounds.items()]
+    for name, (low, high) in zip(bounds, ranges, strict=True):
+        if name in logarithmic and low <= 0:
+            raise ValueError(
+                f"bounds of {name!r} = ({low:g}, {high:g}): a logarithm needs numbers greater than 0. Raise low."
+            )
     unknown = [name for name in logarithmic if name not in bounds]
     if unknown:
         raise ValueError(f"logarithmic names {unknown[0]!r}, which has no bounds.")
-    return low, high
+    lows, highs = np.array(ranges).T
+    return lows, highs
 
 
 def _in_box(

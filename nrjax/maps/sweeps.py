@@ -85,16 +85,13 @@ def sweep(
     """
     grid, observation, corners = checked(build, axes, observe, solver, refine, tile, store)
     kept = _store(store, grid, tile, refine, build, observation, resume)
-    table = Table(kept.blocks.axes, observation, origin() | _parameters(corners))
+    table = Table(kept.blocks.axes, observation, origin() | parameter_attributes(corners))
     finished = kept.finished(table)
     if finished is not None:
         return finished
     with kept.claimed():
         missing = kept.missing(table)
-        # Factorizations in XLA's own thread pool can lock up when called from several threads; only the bilayer's road
-        # is free of them.
-        threads = None if observation.is_light else 1
-        width = _width(tile, kept.blocks, observation.is_light)
+        width = width_of(tile, math.prod(kept.blocks.edges), kept.blocks.points, observation)
         part = {name: jax.ShapeDtypeStruct((width,), values.dtype) for name, values in grid.items()}
         compute = Computation(build, observation, computation_digest(batched(build), part))
         if refine and missing:
@@ -115,7 +112,7 @@ def sweep(
                     keep,
                     tile=width,
                     executor=executor,
-                    threads=threads,
+                    threads=threads_for(observation),
                     begin=kept.begin,
                     fail=kept.fail,
                 )
@@ -187,13 +184,19 @@ def default_tile(total: int) -> int:
     return CPU_TILE if total >= 2 * CPU_TILE * (os.cpu_count() or 1) else SMALL_CPU_TILE
 
 
-def _width(tile: int | None, blocks: Blocks, is_light: bool) -> int:
-    """Lanes of the program that computes a tile: those of the tile, or more where points cost as little as a bilayer's,
-    so that sweeps share programs, and so that the size of a tile leaves no trace in how the last digits are rounded."""
-    points = math.prod(blocks.edges)
-    if not is_light:
+def width_of(tile: int | None, points: int, total: int, observation: Observation) -> int:
+    """Lanes of the program that computes a tile of `points` points: as many, or more where points cost as little as a
+    bilayer's, so that sweeps share programs, and so that the size of a tile leaves no trace in how the last digits are
+    rounded."""
+    if not observation.is_light:
         return points
-    return max(points, CPU_WIDTH if tile is not None else default_tile(blocks.points))
+    return max(points, CPU_WIDTH if tile is not None else default_tile(total))
+
+
+def threads_for(observation: Observation) -> int | None:
+    """How many threads compute tiles; None for one per core. Factorizations in XLA's own thread pool can lock up when
+    called from several threads; only the bilayer's road is free of them."""
+    return None if observation.is_light else 1
 
 
 def _refine(
@@ -234,9 +237,9 @@ def _refine(
     }
 
 
-def _parameters(corners: list[Any]) -> dict[str, Any]:
-    """The parameters of the models at the corners of a grid, as attributes of a Dataset."""
-    values, differing = parameters(corners)
+def parameter_attributes(models: list[Any]) -> dict[str, Any]:
+    """The parameters of a sweep's models as attributes of its Dataset: those that are the same, and names of others."""
+    values, differing = parameters(models)
     fixed = {name: value for name, value in values.items() if name not in differing}
     return {"parameters": json.dumps(fixed), "parameters_that_vary": ", ".join(differing)}
 
@@ -274,19 +277,22 @@ def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> li
     ends = list(itertools.product(*((0, -1) if len(values) > 1 else (0,) for values in grid.values())))
     corners, middle = len(ends), tuple(len(values) // 2 for values in grid.values())
     for corner in (*ends, middle):
-        point = {
-            name: jnp.asarray(values[i], jnp.result_type(float))
-            for (name, values), i in zip(grid.items(), corner, strict=True)
-        }
+        point = {name: values[i] for (name, values), i in zip(grid.items(), corner, strict=True)}
         try:
-            models.append(build(**point))
+            models.append(model_at(build, point, "axes"))
         except ValueError:
             # Bad values inside the grid are flagged, point by point.
             if len(models) < corners:
                 raise
-        except TypeError as error:
-            raise ValueError(
-                f"the axes {', '.join(map(repr, grid))} do not fit the model: {error}. "
-                "Name arguments that build() takes."
-            ) from error
     return models
+
+
+def model_at(build: Callable[..., Any], point: Mapping[str, Any], what: str) -> Any:
+    """build(**point). **Raises** `ValueError` for arguments that it does not take, which are called `what`."""
+    try:
+        return build(**{name: jnp.asarray(value, jnp.result_type(float)) for name, value in point.items()})
+    except TypeError as error:
+        raise ValueError(
+            f"the {what} {', '.join(map(repr, point))} do not fit the model: {error}. Name arguments that build() "
+            "takes."
+        ) from error
