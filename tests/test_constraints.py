@@ -28,6 +28,7 @@ from nrjax import (
 )
 from nrjax.magnets.absorption import electron_polarization
 from nrjax.rotation.turns_before_melting import estimated_turns
+from tests.cells import growth_apart, halves
 from tests.refusal import assert_refused
 
 
@@ -36,40 +37,12 @@ def slow(loss_rate, gyro):
     return hanai2025_bilayer(loss_rate, 6.0, gyro=gyro)
 
 
-def growth_of_two_cells(magnet, factor):
-    """The largest growth rate of two coupled cells that turn together, from the Jacobian of four layers by central
-    differences: that of `factor`, without the zero modes of the uniform rotation."""
-    state = steady_state(magnet)
-    j = np.asarray(magnet.exchange)
-    within, between = 0.5 * (1 + factor) * j, 0.5 * (1 - factor) * j
-    four = LayeredMagnet(
-        np.block([[within, between], [between, within]]),
-        np.tile(np.asarray(magnet.damping), 2),
-        np.tile(np.asarray(magnet.sd_coupling), 2),
-        np.tile(np.asarray(magnet.loss_rate), 2),
-        1.0,
-        magnet.temperature[0],
-        gyro=magnet.gyro,
-    )
-    m, omega = np.tile(np.asarray(state.m), (2, 1)), np.asarray(state.angular_velocity)
-
-    def rest(x):
-        moments = x.reshape(4, 3)
-        return (np.asarray(four.vector_field(0.0, jnp.asarray(moments))) - np.cross(omega, moments)).ravel()
-
-    step = 1e-6
-    jacobian = np.stack([(rest(m.ravel() + step * e) - rest(m.ravel() - step * e)) / (2 * step) for e in np.eye(12)], 1)
-    # Differences of the two cells only.
-    difference = np.kron(np.array([[1.0], [-1.0]]) / np.sqrt(2), np.eye(6))
-    return np.linalg.eigvals(difference.T @ jacobian @ difference).real.max()
-
-
 def test_a_design_is_stable_in_space_or_says_so():
     bounds = {"loss_rate": (0.03, 0.09), "gyro": (0.0, 2.0)}
     found = design(slow, {"gyro": 2.0}, 40.0, bounds=bounds, stable_in_space=True, restarts=4, progress=False)
     assert found.feasible and all(check.met for check in found.limits.values())
     magnet = slow(**found.parameters)
-    rates = [growth_of_two_cells(magnet, f) for f in np.linspace(0.1, 0.98, 23)]
+    rates = [growth_apart(magnet, halves(f)) for f in np.linspace(0.1, 0.98, 23)]
     assert max(rates) < 0.0
     (check,) = found.limits.values()
     assert max(rates) == pytest.approx(check.value, abs=2e-3)

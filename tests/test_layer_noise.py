@@ -131,6 +131,16 @@ def test_noise_has_a_key_of_its_own():
     assert not np.allclose(many[0], many[1], rtol=0.1)
 
 
+def test_spins_that_never_forget_make_no_noise():
+    """A layer without damping and light precesses, and keeps its length."""
+    magnet = paramagnet(damping=(0.5, 0.0))
+    m0 = jnp.asarray([[0.1, 0.0, 0.2], [0.3, 0.0, 0.4]])
+    done = simulate(magnet, m0, 4.0, saveat=[2.0, 4.0], spins=1e4, key=jax.random.key(0))
+    assert bool(done.valid)
+    np.testing.assert_allclose(np.linalg.norm(done.ms[:, 1], axis=1), 0.5, rtol=1e-6)
+    assert abs(np.linalg.norm(done.ms[-1, 0]) - np.linalg.norm(m0[0])) > 1e-3
+
+
 def test_what_does_not_go_with_noise_is_refused():
     magnet, m0, key = hanai2025_bilayer(0.05), jnp.asarray([[0.0, 0.1, 0.5], [0.0, 0.0, 0.5]]), jax.random.key(0)
     assert_refused(lambda: simulate(magnet, m0, 1.0, key=key), ["spins=N", "leave key out"])

@@ -8,33 +8,8 @@ import pytest
 
 import nrjax
 from nrjax import LayeredMagnet, Phase, SpatialGrowth, hanai2025_bilayer, simulate, spatial_stability, steady_state
+from tests.cells import coupled_cells, halves, turning_jacobian
 from tests.refusal import assert_refused
-
-
-def two_cells(magnet, factor):
-    """Two copies of a bilayer, with exchange (1 + f)/2 within each and (1 - f)/2 between them."""
-    share = 0.5 * np.array([[1.0 + factor, 1.0 - factor], [1.0 - factor, 1.0 + factor]])
-    twice = lambda x: jnp.concatenate([x, x])  # noqa: E731
-    return LayeredMagnet(
-        jnp.asarray(np.kron(share, np.asarray(magnet.exchange))),
-        twice(magnet.damping),
-        twice(magnet.sd_coupling),
-        twice(magnet.loss_rate),
-        twice(magnet.filling),
-        twice(magnet.temperature),
-        gyro=magnet.gyro,
-    )
-
-
-def spectrum_of(magnet, m, omega):
-    """Eigenvalues and vectors of the magnet's own vector field, in the frame that turns with Omega."""
-
-    def rates(flat):
-        moments = flat.reshape(-1, 3)
-        return (magnet.vector_field(0.0, moments) - jnp.cross(omega[None, :], moments)).ravel()
-
-    return np.linalg.eig(np.asarray(jax.jacfwd(rates)(m.ravel())))
-
 
 # Loss rate, exchange and gyro, factor, growth rate of two cells in meV (simulations from outside).
 CELLS = [
@@ -55,11 +30,11 @@ def test_two_cells_come_apart(loss, gyro, factor, measured):
     state = steady_state(magnet)
     found = spatial_stability(magnet, [factor, 1.0], state)
     assert bool(found.stable) == (measured < 0)
-    four, m, omega = two_cells(magnet, factor), state.m, state.angular_velocity
+    four, m, omega = coupled_cells(magnet, halves(factor)), state.m, state.angular_velocity
     together = jnp.concatenate([m, m])
     np.testing.assert_allclose(four.vector_field(0.0, together), jnp.cross(omega[None, :], together), atol=1e-12)
     # All of its modes: those of both cells alike, and those of one against the other.
-    modes, vectors = spectrum_of(four, together, omega)
+    modes, vectors = np.linalg.eig(turning_jacobian(four, together, omega))
     apart = np.linalg.norm(vectors[:6] + vectors[6:], axis=0) < 1e-6
     assert apart.sum() == 6
     modes, vectors = modes[apart], vectors[:6, apart]

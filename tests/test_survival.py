@@ -1,51 +1,27 @@
 """Up to which size, and for which parameters, a chase survives: against rings of many layers and closed forms."""
 
-import jax.numpy as jnp
+from typing import Any
+
 import numpy as np
 import pytest
 
 from nrjax import (
     AllToAll,
     Box,
-    LayeredMagnet,
     Shells,
     hanai2025_bilayer,
     largest_sample,
     spatial_stability,
-    steady_state,
     survival_edges,
 )
 from nrjax.rotation.survival import wave_factors
+from tests.cells import growth_apart
 from tests.refusal import assert_refused
 
 
 def growth_in_a_ring(magnet, n):
-    """The largest growth rate of deviations in a ring of n cells whose exchange is the mean over three neighbours, from
-    the Jacobian of all 2 n layers by central differences; uniform deviations are left out."""
-    state = steady_state(magnet)
-    share = (np.eye(n) + np.roll(np.eye(n), 1, 0) + np.roll(np.eye(n), -1, 0)) / 3.0
-    ring = LayeredMagnet(
-        np.kron(share, np.asarray(magnet.exchange)),
-        np.tile(np.asarray(magnet.damping), n),
-        np.tile(np.asarray(magnet.sd_coupling), n),
-        np.tile(np.asarray(magnet.loss_rate), n),
-        1.0,
-        magnet.temperature[0],
-        gyro=magnet.gyro,
-    )
-    m, omega = np.tile(np.asarray(state.m), (n, 1)), np.asarray(state.angular_velocity)
-
-    def rest(x):
-        moments = x.reshape(2 * n, 3)
-        return (np.asarray(ring.vector_field(0.0, jnp.asarray(moments))) - np.cross(omega, moments)).ravel()
-
-    step = 1e-6
-    columns = [(rest(m.ravel() + step * e) - rest(m.ravel() - step * e)) / (2 * step) for e in np.eye(6 * n)]
-    jacobian = np.stack(columns, axis=1)
-    uniform = np.kron(np.ones((n, n)) / n, np.eye(6))
-    others = np.eye(6 * n) - uniform
-    # What is projected out has the eigenvalue 0.
-    return np.linalg.eigvals(others @ jacobian @ others).real.max()
+    """Of deviations in a ring of n cells whose exchange is the mean over three neighbours."""
+    return growth_apart(magnet, (np.eye(n) + np.roll(np.eye(n), 1, 0) + np.roll(np.eye(n), -1, 0)) / 3.0)
 
 
 def test_the_largest_sample_is_where_a_ring_falls_apart():
@@ -69,6 +45,14 @@ def test_factors_of_a_box():
     expected = along[:, None, None] * along[None, :, None] * along[None, None, :]
     np.testing.assert_allclose(wave_factors(Box(1), 2, 6), expected, atol=1e-12)
     np.testing.assert_allclose(wave_factors(AllToAll(), 2, 4).ravel(), np.eye(1, 64)[0], atol=1e-12)
+
+
+def test_edges_take_what_boundaries_take():
+    """Arrays among the other arguments, as `boundary` takes them."""
+    given: Any = dict(loss_rate=np.array([0.0, 0.066]), interlayer_exchange=6.0)
+    (edge,) = survival_edges(hanai2025_bilayer, "gyro", (0.5, 1.5), **given)
+    (same,) = survival_edges(hanai2025_bilayer, "gyro", (0.5, 1.5), loss_rate=0.066, interlayer_exchange=6.0)
+    assert edge == pytest.approx(same, rel=1e-12)
 
 
 def test_the_critical_gyro():

@@ -186,7 +186,7 @@ class MinTurns(AbstractConstraint):
 
 
 class AboveOnset(AbstractConstraint):
-    """The chase goes on with the intensity divided by `factor`: so far above the onset.
+    """The chase goes on with the intensity divided by `factor`: so far above the onset, from the default start there.
 
     **Arguments** `factor`: greater than 1, for example 1.1 for ten per cent.
     """

@@ -18,8 +18,8 @@ ITERATIONS = 48
 class Collisions(NamedTuple):
     """How the spins of each layer take new directions.
 
-    `rate`: r_a in meV, shape (L,). `mean`: u_a/r_a, that of a new direction, shape (L, 3); spins exist while it is
-    shorter than 1.
+    `rate`: r_a in meV, shape (L,). `mean`: u_a/r_a, that of a new direction, shape (L, 3), 0 where spins never forget;
+    spins exist while it is shorter than 1.
     """
 
     rate: Float[Array, " L"]
@@ -32,11 +32,11 @@ def collisions(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Collisions:
     **Arguments** `magnet`: under constant light. `m`: moments, shape (L, 3).
     """
     field = magnet.effective_field(m)
-    push, loss = magnet.light_torque()
-    phi = magnet.bath.relaxation_rate(jnp.sum(field**2, axis=1), magnet.temperature)
-    rate = 2.0 * magnet.damping * phi + loss
+    rate, (push, _) = magnet.relaxation_in(field), magnet.light_torque()
     drive = 2.0 * magnet.damping[:, None] * field + weighted_sums(push, m)
-    return Collisions(rate, drive / rate[:, None])
+    forgets = rate > 0
+    mean = drive / jnp.where(forgets, rate, 1.0)[:, None]
+    return Collisions(rate, jnp.where(forgets[:, None], mean, 0.0))
 
 
 def second_moment(bath: AbstractBath, mean: Float[Array, "3"], temperature: Float[Array, ""]) -> Float[Array, "3 3"]:

@@ -301,10 +301,12 @@ class LayeredMagnet(AbstractOrderParameters):
 
         **Arguments** `m`: shape (L, 3). **Returns** W in meV, shape (L, L).
         """
-        field_squared = jnp.sum(self.effective_field(m) ** 2, axis=-1)
-        phi = self.bath.relaxation_rate(field_squared, self.temperature)
-        _, loss = self.light_torque()
-        return self.exchange_rates() - jnp.diag(2.0 * self.damping * phi + loss)
+        return self.exchange_rates() - jnp.diag(self.relaxation_in(self.effective_field(m)))
+
+    def relaxation_in(self, field: Float[Array, "L 3"]) -> Float[Array, " L"]:
+        """r_a = 2 alpha_a phi(h_a) + loss_a in meV, shape (L,), in a field h of shape (L, 3)."""
+        phi = self.bath.relaxation_rate(jnp.sum(field**2, axis=-1), self.temperature)
+        return 2.0 * self.damping * phi + self.light_torque()[1]
 
     def free_relaxation(self) -> Float[Array, " L"]:
         """2 alpha_a phi(0) + loss_a in meV, shape (L,): how fast a layer forgets its moment where no field holds it."""

@@ -20,7 +20,9 @@ from ..rotation.stability_in_space import SpatialStability
 from .style import CHOSEN, COLOURS, LAYER_COLOURS
 
 INTENSITIES: Final = 161
-GOOD, BAD = "#009e73", "#d55e00"
+GOOD, BAD = COLOURS[Phase.CHIRAL], CHOSEN
+# Lines are drawn no narrower than this share of their frequency, or nothing would be seen of them.
+NARROWEST: Final = 2e-3
 
 
 def survival(stability: SpatialStability, label: str = "") -> Figure:
@@ -139,16 +141,18 @@ def _draw_tuning(axes: Axes, plan: Experiment) -> None:
 
 
 def _draw_lines(axes: Axes, plan: Experiment) -> None:
-    """The lines of the total and of the staggered moment, as wide as they are."""
+    """The lines of the total and of the staggered moment, as wide as they are, or as NARROWEST."""
     lines = spectrum(plan.state, plan.line)
     centre = float(plan.state.rotation_frequency)
-    width = 0.01 * centre if plan.line is None else float(plan.line.fwhm)
+    width = np.nan if plan.line is None else float(plan.line.fwhm)
+    drawn = np.fmax(width, NARROWEST * centre)
     x = np.linspace(0.0, 1.6 * centre, 4001)
     for signal, colour in (("total", "black"), ("staggered", LAYER_COLOURS[1])):
         amplitude = float(lines["amplitude"].sel(signal=signal)[-1])
-        shape = amplitude / (1.0 + ((x - centre) / (0.5 * max(width, 2e-3 * centre))) ** 2)
+        shape = amplitude / (1.0 + ((x - centre) / (0.5 * drawn)) ** 2)
         axes.plot(x, shape, color=colour, label=f"{signal} moment: {amplitude:.2g}")
-    note = "" if plan.line is None else f", {float(plan.line.spins):.2g} spins"
+    known = "" if plan.line is None else f", {float(plan.line.spins):.2g} spins"
+    note = known if drawn == width else f"{known}; drawn wider than it is" if width > 0 else "; width not known"
     axes.set(xlabel="frequency (GHz)", ylabel="amplitude (saturated moments)", title=f"what to look for{note}")
     axes.set_ylim(bottom=0)
     axes.margins(x=0)

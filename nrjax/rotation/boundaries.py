@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .._numerics.root_scan import roots_along
 from .._numerics.validation import Number
 from ..magnets import LayeredMagnet
 from .bilayer_branches import chiral_condition
+from .edges_along import Indicators, edges_along
 
 SCAN: Final = 512
 
@@ -91,26 +91,12 @@ def boundaries_along(
 ) -> list[Float[np.ndarray, " roots"]]:
     """`boundary` of several kinds. Floating-point numbers among `fixed` may change, and any of them be the unknown,
     without another program."""
-    low, high = (float(np.asarray(x)) for x in between)
-    if not low < high:
-        raise ValueError(f"between = ({low:g}, {high:g}) is not a range: give the smaller value first.")
-    grid = jnp.linspace(low, high, SCAN)
-    # With known numbers a magnet that refuses them says so.
-    jax.eval_shape(lambda x: build(**{unknown: x}, **fixed), grid[0])
-    point = {name: jnp.asarray(x, grid.dtype) for name, x in fixed.items() if isinstance(x, float)}
-    rest = {name: x for name, x in fixed.items() if name not in point}
-    point[unknown] = grid[0]
-    value = _indicators(functools.partial(build, **rest) if rest else build, kinds)
-    return roots_along(value, grid, jnp.asarray(sorted(point).index(unknown)), point)
+    return edges_along(build, _indicators(kinds), unknown, between, fixed, SCAN)
 
 
 @functools.lru_cache(maxsize=64)
-def _indicators(build: Callable[..., LayeredMagnet], kinds: tuple[Boundary, ...]) -> Callable[..., Array]:
-    def values(x: Array, which: Array, point: dict[str, Array]) -> Array:
-        magnet = build(**{name: jnp.where(which == i, x, point[name]) for i, name in enumerate(sorted(point))})
-        return jnp.stack([indicator(magnet, kind) for kind in kinds])
-
-    return values
+def _indicators(kinds: tuple[Boundary, ...]) -> Indicators:
+    return lambda magnet: jnp.stack([indicator(magnet, kind) for kind in kinds])
 
 
 def tilt_modes(model: LayeredMagnet, m: Float[Array, "2 3"]) -> Complex[Array, "2 2"]:

@@ -5,15 +5,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics.root_scan import roots_along
 from .._numerics.validation import Number
 from ..magnets import AbstractNeighbours, Box, LayeredMagnet
 from .attractors import steady_state
+from .edges_along import Indicators, edges_along
 from .rigid_states import SteadyState
 from .stability_in_space import FACTORS, spatial_stability
 
@@ -102,23 +101,14 @@ def survival_edges(
 
     **Raises** `ValueError` if the range is empty or reversed.
     """
-    low, high = (float(np.asarray(x)) for x in between)
-    if not low < high:
-        raise ValueError(f"between = ({low:g}, {high:g}) is not a range: give the smaller value first.")
-    grid = jnp.linspace(low, high, SCAN)
-    # With known numbers a magnet that refuses them says so.
-    jax.eval_shape(lambda x: build(**{unknown: x}, **fixed), grid[0])
-    return roots_along(_fastest(build, unknown, factors, tuple(sorted(fixed.items()))), grid)[0]
+    return edges_along(build, _fastest(factors), unknown, between, fixed, SCAN)[0]
 
 
 @functools.lru_cache(maxsize=64)
-def _fastest(
-    build: Callable[..., LayeredMagnet], unknown: str, factors: tuple[float, ...], fixed: tuple[tuple[str, Any], ...]
-) -> Callable[[Array], Array]:
-    """The growth rate of the fastest deviation as a function of one parameter."""
+def _fastest(factors: tuple[float, ...]) -> Indicators:
+    """The growth rate of the fastest deviation of a chase; NaN where nothing chases."""
 
-    def value(x: Array) -> Array:
-        magnet = build(**{unknown: x}, **dict(fixed))
+    def value(magnet: LayeredMagnet) -> Array:
         state = steady_state(magnet, throw=False)
         rate = spatial_stability(magnet, factors, state).fastest_growth_rate
         return jnp.where(state.chase_frequency > 0, rate, jnp.nan)[None]

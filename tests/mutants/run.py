@@ -43,6 +43,7 @@ LIKELY = {
     "nrjax/rotation/survival.py": ["test_survival.py"],
     "nrjax/inverse/search.py": ["test_constraints.py", "test_inverse.py"],
     "nrjax/rotation/boundaries.py": ["test_boundaries.py"],
+    "nrjax/rotation/edges_along.py": ["test_boundaries.py", "test_survival.py"],
     "nrjax/inverse/result.py": ["test_constraints.py", "test_inverse.py"],
     "nrjax/lindblad/correlated_insulators.py": ["test_correlated_insulators.py"],
     "nrjax/inverse/constraints.py": ["test_constraints.py"],
