@@ -1,18 +1,24 @@
 """A day with a GPU: whether it agrees with the CPU, how fast it is, and how far from what it could be.
 
-Every part stands alone: what fails is written down, and costs only itself; the file is written after each. At most
-eight minutes: parts that would begin later are left out, and said so. Beside the times stand estimates, made by hand,
-of the least that arithmetic, memory and launches allow on an H200.
+Every part runs in a process of its own, with a limit: what fails or takes too long costs only itself, and the rows that
+it had finished are kept; the file is written after each. At most eight minutes: parts that would begin later are left
+out, and said so. Beside the times stand estimates, made by hand, of the least that arithmetic, memory and launches
+allow on an H200; `first_s` is the first call, mostly XLA's compiler.
 
 python benchmarks/gpu.py             writes benchmarks/results/gpu-DEVICE.json (or under $OUT, with a profiler's trace)
 python benchmarks/gpu.py --small     the same road with few lanes, on any device: whether the script works
 """
 
 import argparse
+import concurrent.futures
+import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,9 +33,13 @@ import nrjax
 from nrjax._numerics import refilled_loops
 
 LONGEST_S: Final = 480.0
+# Seconds that one part may take.
+PART_S: Final = 90.0
 # Estimates for an H200 in double precision.
 BOUNDS_S: Final = {"map": 0.1, "trajectories": 0.4, "designs": 0.3}
 START: Final = [[0.1, 0.0, 0.8], [0.0, 0.1, 0.6]]
+IN_A_FIELD: Final = {"field": [[0.0, 0.0, 0.1]] * 2}
+Row = dict[str, Any]
 
 
 class Sizes(eqx.Module):
@@ -39,12 +49,15 @@ class Sizes(eqx.Module):
     map: int
     trajectories: int
     designs: int
-    general: int
+    general: tuple[int, ...]
+    cells: tuple[int, ...]
     settings: int
 
     @classmethod
     def of(cls, small: bool) -> "Sizes":
-        return cls(64, 33, 64, 4, 4, 2) if small else cls(10_000, 1001, 1_000_000, 65_536, 10_000, 4096)
+        if small:
+            return cls(64, 33, 64, 4, (4,), (8,), 2)
+        return cls(10_000, 1001, 1_000_000, 65_536, (256, 10_000), (48, 100, 200), 4096)
 
 
 def bilayers(n: int, dtype: Any = float, **options: Any) -> Any:
@@ -55,53 +68,81 @@ def bilayers(n: int, dtype: Any = float, **options: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, made)
 
 
-def agreement(sizes: Sizes) -> dict[str, Any]:
-    """Labels and frequencies of random points here and on the CPU."""
-    magnets = bilayers(sizes.points)
-    here = nrjax.steady_states(magnets)
-    with jax.default_device(jax.devices("cpu")[0]):
-        there = nrjax.steady_states(jax.device_put(magnets, jax.devices("cpu")[0]))
-    same = np.asarray(here.phase) == np.asarray(there.phase)
-    both = same & np.asarray(here.valid) & np.asarray(there.valid)
-    apart = np.abs(np.asarray(here.rotation_frequency) - np.asarray(there.rotation_frequency))
+def on_both(function: Callable[[Any], Any], magnets: Any) -> tuple[Any, Any]:
+    """function(magnets) here and on the CPU, as NumPy arrays."""
+    here = jax.tree.map(np.asarray, function(magnets))
+    cpu = jax.devices("cpu")[0]
+    with jax.default_device(cpu):
+        return here, jax.tree.map(np.asarray, function(jax.device_put(magnets, cpu)))
+
+
+def same_states(magnets: Any) -> Row:
+    """How far the steady states are apart."""
+    here, there = on_both(nrjax.steady_states, magnets)
+    same = here.phase == there.phase
+    both = same & here.valid & there.valid
+    apart = np.abs(here.rotation_frequency - there.rotation_frequency)[both]
     return {
-        "points": sizes.points,
+        "points": len(same),
         "labels_that_differ": int((~same).sum()),
-        "largest_difference_GHz": float(apart[both].max(initial=0.0)),
-        "largest_residual": float(np.asarray(here.residual)[np.asarray(here.valid)].max(initial=0.0)),
+        "not_valid_here": int((~here.valid).sum()),
+        "not_valid_on_the_cpu": int((~there.valid).sum()),
+        "largest_difference_GHz": float(apart.max(initial=0.0)),
+        "largest_residual": float(here.residual[here.valid].max(initial=0.0)),
     }
 
 
-def maps(sizes: Sizes) -> list[dict[str, Any]]:
-    """The reference map in full, by the lanes worked on together and by tile; and refined."""
-    n, usual = sizes.map, refilled_loops.ACCELERATOR_WIDTH
-    rows = []
-    for tile, width in (
-        (1 << 20, usual),
-        (1 << 20, usual // 4),
-        (1 << 20, usual * 4),
-        (1 << 18, usual),
-        (1 << 16, usual),
-    ):
-        refilled_loops.ACCELERATOR_WIDTH = width
+def agreement(sizes: Sizes) -> Iterator[Row]:
+    """Random points here and on the CPU: labels, frequencies and the ends of trajectories."""
+    yield {"of": "steady states"} | same_states(bilayers(sizes.points))
+    magnets = bilayers(sizes.points)
+
+    def ends(magnets: Any) -> Any:
+        return nrjax.simulate_many(magnets, jnp.asarray(START), 33.0, progress=False).ms[:, -1]
+
+    here, there = on_both(ends, magnets)
+    yield {"of": "trajectories", "points": sizes.points, "largest_difference": float(np.abs(here - there).max())}
+
+
+def agreement_in_a_field(sizes: Sizes) -> Iterator[Row]:
+    """The general road's states here and on the CPU."""
+    yield same_states(bilayers(sizes.general[0], **IN_A_FIELD))
+
+
+def maps(sizes: Sizes) -> Iterator[Row]:
+    """The reference map in full."""
+    yield sweeps.speed(sizes.map)
+
+
+def refined_maps(sizes: Sizes) -> Iterator[Row]:
+    """The reference map, solved in full only next to boundaries."""
+    yield sweeps.speed(sizes.map, refine=True)
+
+
+def widths(sizes: Sizes) -> Iterator[Row]:
+    """The map in full by the lanes worked on together, and by their steps between two looks at the queue."""
+    width, steps = refilled_loops.ACCELERATOR_WIDTH, refilled_loops.STEPS_PER_REFILL
+    for some in ((width, 4 * steps), (width // 4, steps), (width * 8, 4 * steps)):
+        refilled_loops.ACCELERATOR_WIDTH, refilled_loops.STEPS_PER_REFILL = some
         jax.clear_caches()
-        try:
-            rows.append({"tile": tile, "width": width} | sweeps.speed(n, tile=tile))
-        finally:
-            refilled_loops.ACCELERATOR_WIDTH = usual
-            jax.clear_caches()
-    return [*rows, {"points": n * n, "refined": True} | sweeps.speed(n, refine=True)]
+        yield {"width": some[0], "steps_per_refill": some[1]} | sweeps.speed(sizes.map)
 
 
-def trajectories(sizes: Sizes, dtype: Any) -> dict[str, Any]:
-    """Trajectories of 33 ps."""
+def trajectories(sizes: Sizes, dtype: Any) -> Iterator[Row]:
+    """Trajectories of 33 ps, by the tiles that are on the device at a time and their size."""
     magnets = bilayers(sizes.trajectories, dtype)
     start = jnp.asarray(START, dtype)
-    time = record.timed(lambda: nrjax.simulate_many(magnets, start, 33.0, progress=False).ms, repeats=3)
-    return time | {"trajectories": sizes.trajectories, "dtype": jnp.dtype(dtype).name}
+    for threads, tile in ((1, 1 << 16), (2, 1 << 16), (4, 1 << 16), (2, 1 << 18)):
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+
+            def once(tile: int = tile, pool: Any = pool) -> Any:
+                return nrjax.simulate_many(magnets, start, 33.0, tile=tile, executor=pool, progress=False).ms
+
+            row = record.timed(once, repeats=3)
+        yield row | {"trajectories": sizes.trajectories, "tile": tile, "at_a_time": threads}
 
 
-def designs(sizes: Sizes) -> dict[str, Any]:
+def designs(sizes: Sizes) -> Iterator[Row]:
     """Lasers for 40 GHz from many starts."""
     bounds = {"intensity": (0.0, 6e10), "photon_energy": (1300.0, 2100.0)}
     dark = {"intensity": 0.0, "photon_energy": 1700.0}
@@ -111,17 +152,26 @@ def designs(sizes: Sizes) -> dict[str, Any]:
             nrjax.illuminated_bilayer, dark, 40.0, bounds=bounds, restarts=sizes.designs, progress=False
         ).achieved
 
-    return record.timed(once, repeats=3) | {"restarts": sizes.designs}
+    yield record.timed(once, repeats=3) | {"restarts": sizes.designs, "achieved_GHz": float(once())}
 
 
-def general_road(sizes: Sizes) -> dict[str, Any]:
+def general_road(sizes: Sizes) -> Iterator[Row]:
     """Steady states in a field, by integration in time."""
-    magnets = bilayers(sizes.general, field=[[0.0, 0.0, 0.1]] * 2)
-    time = record.timed(lambda: nrjax.steady_states(magnets).rotation_frequency, repeats=2)
-    return time | {"points": sizes.general}
+    for n in sizes.general:
+        magnets = bilayers(n, **IN_A_FIELD)
+        yield record.timed(lambda m=magnets: nrjax.steady_states(m).rotation_frequency, repeats=2) | {"points": n}
 
 
-def lindbladians(sizes: Sizes) -> list[dict[str, Any]]:
+def spin_lattices(sizes: Sizes) -> Iterator[Row]:
+    """Spin steps of a lattice with six neighbours."""
+    import lattices
+
+    for dtype in (np.float32, np.float64):
+        for n in sizes.cells:
+            yield {"cells": n**3, "dtype": np.dtype(dtype).name} | lattices.nrjax_run(n, "nearest", dtype)
+
+
+def lindbladians(sizes: Sizes) -> Iterator[Row]:
     """256 states under more and more laser settings, until they do not fit."""
     import lindblad
 
@@ -130,57 +180,92 @@ def lindbladians(sizes: Sizes) -> list[dict[str, Any]]:
     model = lindblad.build(8e10)
     electrons = conduction_state(model, 0.5, electrons=2)
     rho = np.asarray(product_state(model, [[0.6, 0.0, 0.8], [0.0, 0.6, -0.8]], electrons))
-    rows: list[dict[str, Any]] = []
     settings = min(16, sizes.settings)
     while settings <= sizes.settings:
         try:
             once = lindblad.with_nrjax(rho, intensities=np.linspace(0.0, 8e10, settings))
-            rows.append({"settings": settings} | record.timed(once, repeats=2))
+            yield {"settings": settings} | record.timed(once, repeats=2)
         except (RuntimeError, MemoryError) as error:
-            return [*rows, {"settings": settings, "failed": str(error).splitlines()[0]}]
-        settings *= 4
-    return rows
+            yield {"settings": settings, "failed": str(error).splitlines()[0]}
+            return
+        settings *= 8
 
 
-def trace(sizes: Sizes) -> dict[str, Any]:
+def trace(sizes: Sizes) -> Iterator[Row]:
     """A profiler's trace of one warm map."""
     folder = Path(os.environ.get("OUT", "out")) / "trace"
     sweeps.solved(sizes.map)
     with jax.profiler.trace(str(folder)):
         sweeps.solved(sizes.map)
-    return {"files": [path.name for path in sorted(folder.rglob("*")) if path.is_file()]}
+    yield {"files": [path.name for path in sorted(folder.rglob("*")) if path.is_file()]}
 
 
-PARTS: Final[dict[str, Callable[[Sizes], Any]]] = {
+PARTS: Final[dict[str, Callable[[Sizes], Iterator[Row]]]] = {
     "agreement": agreement,
     "map": maps,
-    "trajectories": lambda sizes: [trajectories(sizes, dtype) for dtype in (jnp.float64, jnp.float32)],
+    "trajectories": lambda sizes: trajectories(sizes, jnp.float64),
+    "trajectories_in_single_precision": lambda sizes: trajectories(sizes, jnp.float32),
     "designs": designs,
+    "spin_lattices": spin_lattices,
+    "agreement_in_a_field": agreement_in_a_field,
     "general_road": general_road,
+    "refined_map": refined_maps,
     "lindbladians": lindbladians,
     "trace": trace,
+    "widths": widths,
 }
+
+
+def work(name: str, sizes: Sizes, path: Path) -> None:
+    """One part: its rows go into a file of JSON lines as they come."""
+    jax.config.update("jax_enable_x64", True)
+    with path.open("a") as file:
+        try:
+            for row in PARTS[name](sizes):
+                print(json.dumps(row), file=file, flush=True)
+        except Exception as error:
+            row = {"failed": f"{type(error).__name__}: {error}"[:2000], "where": traceback.format_exc()[-2000:]}
+            print(json.dumps(row), file=file, flush=True)
+
+
+def in_a_process(name: str, small: bool, seconds: float) -> list[Row]:
+    """One part's rows, the last of them saying so where the process came to an end of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows"
+        path.touch()
+        command = [sys.executable, __file__, "--into", str(path), *(["--small"] if small else []), name]
+        memory = {"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
+        try:
+            end = f"ended with status {subprocess.run(command, timeout=seconds, env=os.environ | memory).returncode}"
+        except subprocess.TimeoutExpired:
+            end = f"stopped after {seconds:.0f} s"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return rows if end.endswith("status 0") else [*rows, {"failed": end}]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="few lanes of everything; nothing is written")
+    parser.add_argument("--longest", type=float, default=PART_S, help="seconds that one part may take")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; default all")
     options = parser.parse_args()
+    if options.into:
+        work(options.parts[0], Sizes.of(options.small), options.into)
+        return
+    # This process only tells what the device is, and leaves its memory to those that compute.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     jax.config.update("jax_enable_x64", True)
-    begin, sizes = time.perf_counter(), Sizes.of(options.small)
-    result: dict[str, Any] = {"least_s": BOUNDS_S}
+    begin, result = time.perf_counter(), dict[str, Any](least_s=BOUNDS_S)
     for name in options.parts or PARTS:
         spent = time.perf_counter() - begin
         if spent > LONGEST_S:
-            result[name] = {"left_out": f"{spent:.0f} s were spent"}
+            result[name] = [{"left_out": f"{spent:.0f} s were spent"}]
             continue
-        try:
-            result[name] = PARTS[name](sizes)
-        except Exception as error:
-            result[name] = {"failed": f"{type(error).__name__}: {error}", "where": traceback.format_exc()[-2000:]}
+        result[name] = in_a_process(name, options.small, options.longest)
+        result[name].append({"part_s": round(time.perf_counter() - begin - spent, 1)})
         if options.small:
-            print(name, result[name])
+            print(name, result[name], flush=True)
         else:
             record.write("gpu", result)
 

@@ -138,15 +138,17 @@ def kernels(found: dict[str, list[str]], name: str = "entry", depth: int = 0) ->
 
 
 def registers(folder: Path) -> dict[str, int]:
-    """The most registers of a kernel, and all bytes that kernels spill, by NVIDIA's assembler."""
-    most = spilled = 0
+    """The most registers of a kernel, all bytes that kernels spill, by NVIDIA's assembler, and the atomic operations in
+    them, which wait for each other where many lanes write to one place."""
+    most = spilled = atomics = 0
     for path in folder.glob("*.ptx"):
+        atomics += len(re.findall(r"\b(?:atom|red)\.(?:global|relaxed|acq|gpu|cas|add)", path.read_text()))
         assembler = [str(TOOLS / "bin" / "ptxas"), "-v", "-arch=sm_90a", str(path), "-o", os.devnull]
         told = subprocess.run(assembler, capture_output=True, text=True, check=True).stderr
         most = max([most, *(int(n) for n in re.findall(r"Used (\d+) registers", told))])
         spilled += sum(int(n) for n in re.findall(r"(\d+) bytes spill stores", told))
         path.unlink()
-    return {"most_registers": most, "spilled_bytes": spilled}
+    return {"most_registers": most, "spilled_bytes": spilled, "atomic_operations": atomics}
 
 
 def compiled(function: Callable[..., Any], shapes: tuple[Any, ...], where: Any) -> dict[str, Any]:
@@ -192,7 +194,11 @@ def main() -> None:
             result = compiled(function, shapes, where)
             found.setdefault(name, {})[jnp.dtype(dtype).name] = result
             loops = ", ".join(f"{'  ' * loop['depth']}{loop['total']}" for loop in result["loops"])
-            print(f"{name}, {jnp.dtype(dtype).name}: {result['compile_s']} s, launches {loops}", file=sys.stderr)
+            print(
+                f"{name}, {jnp.dtype(dtype).name}: {result['compile_s']} s, launches {loops}; "
+                f"{result['atomic_operations']} atomic operations",
+                file=sys.stderr,
+            )
     if not wanted:
         jax.default_backend = lambda: "cpu"
         os.environ["XLA_FLAGS"] = ""

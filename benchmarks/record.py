@@ -34,15 +34,19 @@ ENOUGH_S = 5.0
 
 
 def timed(function: Callable[[], Any], repeats: int = 5, warm: bool = False) -> dict[str, float]:
-    """Seconds that a call takes once warm (it has been called already, or is called once more): median, least, most."""
+    """Seconds that a call takes once warm: median, least, most; and unless it has been called already, those of the
+    first call, with its compilation."""
+    first = {}
     if not warm:
+        start = time.perf_counter()
         jax.block_until_ready(function())
+        first = {"first_s": time.perf_counter() - start}
     seconds = []
     while len(seconds) < repeats and sum(seconds) < ENOUGH_S:
         start = time.perf_counter()
         jax.block_until_ready(function())
         seconds.append(time.perf_counter() - start)
-    return {
+    return first | {
         "median_s": statistics.median(seconds),
         "min_s": min(seconds),
         "max_s": max(seconds),

@@ -18,8 +18,9 @@ CPU_WIDTH: Final = 256
 # The same where few systems are expected to need any step at all, and the least.
 CPU_WIDTH_FEW: Final = 32
 LEAST_WIDTH: Final = 16
-# An accelerator wants all lanes at once.
+# The same on an accelerator.
 ACCELERATOR_WIDTH: Final = 1 << 17
+ACCELERATOR_WIDTH_FEW: Final = 1 << 12
 # Lanes computed together where nothing is refilled, on a CPU; and how many more, thrown away: the compiler may do the
 # last ones of a loop one by one, with other roundings.
 BLOCK: Final = 128
@@ -58,9 +59,10 @@ def iterate(
             (parameters, state),
             tuple(batched),
         )
-        width = ACCELERATOR_WIDTH
         if jax.default_backend() == "cpu":
             width = CPU_WIDTH_FEW if few else CPU_WIDTH
+        else:
+            width = ACCELERATOR_WIDTH_FEW if few else ACCELERATOR_WIDTH
         # Whole vectors of the processor, whatever the size: what is left over would be rounded differently.
         width = min(width, max(power_of_two_above(size), LEAST_WIDTH))
         result = _run_queue(jax.vmap(step), jax.vmap(done), parameters, state, width)
@@ -89,8 +91,9 @@ def _run_queue(step: Any, done: Any, parameters: PyTree, states: PyTree, width: 
     finished = done(states)
     order = jnp.argsort(finished, stable=True)
     waiting = size - jnp.sum(finished)
-    # One spare row takes the writes of lanes that have nothing to report.
-    output = jax.tree.map(lambda x: jnp.concatenate([x, x[:1]]), states)
+    # Lanes that have nothing to report write beyond the end, each to a row of its own: on a GPU, rows written by
+    # several lanes are written by atomic operations that wait for each other.
+    beyond = size + jnp.arange(width)
 
     def select(mask: Array, new: PyTree, old: PyTree) -> PyTree:
         return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b), new, old)
@@ -105,14 +108,14 @@ def _run_queue(step: Any, done: Any, parameters: PyTree, states: PyTree, width: 
             0, STEPS_PER_REFILL, lambda _, lanes: select(done(lanes), lanes, step(own, lanes)), lanes
         )
         free = done(lanes) | (place >= waiting)
-        row = jnp.where(free & (place < waiting), order[jnp.minimum(place, size - 1)], size)
-        output = jax.tree.map(lambda out, x: out.at[row].set(x), output, lanes)
+        row = jnp.where(free & (place < waiting), order[jnp.minimum(place, size - 1)], beyond)
+        output = jax.tree.map(lambda out, x: out.at[row].set(x, mode="drop", unique_indices=True), output, lanes)
         place = jnp.where(free, following + jnp.cumsum(free) - 1, place)
         own = select(free, take(parameters, place), own)
         lanes = select(free, take(states, place), lanes)
         return place, following + jnp.sum(free), own, lanes, output
 
     place = jnp.arange(width)
-    start = (place, jnp.asarray(width), take(parameters, place), take(states, place), output)
+    start = (place, jnp.asarray(width), take(parameters, place), take(states, place), states)
     final = jax.lax.while_loop(lambda loop: jnp.any(loop[0] < waiting), body, start)
-    return jax.tree.map(lambda x: x[:size], final[-1])
+    return final[-1]

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -63,6 +64,7 @@ def run_tiles(
     lanes: PyTree,
     tile: int,
     *,
+    order: np.ndarray | None = None,
     executor: concurrent.futures.Executor | None = None,
     progress: bool = True,
     threads: int | None = None,
@@ -70,24 +72,38 @@ def run_tiles(
 ) -> PyTree:
     """function(lanes), tile by tile, as NumPy arrays.
 
-    **Arguments** `lanes`: arrays of shape (lanes, ...). `progress`: whether to show a `progress_bar`. The others as in
-    `for_each_tile`.
+    **Arguments** `lanes`: arrays of shape (lanes, ...). `order`: the lanes in the order in which they are computed,
+    where that is not their own. `progress`: whether to show a `progress_bar`. The others as in `for_each_tile`.
     """
     lanes = jax.tree.map(np.asarray, lanes)
     total = jax.tree.leaves(lanes)[0].shape[0]
-    results: list[Any] = [None] * -(-total // tile)
+    tiles = -(-total // tile)
+    results: list[PyTree] = []
 
-    def part_of(index: int) -> PyTree:
-        return jax.tree.map(lambda x: x[index * tile : (index + 1) * tile], lanes)
+    def rows(index: int) -> Any:
+        some = slice(index * tile, (index + 1) * tile)
+        return some if order is None else order[some]
 
-    with Progress(total, len(results), label, progress) as bar:
+    with Progress(total, tiles, label, progress) as bar:
 
         def keep(index: int, result: PyTree) -> None:
-            results[index] = result
+            # Straight to its place: a device computes the next tile meanwhile.
+            if not results:
+                results.append(jax.tree.map(lambda x: np.empty((total, *x.shape[1:]), x.dtype), result))
+            for whole, part in zip(jax.tree.leaves(results[0]), jax.tree.leaves(result), strict=True):
+                whole[rows(index)] = part
             bar.tell(jax.tree.leaves(result)[0].shape[0])
 
-        for_each_tile(function, range(len(results)), part_of, keep, tile=tile, executor=executor, threads=threads)
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+        for_each_tile(
+            function,
+            range(tiles),
+            lambda index: jax.tree.map(lambda x: x[rows(index)], lanes),
+            keep,
+            tile=tile,
+            executor=executor,
+            threads=threads,
+        )
+    return results[0]
 
 
 def for_each_tile(
@@ -118,15 +134,17 @@ def for_each_tile(
     warning. After an error, tiles that are finished are kept.
     """
     _require_safe(executor)
-    work = _Work(function, _is_double())
+    work = _Work(function, _is_double(), jax.config.jax_default_device)
     missing = collections.deque(indices)
     sizes: dict[int, int] = {}
 
     def padded(index: int) -> PyTree:
         part = part_of(index)
         sizes[index] = jax.tree.leaves(part)[0].shape[0]
-        picked = np.minimum(np.arange(tile), sizes[index] - 1)
         begin(index)
+        if sizes[index] == tile:
+            return part
+        picked = np.minimum(np.arange(tile), sizes[index] - 1)
         return jax.tree.map(lambda x: x[picked], part)
 
     def put(index: int, result: PyTree) -> None:
@@ -191,17 +209,21 @@ def _require_safe(executor: concurrent.futures.Executor | None) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
-    """A function of a tile, in double precision or single as where it was made, also in another process."""
+    """A function of a tile, in double precision or single as where it was made, also in another process; in other
+    threads of this one on the device that is chosen there (`jax.default_device`)."""
 
     function: Callable[[PyTree], PyTree]
     double: bool
+    device: Any = None
 
     def __call__(self, part: PyTree) -> PyTree:
         """function(part) as NumPy arrays."""
-        if _is_double() != self.double:
-            with jax.enable_x64(self.double):
-                return _fitting(self.function, part)
-        return _fitting(self.function, part)
+        with contextlib.ExitStack() as settings:
+            if _is_double() != self.double:
+                settings.enter_context(jax.enable_x64(self.double))
+            if self.device is not None:
+                settings.enter_context(jax.default_device(self.device))
+            return _fitting(self.function, part)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Packed by itself, since arrays of double precision must not be unpacked where there is none.

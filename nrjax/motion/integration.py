@@ -359,17 +359,13 @@ def simulate_many(
     stops = jnp.broadcast_to(float_array("t1", t1), (lanes,))
     # Lanes of like cost side by side: precession sets the step.
     order = np.argsort(np.asarray(stops * _precession_rate(arrays.exchange, arrays.gyro)), kind="stable")
-    back = np.argsort(order, kind="stable")
     require_times(saveat, 0.0, np.min(np.asarray(stops)))
     times = None if saveat is None else float_array("saveat", saveat)
-
-    packed = jax.tree.map(lambda x: np.asarray(x)[order], (arrays, starts, stops))
-
     # NumPy's arrays, and a function with a name, so that other processes can have them.
+    packed = jax.tree.map(np.asarray, (arrays, starts, stops))
     others = jax.tree.map(np.asarray, (times, tolerances))
     run = functools.partial(_integrate, static, max_steps, *others)
-    values = run_tiles(run, packed, tile, executor=executor, progress=progress, label="simulate")
-    return jax.tree.map(lambda x: x[back], values)
+    return run_tiles(run, packed, tile, order=order, executor=executor, progress=progress, label="simulate")
 
 
 def _default_tile(lanes: int) -> int:
