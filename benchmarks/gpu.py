@@ -121,9 +121,9 @@ def refined_maps(sizes: Sizes) -> Iterator[Row]:
 
 def widths(sizes: Sizes) -> Iterator[Row]:
     """The map in full by the lanes worked on together, and by their steps between two looks at the queue."""
-    width, steps = refilled_loops.ACCELERATOR_WIDTH, refilled_loops.STEPS_PER_REFILL
-    for some in ((width, 4 * steps), (width // 4, steps), (width * 8, 4 * steps)):
-        refilled_loops.ACCELERATOR_WIDTH, refilled_loops.STEPS_PER_REFILL = some
+    width, steps = refilled_loops.ACCELERATOR_WIDTH, refilled_loops.ACCELERATOR_STEPS_PER_REFILL
+    for some in ((width, steps // 4), (width, steps * 4), (width // 4, steps), (width * 8, steps)):
+        refilled_loops.ACCELERATOR_WIDTH, refilled_loops.ACCELERATOR_STEPS_PER_REFILL = some
         jax.clear_caches()
         yield {"width": some[0], "steps_per_refill": some[1]} | sweeps.speed(sizes.map)
 

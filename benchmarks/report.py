@@ -307,6 +307,89 @@ def for_a_gpu(r: dict[str, Any]) -> str:
     )
 
 
+def gpus() -> list[dict[str, Any]]:
+    """What was measured on GPUs."""
+    files = sorted((ROOT / "benchmarks/results").glob("gpu-*.json"))
+    return [found for path in files if "maps" in (found := json.loads(path.read_text()))]
+
+
+def on_a_gpu(r: dict[str, Any]) -> str:
+    """What was measured on GPUs, and the same on the processor where that was."""
+    blocks = []
+    for found in gpus():
+        agree = {row["of"]: row for row in found["agreement"]}
+        states, ends = agree["steady states"], agree["trajectories"]
+        best = min((row for row in found["maps"] if "median_s" in row), key=lambda row: row["median_s"])
+        here = r["sweeps"]["maps"][-1]
+        full, of_trajectories = best["points_per_s"], r["trajectories"]
+        here_per_s = of_trajectories["lanes"] / of_trajectories["simulate_many"]["median_s"]
+        lines = [
+            (
+                f"full map, {here['points']:,} points",
+                seconds(best["median_s"]),
+                f"{rounded(full)} points per s",
+                f"{rounded(here['full']['points_per_s'])}",
+            ),
+            (
+                "refined map of the same points",
+                seconds(found["refined_map"][0]["median_s"]),
+                f"{rounded(found['refined_map'][0]['points_per_s'])} points per s",
+                f"{rounded(here['refined']['points_per_s'])}",
+            ),
+        ]
+        for name, dtype in (("trajectories", "float64"), ("trajectories_in_single_precision", "float32")):
+            row = found[name][0]
+            number = row["trajectories"]
+            speed = f"{rounded(number / row['median_s'])} trajectories per s"
+            cpu = rounded(here_per_s) if dtype == "float64" else ""
+            lines.append((f"{number:,} trajectories of 33 ps, {dtype}", seconds(row["median_s"]), speed, cpu))
+        row = found["designs"][0]
+        cells = (f"{row['restarts']:,} restarts of a laser design", seconds(row["median_s"]))
+        lines.append((*cells, f"{rounded(row['restarts'] / row['median_s'])} restarts per s", ""))
+        here_lattices = {
+            (row["cells"], row["dtype"]): row for row in r["lattices"]["rows"] if row["reach"] == "nearest"
+        }
+        for row in found["spin_lattices"]:
+            cpu = here_lattices.get((row["cells"], row["dtype"]))
+            lines.append(
+                (
+                    f"steps of {row['cells']:,} spins with 6 neighbours, {row['dtype']}",
+                    "",
+                    f"{rounded(row['spin_steps_per_s'] / 1e6)} million per s",
+                    "" if cpu is None else f"{rounded(cpu['nrjax']['spin_steps_per_s'] / 1e6)} million",
+                )
+            )
+        row = found["lindbladians"][-1]
+        cells = (f"Lindbladian of 256 states, {row['settings']:,} laser settings", seconds(row["median_s"]))
+        settings = r["lindblad"]["settings"] / r["lindblad"]["comparison"]["nrjax"]["median_s"]
+        lines.append((*cells, f"{rounded(row['settings'] / row['median_s'])} settings per s", rounded(settings)))
+        row = found["general_road"][0]
+        cells = (f"{row['points']:,} magnets in a field", seconds(row["median_s"]))
+        lines.append((*cells, f"{rounded(row['points'] / row['median_s'])} points per s", ""))
+        where, head = found["machine"], ("job", "time", "speed", "on two CPU cores")
+        said = (
+            f"{where['device']}, {where['date']}, jax {where['versions']['jax']}. Of {states['points']:,} random "
+            f"points {states['labels_that_differ']} labels differ from the CPU's, and valid frequencies by "
+            f"{states['largest_difference_GHz']:.1e} GHz at most; the ends of as many trajectories by "
+            f"{ends['largest_difference']:.1e}, less than their own error at this tolerance."
+        )
+        blocks.append(f"{said}\n\n{table(head, lines)}")
+    return "\n\n".join(blocks)
+
+
+def gpu_in_short(r: dict[str, Any]) -> str:
+    """One line for the README."""
+    del r
+    found = gpus()[-1]
+    best = min(row["median_s"] for row in found["maps"] if "median_s" in row)
+    paths, designs = found["trajectories"][0], found["designs"][0]
+    device = found["machine"]["device"]
+    return (
+        f"On one {device}: a map of a million points in {seconds(best)}, a million trajectories in\n"
+        f"{seconds(paths['median_s'])}, {designs['restarts']:,} restarts of a design in {seconds(designs['median_s'])}."
+    )
+
+
 def machines(r: dict[str, Any]) -> str:
     """Where each result was measured."""
     lines = []
@@ -345,6 +428,8 @@ BLOCKS = {
     "stores": stores,
     "lattices": lattices,
     "for_a_gpu": for_a_gpu,
+    "on_a_gpu": on_a_gpu,
+    "gpu_in_short": gpu_in_short,
     "machines": machines,
     "history": lambda r: history(),
 }

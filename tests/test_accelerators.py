@@ -1,5 +1,5 @@
 """What can be known of an accelerator without one: programs for many lanes lower for it, call nothing back on the host,
-and multiply matrices in full precision."""
+multiply matrices in full precision, and never write from two lanes to one place."""
 
 import concurrent.futures
 import os
@@ -65,6 +65,8 @@ def require_fit(text: str):
     assert "callback" not in text
     for product in re.findall(r"dot_general.*", text):
         assert "HIGHEST" in product, product
+    for scattered in re.findall(r"stablehlo.scatter.*", text):
+        assert "unique_indices = true" in scattered, scattered
 
 
 @pytest.mark.parametrize("dtype", [pytest.param(jnp.float64, marks=pytest.mark.long), jnp.float32])
@@ -171,3 +173,32 @@ def test_devices_share_every_tile_and_change_no_bit():
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     ran = subprocess.run([sys.executable, "-c", SEVERAL], env=environment, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0 and ran.stdout.strip() == "the same", ran.stderr[-2000:]
+
+
+CHOSEN = """
+import jax, jax.numpy as jnp, numpy as np
+from nrjax._numerics.programs import SharedProgram
+from nrjax._numerics.tiles import run_tiles
+devices, seen = jax.local_devices(), []
+program = SharedProgram(jnp.sin)
+def work(part):
+    seen.append(program(part).devices())
+    return part
+def devices_of_tiles():
+    seen.clear()
+    run_tiles(work, np.arange(256.0), 128, progress=False)
+    return seen
+assert devices_of_tiles() == [set(devices)] * 2, seen
+with jax.default_device(devices[2]):
+    assert devices_of_tiles() == [{devices[2]}] * 2, seen
+    program.compile_ahead(jnp.zeros(64))
+    assert program(jnp.zeros(64)).devices() == {devices[2]}
+print("there")
+"""
+
+
+def test_tiles_are_computed_on_the_device_that_is_chosen():
+    """`jax.default_device` holds in this thread; tiles are computed in others."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    ran = subprocess.run([sys.executable, "-c", CHOSEN], env=environment, capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0 and ran.stdout.strip() == "there", ran.stderr[-2000:]

@@ -13,6 +13,11 @@ from jax.sharding import PartitionSpec
 WHOLE: Final = 16
 
 
+def chosen_device() -> Any:
+    """The device that `jax.default_device` names in this thread, or None."""
+    return jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def made_once(make: Callable[..., Any], kept: int = 32) -> Callable[..., Any]:
     """`make`, whose last results are kept by its arguments: threads that ask at once get one and the same."""
     cached, lock = functools.lru_cache(maxsize=kept)(make), threading.Lock()
@@ -28,8 +33,9 @@ def made_once(make: Callable[..., Any], kept: int = 32) -> Callable[..., Any]:
 class SharedProgram:
     """A jitted function of many lanes: where several threads call it at once, one compiles and the others wait.
 
-    It computes outside of the lock, and outside of Python's. With several devices each takes an equal part of the
-    lanes; no lane knows of another, so that nothing is exchanged, and the number of devices changes no result.
+    It computes outside of the lock, and outside of Python's. With several devices, and none chosen, each takes an equal
+    part of the lanes; no lane knows of another, so that nothing is exchanged, and the number of devices changes no
+    result.
 
     **Arguments** `function`: of arrays with a leading axis of lanes, to such arrays. `shared`: the positions of
     arguments that are one for all lanes. `static_argnums`: of those that are no arrays. `spread`: False keeps it on one
@@ -70,7 +76,7 @@ class SharedProgram:
         """
         leaves, structure = jax.tree.flatten(arguments)
         key = (structure, *((x.shape, x.dtype) if hasattr(x, "dtype") else x for x in leaves))
-        if key in self._begun or len(jax.local_devices()) > 1:
+        if key in self._begun or len(jax.local_devices()) > 1 or chosen_device() is not None:
             return
         self._begun.add(key)
         begun = threading.Event()
@@ -85,7 +91,7 @@ class SharedProgram:
 
     def _devices(self, arguments: tuple[Any, ...]) -> int:
         """How many devices share the lanes: as many as divide them evenly into whole vectors."""
-        present = len(jax.local_devices()) if self._spreads else 1
+        present = len(jax.local_devices()) if self._spreads and chosen_device() is None else 1
         lanes = [x for i, x in enumerate(arguments) if i not in self._shared and i not in self._static]
         size = jax.tree.leaves(lanes)[0].shape[0]
         return next((count for count in range(present, 1, -1) if size % (count * WHOLE) == 0), 1)

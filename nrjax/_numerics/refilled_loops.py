@@ -25,8 +25,9 @@ ACCELERATOR_WIDTH_FEW: Final = 1 << 12
 # last ones of a loop one by one, with other roundings.
 BLOCK: Final = 128
 SPARE: Final = 16
-# Steps between two looks at the queue.
+# Steps between two looks at the queue, which on an accelerator take as long as several steps.
 STEPS_PER_REFILL: Final = 8
+ACCELERATOR_STEPS_PER_REFILL: Final = 32
 
 
 def iterate(
@@ -60,12 +61,12 @@ def iterate(
             tuple(batched),
         )
         if jax.default_backend() == "cpu":
-            width = CPU_WIDTH_FEW if few else CPU_WIDTH
+            width, steps = CPU_WIDTH_FEW if few else CPU_WIDTH, STEPS_PER_REFILL
         else:
-            width = ACCELERATOR_WIDTH_FEW if few else ACCELERATOR_WIDTH
+            width, steps = ACCELERATOR_WIDTH_FEW if few else ACCELERATOR_WIDTH, ACCELERATOR_STEPS_PER_REFILL
         # Whole vectors of the processor, whatever the size: what is left over would be rounded differently.
         width = min(width, max(power_of_two_above(size), LEAST_WIDTH))
-        result = _run_queue(jax.vmap(step), jax.vmap(done), parameters, state, width)
+        result = _run_queue(jax.vmap(step), jax.vmap(done), parameters, state, width, steps)
         return result, jax.tree.map(lambda _: True, result)
 
     return run(parameters, state)
@@ -84,8 +85,9 @@ def in_blocks(function: Any, *arguments: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x[:, :BLOCK].reshape(blocks * BLOCK, *x.shape[2:])[:size], results)
 
 
-def _run_queue(step: Any, done: Any, parameters: PyTree, states: PyTree, width: int) -> PyTree:
-    """Work through all systems with `width` lanes; returns the final state of each, in order."""
+def _run_queue(step: Any, done: Any, parameters: PyTree, states: PyTree, width: int, steps: int) -> PyTree:
+    """Work through all systems with `width` lanes, looking at the queue after so many `steps`; returns the final state
+    of each, in order."""
     size = jax.tree.leaves(states)[0].shape[0]
     # Systems that are done before they start never enter a lane.
     finished = done(states)
@@ -104,9 +106,7 @@ def _run_queue(step: Any, done: Any, parameters: PyTree, states: PyTree, width: 
 
     def body(loop: tuple[Array, Array, PyTree, PyTree, PyTree]) -> tuple[Array, Array, PyTree, PyTree, PyTree]:
         place, following, own, lanes, output = loop
-        lanes = jax.lax.fori_loop(
-            0, STEPS_PER_REFILL, lambda _, lanes: select(done(lanes), lanes, step(own, lanes)), lanes
-        )
+        lanes = jax.lax.fori_loop(0, steps, lambda _, lanes: select(done(lanes), lanes, step(own, lanes)), lanes)
         free = done(lanes) | (place >= waiting)
         row = jnp.where(free & (place < waiting), order[jnp.minimum(place, size - 1)], beyond)
         output = jax.tree.map(lambda out, x: out.at[row].set(x, mode="drop", unique_indices=True), output, lanes)

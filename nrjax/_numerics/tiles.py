@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import PyTree
 from tqdm import tqdm
 
+from .programs import chosen_device
+
 # Tiles, and their points, that are sent to the workers before the first has come back.
 AT_A_TIME: Final = 256
 POINTS_AT_A_TIME: Final = 1 << 24
@@ -134,7 +136,7 @@ def for_each_tile(
     warning. After an error, tiles that are finished are kept.
     """
     _require_safe(executor)
-    work = _Work(function, _is_double(), jax.config.jax_default_device)
+    work = _Work(function, _is_double(), chosen_device())
     missing = collections.deque(indices)
     sizes: dict[int, int] = {}
 

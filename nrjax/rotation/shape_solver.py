@@ -66,17 +66,13 @@ class ShapeSolver(AbstractSteadyStateSolver):
         _tell_all.compile_ahead(models, starts, _settle_all.shapes(models, starts, max_steps))
         search = _settle_all(models, starts, max_steps)
         moving = np.flatnonzero(~np.asarray(search.journey.motion.arrived))
-        if moving.size:
-            search = jax.tree.map(np.array, search)
         for first in range(0, moving.size, WATCHED):
             lanes = moving[first : first + WATCHED]
-            # Filled up, so that all are of one size, with lanes that have no steps left.
-            filled = np.concatenate([lanes, np.full(WATCHED - lanes.size, lanes[-1])])
-            some = jax.tree.map(lambda x, filled=filled: np.asarray(x)[filled], (models, search))
-            some[1].journey.steps[lanes.size :] = np.iinfo(np.int32).max
-            watched = _watch_all(*some, max_steps)
-            for all_lanes, those in zip(jax.tree.leaves(search), jax.tree.leaves(watched), strict=True):
-                all_lanes[lanes] = those[: lanes.size]
+            # Filled up, so that all are of one size, with lanes beyond the end that have no steps left.
+            rows = np.concatenate([lanes, starts.shape[0] + np.arange(WATCHED - lanes.size)])
+            some, searches = _lanes_of((models, search), rows)
+            searches.journey.steps[lanes.size :] = np.iinfo(np.int32).max
+            search = _with_lanes(search, rows, _watch_all(some, searches, max_steps))
         return _tell_all(models, starts, search)
 
     def near(self, model: AbstractOrderParameters, state: SteadyState) -> SteadyState:
@@ -143,6 +139,22 @@ def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Se
         finite=finite & jnp.all(jnp.isfinite(start)),
         steps=search.journey.steps,
     )
+
+
+@jax.jit
+def _taken(tree: Any, rows: Array) -> Any:
+    return jax.tree.map(lambda x: jnp.take(x, rows, axis=0, mode="clip"), tree)
+
+
+def _lanes_of(tree: Any, rows: np.ndarray) -> Any:
+    """Some lanes of many, as NumPy arrays; the last one for those beyond the end."""
+    return jax.tree.map(np.array, _taken(tree, rows))
+
+
+@jax.jit
+def _with_lanes(tree: Any, rows: Array, some: Any) -> Any:
+    """The lanes of a tree, `rows` of which become `some`; those beyond the end are dropped."""
+    return jax.tree.map(lambda x, y: x.at[rows].set(y, mode="drop", unique_indices=True), tree, some)
 
 
 def _settle_each(models: Any, starts: Array, max_steps: int) -> Search:
