@@ -30,7 +30,7 @@ def computation_digest(function: Callable[..., Any], *arguments: PyTree) -> str:
     Two functions of one name, or one whose surroundings have changed, differ; the same one is the same in another
     process. The source of nrjax and the versions of its libraries count as well.
     """
-    digest = hashlib.sha256(_source_digest() + json.dumps(versions(), sort_keys=True).encode())
+    digest = hashlib.sha256(source_digest() + json.dumps(versions(), sort_keys=True).encode())
     _feed(digest, jax.make_jaxpr(function)(*arguments))
     return digest.hexdigest()
 
@@ -43,7 +43,8 @@ def value_digest(*values: PyTree) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _source_digest() -> bytes:
+def source_digest() -> bytes:
+    """A digest of the source of nrjax."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
         digest.update(path.read_bytes())

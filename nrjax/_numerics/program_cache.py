@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 # Least recently used programs go when all take more.
 LARGEST: Final = 1 << 30
 PROGRAM, USED = "-cache", "-atime"
+# Where those lie that are called without being traced.
+READY: Final = "ready"
 
 
 class Contents(NamedTuple):
@@ -65,6 +67,10 @@ def keep_compiled_programs(directory: str | os.PathLike[str] | None = None) -> P
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     # JAX decides at its first program whether it keeps any.
     compilation_cache.reset_cache()
+    from . import ready_programs
+
+    _remove_oldest(chosen / READY)
+    ready_programs.keep_in(chosen / READY)
     # A program that could not be written in full (no space left) would hinder other processes.
     atexit.register(_leave, chosen)
     return chosen
@@ -72,7 +78,8 @@ def keep_compiled_programs(directory: str | os.PathLike[str] | None = None) -> P
 
 def contents(directory: Path) -> Contents:
     """What a directory of compiled programs holds."""
-    sizes = [path.stat().st_size for path in directory.glob(f"*{PROGRAM}")]
+    paths = [*directory.glob(f"*{PROGRAM}"), *(directory / READY).glob("*")]
+    sizes = [path.stat().st_size for path in paths]
     return Contents(len(sizes), sum(sizes))
 
 
@@ -93,6 +100,16 @@ def _remove_unfinished(directory: Path) -> None:
         for path in directory.glob(f"*{PROGRAM}"):
             if not path.with_name(path.name.removesuffix(PROGRAM) + USED).exists():
                 path.unlink()
+
+
+def _remove_oldest(directory: Path) -> None:
+    """Keep the last used ready programs, of half the size that JAX's own may have."""
+    used = sorted(((path.stat().st_mtime, path) for path in directory.glob("*")), reverse=True)
+    size = 0
+    for _, path in used:
+        size += path.stat().st_size
+        if size > LARGEST // 2:
+            path.unlink(missing_ok=True)
 
 
 def _leave(directory: Path) -> None:

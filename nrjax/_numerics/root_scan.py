@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .ready_programs import kept
+
 # Roots bisected together, filled up with copies: their number asks for no other program.
 TOGETHER: Final = 8
 
@@ -60,4 +62,4 @@ def _programs(value: Value) -> tuple[Any, Any]:
     def scan(grid: Array, *arguments: Any) -> Array:
         return jax.vmap(lambda x: value(x, *arguments))(grid)
 
-    return jax.jit(scan), jax.jit(bisect)
+    return kept(scan), kept(bisect)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 from tqdm import tqdm
 
-from .programs import chosen_device
+from .devices import chosen_device
 
 # Tiles, and their points, that are sent to the workers before the first has come back.
 AT_A_TIME: Final = 256

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from .._numerics.precision import design_tolerance
 from .._numerics.tiles import power_of_two_above
 from .._numerics.validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
-from ..rotation.attractors import steady_state
+from ..rotation.attractors import solver_for
 from ..rotation.observables import AbstractObservable, is_frequency, observable_of
-from ..rotation.rigid_states import SteadyState
+from ..rotation.rigid_states import SteadyState, unknown_state
 from .box import Box
 from .constraints import StableInSpace
 from .problem import Problem
@@ -352,8 +352,9 @@ def _check_build(problem: Problem, y: Array) -> None:
     except TypeError as error:
         names = ", ".join(map(repr, [*problem.box.names, *material]))
         raise ValueError(f"the parameters {names} do not fit the model: {error}. Name arguments of build().") from error
+    solver_for(magnet)
     # Shapes only: nothing is computed.
-    state = jax.eval_shape(lambda: steady_state(magnet, problem.m0, throw=False))
+    state = unknown_state(magnet.layers, y.dtype, magnet.components)
     for what, function, arguments in [
         ("observable", problem.observable, (magnet, state)),
         *(("objective", f, (magnet, state)) for f in problem.objectives),

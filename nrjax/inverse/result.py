@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from .._numerics.ready_programs import kept
 from ..motion.phases import Phase
 from ..rotation.rigid_states import SteadyState
 from .box import Box
@@ -112,19 +113,19 @@ def best_of_restarts(
     )
 
 
-@eqx.filter_jit
+@kept
 def _checks(problem: Problem, y: Float[Array, "restarts n"], states: SteadyState) -> tuple[Array, Array]:
     """`Problem.checks` of all restarts, each of shape (restarts, constraints)."""
     return jax.vmap(problem.checks)(jnp.asarray(y), jax.tree.map(jnp.asarray, states))
 
 
-@eqx.filter_jit
+@kept
 def _shares(box: Box, y: Float[Array, "restarts n"]) -> Float[Array, "restarts n"]:
     """The shares of each range at coordinates y."""
     return jax.vmap(box.shares)(y)
 
 
-@eqx.filter_jit
+@kept
 def _values(box: Box, y: Float[Array, " n"]) -> dict[str, Float[Array, ""]]:
     """The parameters at coordinates y."""
     return box.values(y)
@@ -170,10 +171,15 @@ def _message(
     )
 
 
+@kept
+def _all_values(box: Box, y: Float[Array, "steps restarts n"]) -> Float[Array, "steps restarts n"]:
+    return jax.vmap(jax.vmap(box.vector))(y)
+
+
 def history(problem: Problem, track: list[np.ndarray]) -> xr.Dataset:
     """The way of all restarts: misses, observables and coordinates y, (step, restart, ...), as a Dataset."""
     miss, achieved, y = track
-    values = np.asarray(jax.vmap(jax.vmap(problem.box.vector))(jnp.asarray(y)))
+    values = np.asarray(_all_values(problem.box, jnp.asarray(y)))
     both = ("step", "restart")
     return xr.Dataset(
         {

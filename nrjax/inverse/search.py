@@ -7,13 +7,13 @@ the surface Optax again, on the objectives alone. A step that does not help is t
 
 from typing import Any, Final, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._numerics.precision import in_full_precision
+from .._numerics.ready_programs import kept
 from .problem import Look, Problem
 
 # The longest step across, in coordinates of the box (whose width is 1), and the shortest.
@@ -208,7 +208,7 @@ def badness(look: Look) -> Array:
     return jnp.abs(look.miss) + jnp.where(_has_slope(look), 0.0, NO_SLOPE)
 
 
-@eqx.filter_jit
+@kept
 def start_lanes(
     problem: Problem,
     optimizer: optax.GradientTransformation,
@@ -225,7 +225,7 @@ def replace_lanes(lanes: Lane, which: Bool[Array, " lanes"], others: Lane) -> La
     return jax.vmap(_either)(which, others, lanes)
 
 
-@eqx.filter_jit
+@kept
 @in_full_precision
 def take_steps(
     problem: Problem,

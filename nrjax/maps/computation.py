@@ -127,7 +127,7 @@ def _programs(build: Callable[..., Any], observation: Observation) -> Any:
     if function is not None:
         return SharedProgram(jax.vmap(lambda values: _variables_of(function(build(**values)))))
     # Of these programs only the first depends on `build`, and the last where it is asked for more than the state.
-    make = SharedProgram(jax.vmap(lambda values: build(**values).plateau()))
+    make = SharedProgram(lambda lanes: jax.vmap(lambda values: build(**values).plateau())(lanes))
     if not observation.needs_model:
         names = [observable.name for observable in asked]
         return _OfStates(

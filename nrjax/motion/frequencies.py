@@ -2,13 +2,13 @@
 
 from typing import Final, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
+from .._numerics.ready_programs import kept
 from .._numerics.small_matrices import safe_sqrt
 from .rigid_rotation import closest_rotation, leading_pair, turning
 from .solution import Solution
@@ -32,7 +32,7 @@ class InstantaneousFrequency(NamedTuple):
     swing: Float[Array, " times"]
 
 
-@eqx.filter_jit
+@kept
 def instantaneous_frequency(solution: Solution) -> InstantaneousFrequency:
     """The rigid rotation that comes closest to the motion at every saved time,
 

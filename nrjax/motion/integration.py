@@ -15,6 +15,7 @@ from .. import units
 from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision, integration_tolerance, require_reachable
 from .._numerics.programs import SharedProgram, made_once
+from .._numerics.ready_programs import kept
 from .._numerics.tiles import power_of_two_below, run_tiles
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
 from .._numerics.validation import (
@@ -49,6 +50,9 @@ ACCELERATOR_TILE: Final = 1 << 16
 # of the components are a ten thousandth of it.
 HELD: Final = 1e4
 LARGEST_HELD: Final = 1e-2
+
+
+_solve: Final = kept(diffrax.diffeqsolve, diffrax.diffeqsolve)
 
 
 @runtime_checkable
@@ -161,7 +165,7 @@ def simulate(
         terms, method = diffrax.MultiTerm(terms, Kicks(chosen.path(key, start, stop))), KickedFlow()
         least, landings = precision if atol is None else atol, saved_times(saveat, dtype)
         control = step_control(laser, start, stop, precision, least, chosen.longest_step(), landings)
-    solution = diffrax.diffeqsolve(
+    solution = _solve(
         terms,
         method,
         start,
@@ -207,7 +211,7 @@ def _checked(model: Any, m0: Numbers, t0: Number, t1: Number, heats: bool) -> tu
     return model, state.astype(dtype)
 
 
-@eqx.filter_jit
+@kept
 def _told(
     model: Any, chosen: AbstractCoordinates, solution: diffrax.Solution, watched_apart: bool, precision: Array
 ) -> tuple[Solution, Array]:
@@ -277,7 +281,7 @@ def _require_noise_alone(model: Any, thermal: Any, solver: Any, stepsize_control
             )
 
 
-@eqx.filter_jit
+@kept
 def _coordinates(
     model: Any,
     m0: Array,

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from .._numerics.ready_programs import kept
 from ..magnets import LayeredMagnet
 from ..motion.phases import Phase
 from ..rotation.boundaries import Boundary, indicator
@@ -184,14 +185,18 @@ def draw_boundaries(
     legend's entries of those that cross the window."""
     (x_name, x), (y_name, y) = horizontal, vertical
     xs, ys = (np.linspace(v.min(), v.max(), BOUNDARY_SAMPLES) for v in (x, y))
+
+    @kept
+    def of_every_kind(xs: Any, ys: Any) -> Any:
+        def value(a: Any, b: Any) -> Any:
+            magnet = build(**{x_name: a, y_name: b})
+            return [indicator(magnet, kind) for kind in Boundary]
+
+        return jax.vmap(jax.vmap(value, (0, None)), (None, 0))(xs, ys)
+
     drawn = []
-    for kind in Boundary:
-
-        def value(a: Any, b: Any, kind: Boundary = kind) -> Any:
-            return indicator(build(**{x_name: a, y_name: b}), kind)
-
-        rows = jax.jit(jax.vmap(jax.vmap(value, (0, None)), (None, 0)))
-        values = np.asarray(rows(jnp.asarray(xs), jnp.asarray(ys)))
+    for kind, found in zip(Boundary, of_every_kind(jnp.asarray(xs), jnp.asarray(ys)), strict=True):
+        values = np.asarray(found)
         with np.errstate(invalid="ignore"):
             if not ((values > 0).any() and (values < 0).any()):
                 continue

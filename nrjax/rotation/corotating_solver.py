@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics.precision import in_full_precision
+from .._numerics.ready_programs import kept
 from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase, classify_trajectory
 from . import corotating_states
@@ -29,7 +30,7 @@ class CorotatingSolver(AbstractSteadyStateSolver):
         """Whether the model is of order parameters with two or three components."""
         return isinstance(model, AbstractOrderParameters) and model.components in (2, 3)
 
-    @eqx.filter_jit
+    @kept
     @in_full_precision
     def find(self, model: AbstractOrderParameters, start: Float[Array, "L n"], max_steps: int) -> SteadyState:
         """The state reached from `start`, with a thousand time steps for each of `max_steps`."""

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
+from .._numerics.ready_programs import kept
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Number, float_array, is_concrete, require
 from ..magnets import FokkerPlanckMagnet, LayeredMagnet
@@ -93,7 +94,7 @@ def linewidth(
     return _noise(magnet, number, state)
 
 
-@eqx.filter_jit
+@kept
 def _noise(magnet: LayeredMagnet | FokkerPlanckMagnet, spins: Array, state: SteadyState) -> Linewidth:
     chases = state.valid & (state.phase == Phase.CHIRAL)
     m = jnp.where(chases, state.m, jnp.eye(*state.m.shape, dtype=state.m.dtype))

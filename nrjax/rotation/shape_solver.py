@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .. import units
 from .._numerics.precision import collinear_tolerance, residual_tolerance
 from .._numerics.programs import SharedProgram
+from .._numerics.ready_programs import kept
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.small_matrices import safe_sqrt
 from ..magnets import AbstractOrderParameters
@@ -47,7 +48,7 @@ class ShapeSolver(AbstractSteadyStateSolver):
         """True."""
         return True
 
-    @eqx.filter_jit
+    @kept
     def find(self, model: AbstractOrderParameters, start: Float[Array, "2 n"], max_steps: int) -> SteadyState:
         """The state reached from `start`; `max_steps` pseudo-time steps to settle, four times as many to repeat."""
         arrays, rest = eqx.partition(model, eqx.is_array)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .. import units
+from .._numerics.ready_programs import kept
 from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import Numbers, float_array, is_concrete, require
 from ..magnets import LayeredMagnet
@@ -93,7 +94,7 @@ def spatial_stability(
     return _stability(magnet, f, state)
 
 
-@eqx.filter_jit
+@kept
 def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialStability:
     own, around = _modes(magnet, state)
     rates = jax.vmap(lambda f: largest_real_part(own + f * around))(f)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from .. import units
 from .._numerics.precision import integration_tolerance
+from .._numerics.ready_programs import kept
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import Number, is_concrete, require_positive
@@ -157,6 +158,7 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
     )
 
 
+@kept
 def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     """k_B T in meV, the same in all layers, above which m = 0 is stable under the magnet's light at full intensity: the
     largest real part of W(0) is 0. NaN for a magnet without damping. Differentiable."""
@@ -184,7 +186,7 @@ def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     return root - growth(root, rates, relaxation) / slope
 
 
-@eqx.filter_jit
+@kept
 def _counted(magnet: LayeredMagnet, thermal: ThermalModel, t1: Array, limit: Array, state: SteadyState) -> Turns:
     chases = state.valid & (state.chase_frequency > 0)
     m0 = jnp.where(chases, state.m, jnp.eye(*state.m.shape, dtype=state.m.dtype))

@@ -1,0 +1,301 @@
+"""Compiled programs kept whole, so that another process calls them without tracing what they compute.
+
+JAX's own cache spares a process the compiler, but not Python: what a program computes is traced and lowered before its
+name in the cache is known. Here the name is a digest of what decides a program: the function and everything that it
+refers to, as long as that is of nrjax and its libraries (by their source and versions), and the shapes of its arrays.
+Of what is not (a user's function) nothing is kept.
+"""
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import json
+import os
+import pickle
+import re
+import types
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.extend.core import get_opaque_trace_state
+
+from .devices import chosen_device
+from .digests import source_digest, versions
+from .files import atomic
+
+# Whose functions and classes are known by source and version.
+KNOWN: Final = frozenset(
+    "nrjax jax jaxlib jaxtyping equinox diffrax optax optimistix lineax numpy functools builtins operator math "
+    "collections".split()
+)
+DEEPEST: Final = 100
+SUFFIX: Final = ".program"
+# What the names of LAPACK's routines begin with.
+LAPACK: Final = "lapack_"
+
+_directory: Path | None = None
+# That of a thread in which nothing is being traced.
+_nothing_traced: Any = None
+
+
+class UnknownOrigin(Exception):
+    """A program depends on something of which another process cannot tell whether it is the same."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an array belongs in what a program takes or returns."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+class ReadyProgram:
+    """A compiled program of arrays, and the structure of what it returns."""
+
+    def __init__(self, compiled: Any, returned: Any):
+        self.compiled, self.returned = compiled, returned
+        leaves, self._structure = jax.tree.flatten(returned, is_leaf=_is_place)
+        self._leaves, self._places = leaves, [i for i, x in enumerate(leaves) if _is_place(x)]
+
+    def __call__(self, arrays: list[Any]) -> Any:
+        """What the function returns of its arrays."""
+        leaves = list(self._leaves)
+        for i, result in zip(self._places, self.compiled(arrays), strict=True):
+            leaves[i] = result
+        return jax.tree.unflatten(self._structure, leaves)
+
+    def shapes(self) -> Any:
+        """The same with `jax.ShapeDtypeStruct`s for arrays."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if _is_place(x) else x, self.returned, is_leaf=_is_place
+        )
+
+
+def keep_in(directory: Path | None) -> None:
+    """Keep programs in a directory from now on; None: no more."""
+    global _directory, _nothing_traced
+    _directory, _nothing_traced = directory, get_opaque_trace_state()
+
+
+def folder() -> Path | None:
+    """Where programs are kept, if they are: where one device is all there is, and nothing is being traced."""
+    if _directory is None or len(jax.local_devices()) > 1 or chosen_device() is not None:
+        return None
+    return _directory if get_opaque_trace_state() == _nothing_traced else None
+
+
+def kept(function: Callable[..., Any], jitted: Any = None) -> Callable[..., Any]:
+    """`equinox.filter_jit(function)`, or what is `jitted` already, whose programs are kept where programs are."""
+    programs = Programs(function)
+    jitted = eqx.filter_jit(function) if jitted is None else jitted
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        dynamic, static = eqx.partition((arguments, options), _is_array)
+        if folder() is None or not are_arrays(dynamic):
+            return jitted(*arguments, **options)
+        try:
+            return programs.of(dynamic, static)(jax.tree.leaves(dynamic))
+        except UnknownOrigin:
+            return jitted(*arguments, **options)
+
+    return call
+
+
+class Programs:
+    """The programs of one function of arguments and options, by everything that decides them."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self._function = function
+        self._loaded: dict[Any, ReadyProgram | None] = {}
+
+    def of(self, dynamic: Any, static: Any, only_loaded: bool = False) -> Any:
+        """The program for ((arguments), {options}), parted into arrays (or their shapes) and all else.
+
+        **Arguments** `only_loaded`: None instead of a compilation.
+
+        **Raises** `UnknownOrigin` where nothing can be kept.
+        """
+        arrays, structure = jax.tree.flatten(dynamic)
+        others, rest = jax.tree.flatten(static)
+        key = (structure, rest, *map(_described, arrays), *_settings(), *others)
+        try:
+            known = key in self._loaded
+        except TypeError as error:
+            raise UnknownOrigin(str(error)) from error
+        if not known:
+            self._loaded[key] = None
+            path = self._path(structure, arrays, static)
+            loaded = _load(path)
+            if loaded is None and only_loaded:
+                del self._loaded[key]
+                return None
+            self._loaded[key] = loaded or self._made(structure, arrays, static, path)
+        found = self._loaded[key]
+        if found is None:
+            raise UnknownOrigin("met before")
+        return found
+
+    def _path(self, structure: Any, arrays: list[Any], static: Any) -> Path:
+        directory, digest = folder(), hashlib.sha256()
+        if directory is None:
+            raise UnknownOrigin("no programs are kept here")
+        where = jax.devices()[0]
+        digest.update(source_digest() + json.dumps(versions(), sort_keys=True).encode())
+        told = (version("jaxlib"), where.platform, where.device_kind, os.environ.get("XLA_FLAGS", ""))
+        _feed(digest, (*told, *_settings()))
+        _feed(digest, (self._function, jax.tree.unflatten(structure, [Place((), "")] * len(arrays)), static))
+        _feed(digest, tuple(map(_described, arrays)))
+        return directory / f"{digest.hexdigest()}{SUFFIX}"
+
+    def _made(self, structure: Any, arrays: list[Any], static: Any, path: Path) -> ReadyProgram:
+        returned = []
+
+        def flat(arrays: list[Any]) -> list[Any]:
+            arguments, options = eqx.combine(jax.tree.unflatten(structure, arrays), static)
+            results, others = eqx.partition(self._function(*arguments, **options), eqx.is_array)
+            returned[:] = [eqx.combine(jax.tree.map(lambda x: Place(x.shape, x.dtype), results), others)]
+            return jax.tree.leaves(results)
+
+        # Under a name of its own: what JAX's cache has loaded cannot be written out again; it crashes its reader.
+        flat.__name__ = f"{getattr(self._function, '__name__', 'flat')}_{os.urandom(8).hex()}"
+        lowered = jax.jit(flat).lower(arrays)
+        program = ReadyProgram(lowered.compile(), returned[0])
+        if all(map(_is_linked, re.findall(r"custom_call @(\w+)", lowered.as_text()))):
+            _save(program, path)
+        return program
+
+
+def _is_linked(target: str) -> bool:
+    """Whether what a program calls is there in every process: routines of LAPACK. Callbacks call into this one."""
+    return target.startswith(LAPACK)
+
+
+@functools.lru_cache(maxsize=1)
+def _link_lapack() -> None:
+    """JAX finds LAPACK's routines when it lowers the first call to one; a loaded program would call address 0."""
+    jax.jit(jax.numpy.linalg.inv).lower(jax.ShapeDtypeStruct((1, 1), np.float32))
+
+
+def _save(program: ReadyProgram, path: Path) -> None:
+    """Keep a program; where that fails, it is compiled again another time."""
+    from jax.experimental import serialize_executable
+
+    try:
+        packed = pickle.dumps((serialize_executable.serialize(program.compiled), program.returned))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(packed).digest() + packed)
+    except (OSError, ValueError, NotImplementedError, AttributeError, TypeError, pickle.PicklingError):
+        return
+
+
+def _load(path: Path) -> ReadyProgram | None:
+    """A program that was kept, or None; one that cannot be read counts as none, and is replaced."""
+    from jax.experimental import serialize_executable
+
+    try:
+        kept = path.read_bytes()
+        digest, packed = kept[: hashlib.sha256().digest_size], kept[hashlib.sha256().digest_size :]
+        # A damaged program is not loaded: it may end the process.
+        if hashlib.sha256(packed).digest() != digest:
+            return None
+        if LAPACK.encode() in packed:
+            _link_lapack()
+        executable, returned = pickle.loads(packed)
+        program = ReadyProgram(serialize_executable.deserialize_and_load(*executable), returned)
+        path.touch()
+    except Exception:
+        # Of whatever kind: it is compiled, and replaced.
+        return None
+    return program
+
+
+def are_arrays(tree: Any) -> bool:
+    """Whether all leaves are arrays of numbers, or their shapes."""
+    return all(_is_array(x) and not isinstance(x, Tracer) for x in jax.tree.leaves(tree))
+
+
+def _is_place(x: Any) -> bool:
+    return isinstance(x, Place)
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+
+
+def _described(x: Any) -> tuple[Any, ...]:
+    """What of an array decides a program."""
+    return tuple(np.shape(x)), str(x.dtype), bool(getattr(x, "weak_type", False))
+
+
+def _settings() -> tuple[Any, ...]:
+    """Settings of JAX that decide what is traced."""
+    names = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_debug_nans")
+    return tuple(getattr(jax.config, name) for name in names)
+
+
+def _feed(digest: Any, value: Any, depth: int = 0) -> None:
+    """Everything about a value that decides what is computed with it.
+
+    **Raises** `UnknownOrigin` for what is not of nrjax and its libraries.
+    """
+
+    def feed(*parts: Any) -> None:
+        for part in parts:
+            _feed(digest, part, depth + 1)
+
+    kind = type(value)
+    digest.update(f"{kind.__module__}.{kind.__qualname__}(".encode())
+    if depth > DEEPEST:
+        raise UnknownOrigin("nested without end")
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.dtype):
+        digest.update(repr(value).encode())
+    elif isinstance(value, enum.Enum):
+        feed(_known(kind), value.name)
+    elif isinstance(value, np.ndarray | np.generic | jax.Array):
+        if isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
+            value = jax.random.key_data(value)
+        array = np.asarray(value)
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    elif isinstance(value, type):
+        digest.update(_known(value).encode())
+    elif isinstance(value, tuple | list):
+        feed(_known(kind), len(value), *value)
+    elif isinstance(value, dict):
+        feed(len(value), *(part for item in value.items() for part in item))
+    elif isinstance(value, functools.partial):
+        feed(value.func, value.args, value.keywords)
+    elif isinstance(value, types.MethodType):
+        feed(value.__func__, value.__self__)
+    elif isinstance(value, types.FunctionType):
+        code = value.__code__
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        constants = [x for x in code.co_consts if not isinstance(x, types.CodeType)]
+        feed(_known(value), code.co_firstlineno, code.co_code, *map(repr, constants))
+        feed(value.__defaults__, value.__kwdefaults__, *cells)
+    elif hasattr(value, "__wrapped__"):
+        feed(_known(kind), value.__wrapped__)
+    elif isinstance(value, types.BuiltinFunctionType):
+        digest.update(_known(value).encode())
+    elif dataclasses.is_dataclass(value):
+        feed(_known(kind), *(getattr(value, field.name, None) for field in dataclasses.fields(value)))
+    else:
+        raise UnknownOrigin(f"{kind.__module__}.{kind.__qualname__}")
+    digest.update(b")")
+
+
+def _known(value: Any) -> str:
+    """The name of a class or function of a known package."""
+    module = value.__module__ or ""
+    if module.split(".")[0] not in KNOWN:
+        raise UnknownOrigin(f"{module}.{value.__qualname__}")
+    return f"{module}.{value.__qualname__}"

@@ -1,0 +1,185 @@
+"""Programs that another process calls without tracing them: what decides one is in its name."""
+
+import enum
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nrjax
+from nrjax._numerics import ready_programs
+from nrjax._numerics.programs import SharedProgram
+from nrjax._numerics.ready_programs import Programs, kept
+
+# Steady states (several programs, one compiled ahead) and a linewidth (which calls LAPACK), and what was traced.
+STATES = """
+import hashlib, json, sys, jax
+jax.config.update("jax_enable_x64", True)
+traced = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda name, seconds, **more: traced.append(more.get("fun_name")) if "trace" in name else None
+)
+import jax.numpy as jnp, numpy as np, nrjax
+nrjax.keep_compiled_programs(sys.argv[1])
+many = jax.vmap(lambda loss: nrjax.hanai2025_bilayer(loss, 6.0))(jnp.linspace(0.01, 0.1, 16))
+states, width = nrjax.steady_states(many), nrjax.linewidth(nrjax.hanai2025_bilayer(0.05, 6.0), 1e6)
+digest = hashlib.sha256()
+for leaf in jax.tree.leaves((states, width)):
+    digest.update(np.asarray(leaf).tobytes())
+wanted = ("_settle_each", "_tell_each", "_noise")
+print(json.dumps([digest.hexdigest(), [name for name in wanted if any(name in str(one) for one in traced)]]))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    ready_programs.keep_in(tmp_path / "ready")
+    yield tmp_path / "ready"
+    ready_programs.keep_in(None)
+
+
+def names(folder) -> set[str]:
+    return {path.name for path in folder.glob("*")}
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """From when it is called on, a program that is not kept is an error."""
+
+    def never(*arguments):
+        raise AssertionError("compiled")
+
+    return lambda: monkeypatch.setattr(Programs, "_made", never)
+
+
+def test_a_second_process_traces_nothing_that_is_kept(tmp_path):
+    environment = os.environ | {"EQX_ON_ERROR": "off", "JAX_ENABLE_COMPILATION_CACHE": "true"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    told = []
+    for _ in range(2):
+        command = [sys.executable, "-c", STATES, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=250)
+        assert done.returncode == 0, done.stderr[-2000:]
+        told.append(json.loads(done.stdout))
+    (first, traced), (second, again) = told
+    assert first == second and traced == ["_settle_each", "_tell_each", "_noise"] and again == []
+
+
+def test_what_is_kept_is_loaded_and_does_the_same(folder, no_compiler):
+    x = jnp.asarray([4.0, 9.0, 0.0])
+    np.testing.assert_array_equal(kept(jnp.sqrt)(x), [2.0, 3.0, 0.0])
+    assert len(names(folder)) == 1
+    no_compiler()
+    np.testing.assert_array_equal(kept(jnp.sqrt)(x + 7.0), np.sqrt([11.0, 16.0, 7.0]))
+
+
+def test_each_thing_that_decides_a_program_is_in_its_name(folder, monkeypatch):
+    """Function, shapes, types, numbers that are no arrays, what it is bound to, the source of nrjax, settings."""
+    x = jnp.asarray([4.0, 9.0])
+
+    def files_more(call) -> int:
+        before = names(folder)
+        call()
+        return len(names(folder) - before)
+
+    power = functools.partial(jnp.tensordot, axes=1)
+    assert files_more(lambda: kept(jnp.sqrt)(x)) == 1
+    assert files_more(lambda: kept(jnp.sqrt)(2.0 * x)) == 0
+    assert files_more(lambda: kept(jnp.sqrt)(x[:1])) == 1
+    assert files_more(lambda: kept(jnp.sqrt)(x.astype(jnp.float32))) == 1
+    assert files_more(lambda: kept(jnp.square)(x)) == 1
+    assert files_more(lambda: kept(power)(x, x)) == 1
+    assert files_more(lambda: kept(functools.partial(jnp.tensordot, axes=0))(x, x)) == 1
+    assert files_more(lambda: kept(jnp.tensordot)(x, x, axes=0)) == 1
+    assert files_more(lambda: kept(jnp.tensordot)(x, x, axes=1)) == 1
+    with jax.default_matmul_precision("highest"):
+        assert files_more(lambda: kept(power)(x, x)) == 1
+    monkeypatch.setattr(ready_programs, "source_digest", lambda: b"another")
+    assert files_more(lambda: kept(jnp.sqrt)(x)) == 1
+
+
+def test_the_structure_of_a_model_decides_its_program(folder):
+    """Equal shapes, and another bath: another program."""
+    find = Programs(jnp.sqrt)
+    quantum = nrjax.hanai2025_bilayer(0.05, 6.0)
+    classical = nrjax.hanai2025_bilayer(0.05, 6.0, bath=nrjax.ClassicalBath())
+    paths = [find._path(*_parts(magnet)) for magnet in (quantum, classical, nrjax.hanai2025_bilayer(0.04, 7.0))]
+    assert paths[0] == paths[2] != paths[1]
+
+
+def _parts(magnet):
+    arrays, structure = jax.tree.flatten(((magnet,), {}))
+    return structure, arrays, None
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+def test_nothing_is_kept_of_what_another_process_cannot_know(folder):
+    """A function of the user's, also where it is enclosed; and the result is right all the same."""
+
+    def mine(x):
+        return 2.0 * x
+
+    x = jnp.asarray([1.0, 2.0])
+    np.testing.assert_array_equal(kept(mine)(x), [2.0, 4.0])
+    np.testing.assert_array_equal(kept(jax.tree.map)(mine, x), [2.0, 4.0])
+    for unknown in (mine, functools.partial(map, mine), Colour.RED, object()):
+        with pytest.raises(ready_programs.UnknownOrigin):
+            Programs(jnp.add)._path(*_parts(x)[:2], unknown)
+    assert names(folder) == set()
+
+
+def test_a_program_that_calls_back_is_not_kept(folder, capfd):
+    kept(jax.debug.print)("it is {}", jnp.asarray(3.0))
+    jax.effects_barrier()
+    assert "it is 3.0" in capfd.readouterr().out and names(folder) == set()
+
+
+def test_a_damaged_program_is_compiled_and_replaced(folder):
+    x = jnp.asarray([4.0, 9.0])
+    kept(jnp.sqrt)(x)
+    (path,) = folder.glob("*")
+    whole = path.read_bytes()
+    for damaged in (whole[:100], whole[:-200] + bytes(200), b""):
+        path.write_bytes(damaged)
+        np.testing.assert_array_equal(kept(jnp.sqrt)(x), [2.0, 3.0])
+        assert len(path.read_bytes()) > len(damaged) or path.read_bytes() != damaged
+
+
+def test_under_transformations_it_is_the_function(folder):
+    root = kept(jnp.sqrt)
+    x = jnp.asarray([4.0, 9.0])
+    np.testing.assert_allclose(jax.grad(lambda x: root(x).sum())(x), [0.25, 1.0 / 6.0])
+    np.testing.assert_array_equal(jax.vmap(root)(x), [2.0, 3.0])
+    np.testing.assert_array_equal(jax.jit(lambda: root(jnp.asarray([16.0])))(), [4.0])
+    assert names(folder) == set()
+
+
+def test_a_shared_program_is_kept_and_tells_its_shapes(folder, no_compiler):
+    x = jnp.linspace(1.0, 2.0, 8)
+    np.testing.assert_array_equal(SharedProgram(jnp.sqrt)(x), jnp.sqrt(x))
+    no_compiler()
+    program = SharedProgram(jnp.sqrt)
+    assert program.shapes(x) == jax.ShapeDtypeStruct((8,), x.dtype)
+    program.compile_ahead(jax.ShapeDtypeStruct(x.shape, x.dtype))
+    np.testing.assert_array_equal(program(x), jnp.sqrt(x))
+    assert program.programs() == 0
+
+
+def test_the_least_used_programs_go_first(tmp_path, monkeypatch):
+    from nrjax._numerics import program_cache
+
+    monkeypatch.setattr(program_cache, "LARGEST", 60)
+    for age, name in enumerate("abc"):
+        (tmp_path / name).write_bytes(bytes(15))
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    program_cache._remove_oldest(tmp_path)
+    assert names(tmp_path) == {"a", "b"}
