@@ -33,12 +33,13 @@ WATCHED: Final = """
 import json, os, sys, time
 begin = time.perf_counter()
 import jax
-spent = dict.fromkeys(("trace", "lower", "compile", "read"), 0.0)
+spent = dict.fromkeys(("trace", "lower", "compile", "read", "load"), 0.0)
 kinds = {
     "/jax/core/compile/jaxpr_trace_duration": "trace",
     "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
     "/jax/core/compile/backend_compile_duration": "compile",
     "/jax/compilation_cache/cache_retrieval_time_sec": "read",
+    "/nrjax/ready_program_loaded": "load",
 }
 def count(name, seconds, **more):
     if name in kinds:

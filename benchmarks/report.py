@@ -236,7 +236,7 @@ def commands(r: dict[str, Any]) -> str:
     for name, row in r["first_call"]["commands"].items():
         parts = row.get("warm_parts_s", {})
         said = ", ".join(
-            f"{part} {seconds(parts[part])}" for part in ("import", "trace", "lower", "read") if part in parts
+            f"{part} {seconds(parts[part])}" for part in ("import", "trace", "lower", "read", "load") if part in parts
         )
         cells = (f"{seconds(row[f'{kind}_s'])} ({rounded(row[f'{kind}_units'])})" for kind in ("cold", "warm"))
         lines.append((f"`nrjax {name}`", *cells, said))

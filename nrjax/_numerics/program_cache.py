@@ -41,7 +41,10 @@ def keep_compiled_programs(directory: str | os.PathLike[str] | None = None) -> P
     """Keep compiled programs on disk, so that the next process that needs one loads it instead of compiling it.
 
     JAX's persistent compilation cache with the settings that suit nrjax: all programs, 1 GiB at most, safe for several
-    processes at a time. Off until it is called; the `nrjax` command calls it.
+    processes at a time. The larger programs of nrjax are kept whole besides, half of that at most, and called without
+    being traced; not those that call a function of yours. Off until it is called; the `nrjax` command calls it.
+
+    What is kept is code that is run when it is read: the directory must be one that only you can write to.
 
     **Arguments** `directory`: where; default JAX's own setting (`jax_compilation_cache_dir`) where there is one, else
     the user's cache directory. It must not be shared by processors of different kinds.

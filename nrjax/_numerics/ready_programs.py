@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import re
+import time
 import types
 from collections.abc import Callable
 from importlib.metadata import version
@@ -37,6 +38,8 @@ KNOWN: Final = frozenset(
 )
 DEEPEST: Final = 100
 SUFFIX: Final = ".program"
+# Told to `jax.monitoring`, with the seconds that it took.
+LOADED: Final = "/nrjax/ready_program_loaded"
 # What the names of LAPACK's routines begin with.
 LAPACK: Final = "lapack_"
 
@@ -202,6 +205,7 @@ def _load(path: Path) -> ReadyProgram | None:
     """A program that was kept, or None; one that cannot be read counts as none, and is replaced."""
     from jax.experimental import serialize_executable
 
+    begin = time.perf_counter()
     try:
         kept = path.read_bytes()
         digest, packed = kept[: hashlib.sha256().digest_size], kept[hashlib.sha256().digest_size :]
@@ -213,6 +217,7 @@ def _load(path: Path) -> ReadyProgram | None:
         executable, returned = pickle.loads(packed)
         program = ReadyProgram(serialize_executable.deserialize_and_load(*executable), returned)
         path.touch()
+        jax.monitoring.record_event_duration_secs(LOADED, time.perf_counter() - begin)
     except Exception:
         # Of whatever kind: it is compiled, and replaced.
         return None

@@ -73,6 +73,7 @@ LIKELY = {
     "nrjax/_numerics/tiles.py": ["test_accelerators.py", "test_sweep.py", "test_executors.py", "test_simulate.py"],
     "nrjax/_numerics/refilled_loops.py": ["test_accelerators.py", "test_shape.py", "test_sweep.py"],
     "nrjax/_numerics/programs.py": ["test_executors.py", "test_accelerators.py", "test_sweep.py"],
+    "nrjax/_numerics/ready_programs.py": ["test_ready_programs.py"],
     "nrjax/_numerics/failures.py": ["test_steady_state.py"],
     "nrjax/_numerics/root_scan.py": ["test_boundaries.py"],
     "nrjax/_numerics/spectral_abscissa.py": ["test_spectral_abscissa.py"],
