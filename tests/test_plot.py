@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import xarray as xr
 
 from nrjax import Boundary, boundary, hanai2025_bilayer, plot, simulate, sweep
 from tests.refusal import assert_refused
@@ -45,6 +46,9 @@ def test_trajectory_shows_space_shape_and_components():
 def test_errors():
     with pytest.raises(ValueError, match="two"):
         plot.phase_diagram(sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.05]}, progress=False))
+    growth = xr.Dataset({"growth_rate": (("a", "b"), np.zeros((2, 2)))})
+    with pytest.raises(ValueError, match="has growth_rate but no phase"):
+        plot.phase_diagram(growth)
     with pytest.raises(ValueError, match="saveat"):
         plot.trajectory(simulate(hanai2025_bilayer(), [[0.1, 0.0, 0.8], [0.0, 0.2, 0.5]], 1.0))
 

@@ -1,6 +1,7 @@
 """A store holds what was computed, and says of what."""
 
 import functools
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import xarray as xr
 
 from nrjax import AbstractBath, hanai2025_bilayer, illuminated_bilayer, steady_state, sweep
+from nrjax._numerics import digests
 from nrjax._numerics.digests import computation_digest, source_digest
 
 AXES = {"x": np.linspace(0.0, 0.05, 3)}
@@ -95,10 +97,10 @@ def test_what_a_digest_sees():
 
         return bath(Shifted())
 
-    digests = []
+    found = []
     for model in (shifted(0.3), shifted(0.3), shifted(0.31)):
-        digests.append(computation_digest(lambda x, model=model: model.bath.field_squared_at_rate(x + 2.0, x), x))
-    assert digests[0] == digests[1] != digests[2]
+        found.append(computation_digest(lambda x, model=model: model.bath.field_squared_at_rate(x + 2.0, x), x))
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("name", ["nrjax/units.py", "nrjax/light/laser.py", "nrjax/rotation/attractors.py"])
@@ -106,6 +108,19 @@ def test_every_file_of_the_source_counts(name, monkeypatch):
     before, read = source_digest.__wrapped__(), Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path.as_posix().endswith(name) else b""))
     assert source_digest.__wrapped__() != before
+
+
+def test_nrjax_need_not_be_installed(monkeypatch):
+    """Run from its source: a version is missing, and nothing else."""
+
+    def missing(package):
+        if package == "nrjax":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(digests, "version", missing)
+    told = digests.versions()
+    assert told["nrjax_version"] == "not installed" and told["jax_version"] == "1.0"
 
 
 def test_parameters_stand_in_the_file(tmp_path):

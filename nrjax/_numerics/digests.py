@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,15 @@ PACKAGES = ("nrjax", "jax", "diffrax", "optimistix", "equinox")
 
 
 def versions() -> dict[str, str]:
-    """The versions of everything that decides a result."""
-    return {f"{package}_version": version(package) for package in PACKAGES}
+    """The versions of everything that decides a result; "not installed" for nrjax run from its source."""
+
+    def told(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "not installed"
+
+    return {f"{package}_version": told(package) for package in PACKAGES}
 
 
 def computation_digest(function: Callable[..., Any], *arguments: PyTree) -> str:

@@ -38,6 +38,15 @@ KNOWN: Final = frozenset(
 )
 DEEPEST: Final = 100
 SUFFIX: Final = ".program"
+# Settings of JAX that decide what is traced.
+SETTINGS: Final = (
+    "enable_x64",
+    "default_matmul_precision",
+    "numpy_dtype_promotion",
+    "debug_nans",
+    "default_prng_impl",
+    "threefry_partitionable",
+)
 # Told to `jax.monitoring`, with the seconds that it took.
 LOADED: Final = "/nrjax/ready_program_loaded"
 # What the names of LAPACK's routines begin with.
@@ -89,8 +98,11 @@ def keep_in(directory: Path | None) -> None:
 
 
 def folder() -> Path | None:
-    """Where programs are kept, if they are: where one device is all there is, and nothing is being traced."""
-    if _directory is None or len(jax.local_devices()) > 1 or chosen_device() is not None:
+    """Where programs are kept, if they are: on a CPU (seen on no accelerator yet), the only device, while nothing is
+    being traced."""
+    if _directory is None or jax.default_backend() != "cpu" or len(jax.local_devices()) > 1:
+        return None
+    if chosen_device() is not None:
         return None
     return _directory if get_opaque_trace_state() == _nothing_traced else None
 
@@ -129,7 +141,7 @@ class Programs:
         """
         arrays, structure = jax.tree.flatten(dynamic)
         others, rest = jax.tree.flatten(static)
-        key = (structure, rest, *map(_described, arrays), *_settings(), *others)
+        key = (structure, rest, *map(_described, arrays), *_settings(), *((type(x), x) for x in others))
         try:
             known = key in self._loaded
         except TypeError as error:
@@ -171,9 +183,11 @@ class Programs:
         # Under a name of its own: what JAX's cache has loaded cannot be written out again; it crashes its reader.
         flat.__name__ = f"{getattr(self._function, '__name__', 'flat')}_{os.urandom(8).hex()}"
         lowered = jax.jit(flat).lower(arrays)
+        for target in re.findall(r"custom_call @(\w+)", lowered.as_text()):
+            if not _is_linked(target):
+                raise UnknownOrigin(f"calls {target}")
         program = ReadyProgram(lowered.compile(), returned[0])
-        if all(map(_is_linked, re.findall(r"custom_call @(\w+)", lowered.as_text()))):
-            _save(program, path)
+        _save(program, path)
         return program
 
 
@@ -225,8 +239,13 @@ def _load(path: Path) -> ReadyProgram | None:
 
 
 def are_arrays(tree: Any) -> bool:
-    """Whether all leaves are arrays of numbers, or their shapes."""
-    return all(_is_array(x) and not isinstance(x, Tracer) for x in jax.tree.leaves(tree))
+    """Whether all leaves are arrays of numbers where programs compute, or their shapes."""
+    here = {jax.devices()[0]}
+
+    def is_here(x: Any) -> bool:
+        return not isinstance(x, Tracer) and (not isinstance(x, jax.Array) or x.devices() == here)
+
+    return all(_is_array(x) and is_here(x) for x in jax.tree.leaves(tree))
 
 
 def _is_place(x: Any) -> bool:
@@ -243,9 +262,8 @@ def _described(x: Any) -> tuple[Any, ...]:
 
 
 def _settings() -> tuple[Any, ...]:
-    """Settings of JAX that decide what is traced."""
-    names = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_debug_nans")
-    return tuple(getattr(jax.config, name) for name in names)
+    """The values of `SETTINGS`."""
+    return tuple(getattr(jax.config, f"jax_{name}", None) for name in SETTINGS)
 
 
 def _feed(digest: Any, value: Any, depth: int = 0) -> None:

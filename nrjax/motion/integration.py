@@ -349,7 +349,8 @@ def simulate_many(
     starts = float_array("m0", m0)
     if starts.shape not in ((layers, 3), (lanes, layers, 3)):
         raise ValueError(f"m0 has shape {starts.shape}: it must be ({layers}, 3) or ({lanes}, {layers}, 3).")
-    starts = jnp.broadcast_to(starts, (lanes, layers, 3))
+    # In NumPy from here: every operation of JAX on few numbers would cost as much as a trajectory.
+    starts = np.broadcast_to(np.asarray(starts), (lanes, layers, 3))
     if tile is None:
         tile = _default_tile(lanes)
     if tile < 1:
@@ -358,17 +359,16 @@ def simulate_many(
     rtol = integration_tolerance(dtype) if rtol is None else rtol
     require_reachable("rtol", rtol, dtype)
     # As arrays, so that another tolerance needs no other program.
-    tolerances = jnp.asarray([rtol, rtol if atol is None else atol], dtype)
+    tolerances = np.asarray([rtol, rtol if atol is None else atol], dtype)
     tile = min(tile, lanes)
-    stops = jnp.broadcast_to(float_array("t1", t1), (lanes,))
+    stops = np.broadcast_to(np.asarray(float_array("t1", t1)), (lanes,))
     # Lanes of like cost side by side: precession sets the step.
-    order = np.argsort(np.asarray(stops * _precession_rate(arrays.exchange, arrays.gyro)), kind="stable")
-    require_times(saveat, 0.0, np.min(np.asarray(stops)))
+    order = np.argsort(stops * _precession_rate(np.asarray(arrays.exchange), np.asarray(arrays.gyro)), kind="stable")
+    require_times(saveat, 0.0, np.min(stops))
     times = None if saveat is None else float_array("saveat", saveat)
     # NumPy's arrays, and a function with a name, so that other processes can have them.
     packed = jax.tree.map(np.asarray, (arrays, starts, stops))
-    others = jax.tree.map(np.asarray, (times, tolerances))
-    run = functools.partial(_integrate, static, max_steps, *others)
+    run = functools.partial(_integrate, static, max_steps, jax.tree.map(np.asarray, times), tolerances)
     return run_tiles(run, packed, tile, order=order, executor=executor, progress=progress, label="simulate")
 
 
@@ -379,11 +379,10 @@ def _default_tile(lanes: int) -> int:
     return min(max(power_of_two_below(lanes // TILES), SMALLEST_TILE), LARGEST_TILE)
 
 
-@jax.vmap
-def _precession_rate(exchange: Float[Array, "L L"], gyro: Float[Array, ""]) -> Float[Array, ""]:
-    """gyro * max_a sum_(b != a) |j_ab| in meV: an estimate of what sets the number of steps."""
-    others = jnp.abs(exchange) * (1.0 - jnp.eye(exchange.shape[0], dtype=exchange.dtype))
-    return jnp.abs(gyro) * jnp.max(jnp.sum(others, axis=1))
+def _precession_rate(exchange: Float[np.ndarray, "lanes L L"], gyro: Float[np.ndarray, " lanes"]) -> Any:
+    """gyro * max_a sum_(b != a) |j_ab| in meV of every lane: an estimate of what sets the number of steps."""
+    others = np.abs(exchange) * (1.0 - np.eye(exchange.shape[-1], dtype=exchange.dtype))
+    return np.abs(gyro) * np.max(np.sum(others, axis=2), axis=1)
 
 
 def _integrate(static: LayeredMagnet, max_steps: int | None, times: Any, tolerances: Any, part: Any) -> Solution:

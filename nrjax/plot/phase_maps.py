@@ -51,8 +51,13 @@ def phase_diagram(
 
     **Returns** a matplotlib Figure; `figure.savefig(path)` writes it.
 
-    **Raises** `ValueError` if the dataset does not have two axes.
+    **Raises** `ValueError` if the dataset does not have two axes, or no phases.
     """
+    if "phase" not in dataset:
+        raise ValueError(
+            f"the dataset has {', '.join(map(str, dataset.data_vars)) or 'no variables'} but no phase: leave out "
+            "observe= of sweep, or observe 'phase' as well."
+        )
     dims = [str(d) for d in dataset["phase"].dims]
     if len(dims) != 2 or min(dataset.sizes[d] for d in dims) < 2:
         raise ValueError(
