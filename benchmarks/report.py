@@ -310,79 +310,75 @@ def for_a_gpu(r: dict[str, Any]) -> str:
 def gpus() -> list[dict[str, Any]]:
     """What was measured on GPUs."""
     files = sorted((ROOT / "benchmarks/results").glob("gpu-*.json"))
-    return [found for path in files if "maps" in (found := json.loads(path.read_text()))]
+    return [found for path in files if "map" in (found := json.loads(path.read_text()))]
+
+
+def measured(found: dict[str, Any], *parts: str) -> list[dict[str, Any]]:
+    """The rows of parts of a day with a GPU that came to an end."""
+    return [row for part in parts for row in found.get(part, []) if "median_s" in row]
 
 
 def on_a_gpu(r: dict[str, Any]) -> str:
     """What was measured on GPUs, and the same on the processor where that was."""
-    blocks = []
-    for found in gpus():
-        agree = {row["of"]: row for row in found["agreement"]}
-        states, ends = agree["steady states"], agree["trajectories"]
-        best = min((row for row in found["maps"] if "median_s" in row), key=lambda row: row["median_s"])
-        here = r["sweeps"]["maps"][-1]
-        full, of_trajectories = best["points_per_s"], r["trajectories"]
-        here_per_s = of_trajectories["lanes"] / of_trajectories["simulate_many"]["median_s"]
-        lines = [
-            (
-                f"full map, {here['points']:,} points",
-                seconds(best["median_s"]),
-                f"{rounded(full)} points per s",
-                f"{rounded(here['full']['points_per_s'])}",
-            ),
-            (
-                "refined map of the same points",
-                seconds(found["refined_map"][0]["median_s"]),
-                f"{rounded(found['refined_map'][0]['points_per_s'])} points per s",
-                f"{rounded(here['refined']['points_per_s'])}",
-            ),
-        ]
-        for name, dtype in (("trajectories", "float64"), ("trajectories_in_single_precision", "float32")):
-            row = found[name][0]
-            number = row["trajectories"]
-            speed = f"{rounded(number / row['median_s'])} trajectories per s"
-            cpu = rounded(here_per_s) if dtype == "float64" else ""
-            lines.append((f"{number:,} trajectories of 33 ps, {dtype}", seconds(row["median_s"]), speed, cpu))
-        row = found["designs"][0]
-        cells = (f"{row['restarts']:,} restarts of a laser design", seconds(row["median_s"]))
-        lines.append((*cells, f"{rounded(row['restarts'] / row['median_s'])} restarts per s", ""))
-        here_lattices = {
-            (row["cells"], row["dtype"]): row for row in r["lattices"]["rows"] if row["reach"] == "nearest"
-        }
-        for row in found["spin_lattices"]:
-            cpu = here_lattices.get((row["cells"], row["dtype"]))
-            lines.append(
-                (
-                    f"steps of {row['cells']:,} spins with 6 neighbours, {row['dtype']}",
-                    "",
-                    f"{rounded(row['spin_steps_per_s'] / 1e6)} million per s",
-                    "" if cpu is None else f"{rounded(cpu['nrjax']['spin_steps_per_s'] / 1e6)} million",
-                )
-            )
-        row = found["lindbladians"][-1]
-        cells = (f"Lindbladian of 256 states, {row['settings']:,} laser settings", seconds(row["median_s"]))
-        settings = r["lindblad"]["settings"] / r["lindblad"]["comparison"]["nrjax"]["median_s"]
-        lines.append((*cells, f"{rounded(row['settings'] / row['median_s'])} settings per s", rounded(settings)))
-        row = found["general_road"][0]
-        cells = (f"{row['points']:,} magnets in a field", seconds(row["median_s"]))
-        lines.append((*cells, f"{rounded(row['points'] / row['median_s'])} points per s", ""))
-        where, head = found["machine"], ("job", "time", "speed", "on two CPU cores")
-        said = (
-            f"{where['device']}, {where['date']}, jax {where['versions']['jax']}. Of {states['points']:,} random "
-            f"points {states['labels_that_differ']} labels differ from the CPU's, and valid frequencies by "
-            f"{states['largest_difference_GHz']:.1e} GHz at most; the ends of as many trajectories by "
-            f"{ends['largest_difference']:.1e}, less than their own error at this tolerance."
-        )
-        blocks.append(f"{said}\n\n{table(head, lines)}")
-    return "\n\n".join(blocks)
+    return "\n\n".join(
+        f"{_agreement(found)}\n\n{table(('job', 'time', 'speed', 'on two CPU cores'), _gpu_lines(found, r))}"
+        for found in gpus()
+    )
+
+
+def _agreement(found: dict[str, Any]) -> str:
+    where, agree = found["machine"], {row.get("of"): row for row in found["agreement"]}
+    states, ends = agree["steady states"], agree["trajectories"]
+    return (
+        f"{where['device']}, {where['date']}, jax {where['versions']['jax']}. Of {states['points']:,} random points "
+        f"{states['labels_that_differ']} labels differ from the CPU's, and valid frequencies by "
+        f"{states['largest_difference_GHz']:.1e} GHz at most; the ends of as many trajectories by "
+        f"{ends['largest_difference']:.1e}, less than their own error at this tolerance."
+    )
+
+
+def _gpu_lines(found: dict[str, Any], r: dict[str, Any]) -> list[tuple[str, ...]]:
+    lines = []
+
+    def add(job: str, row: dict[str, Any], number: int, unit: str, here: float | None = None) -> None:
+        speed = f"{rounded(number / row['median_s'])} {unit} per s"
+        lines.append((job, seconds(row["median_s"]), speed, "" if here is None else rounded(here)))
+
+    here, paths, pair = r["sweeps"]["maps"][-1], r["trajectories"], r["lindblad"]
+    points = here["points"]
+    full = sorted(measured(found, "map", "widths"), key=lambda row: row["median_s"])
+    for row in full[:1]:
+        add(f"full map, {points:,} points", row, points, "points", here["full"]["points_per_s"])
+    for row in measured(found, "refined_map"):
+        add("refined map of the same points", row, points, "points", here["refined"]["points_per_s"])
+    for part, dtype in (("trajectories", "float64"), ("trajectories_in_single_precision", "float32")):
+        for row in measured(found, part)[:1]:
+            number, on_cpu = row["trajectories"], paths["lanes"] / paths["simulate_many"]["median_s"]
+            on_cpu = on_cpu if dtype == "float64" else None
+            add(f"{number:,} trajectories of 33 ps, {dtype}", row, number, "trajectories", on_cpu)
+    for row in measured(found, "designs"):
+        add(f"{row['restarts']:,} restarts of a laser design", row, row["restarts"], "restarts")
+    lattice = {(row["cells"], row["dtype"]): row["nrjax"] for row in r["lattices"]["rows"] if row["reach"] == "nearest"}
+    for row in measured(found, "spin_lattices"):
+        on_cpu = lattice.get((row["cells"], row["dtype"]), {}).get("spin_steps_per_s")
+        ours = f"{rounded(row['spin_steps_per_s'] / 1e6)} million spin steps per s"
+        cpu = "" if on_cpu is None else f"{rounded(on_cpu / 1e6)} million"
+        lines.append((f"{row['cells']:,} spins with 6 neighbours, {row['dtype']}", "", ours, cpu))
+    for row in measured(found, "lindbladians")[-1:]:
+        on_cpu = pair["settings"] / pair["comparison"]["nrjax"]["median_s"]
+        job = f"Lindbladian of 256 states, {row['settings']:,} laser settings"
+        add(job, row, row["settings"], "settings", on_cpu)
+    for row in measured(found, "general_road"):
+        add(f"{row['points']:,} magnets in a field", row, row["points"], "points")
+    return lines
 
 
 def gpu_in_short(r: dict[str, Any]) -> str:
     """One line for the README."""
     del r
     found = gpus()[-1]
-    best = min(row["median_s"] for row in found["maps"] if "median_s" in row)
-    paths, designs = found["trajectories"][0], found["designs"][0]
+    best = min(row["median_s"] for row in measured(found, "map", "widths"))
+    paths, designs = measured(found, "trajectories")[0], measured(found, "designs")[0]
     device = found["machine"]["device"]
     return (
         f"On one {device}: a map of a million points in {seconds(best)}, a million trajectories in\n"
