@@ -25,7 +25,11 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.core import Tracer
-from jax.extend.core import get_opaque_trace_state
+
+try:
+    from jax.extend.core import get_opaque_trace_state
+except ImportError:  # where JAX is older
+    from jax.core import get_opaque_trace_state
 
 from .devices import chosen_device
 from .digests import source_digest, versions
