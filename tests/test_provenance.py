@@ -14,7 +14,7 @@ import xarray as xr
 
 from nrjax import AbstractBath, hanai2025_bilayer, illuminated_bilayer, steady_state, sweep
 from nrjax._numerics import digests
-from nrjax._numerics.digests import computation_digest, source_digest
+from nrjax._numerics.digests import _source_digest, computation_digest
 
 AXES = {"x": np.linspace(0.0, 0.05, 3)}
 SCALE = 0.0
@@ -105,9 +105,9 @@ def test_what_a_digest_sees():
 
 @pytest.mark.parametrize("name", ["nrjax/units.py", "nrjax/light/laser.py", "nrjax/rotation/attractors.py"])
 def test_every_file_of_the_source_counts(name, monkeypatch):
-    before, read = source_digest.__wrapped__(), Path.read_bytes
+    before, read = _source_digest.__wrapped__(), Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path.as_posix().endswith(name) else b""))
-    assert source_digest.__wrapped__() != before
+    assert _source_digest.__wrapped__() != before
 
 
 def test_nrjax_need_not_be_installed(monkeypatch):

@@ -101,7 +101,7 @@ def test_each_thing_that_decides_a_program_is_in_its_name(folder, monkeypatch):
     assert files_more(lambda: kept(jnp.tensordot)(x, x, axes=1)) == 1
     with jax.default_matmul_precision("highest"):
         assert files_more(lambda: kept(power)(x, x)) == 1
-    monkeypatch.setattr(ready_programs, "source_digest", lambda: b"another")
+    monkeypatch.setattr(ready_programs, "code_digest", lambda: b"another")
     assert files_more(lambda: kept(jnp.sqrt)(x)) == 1
 
 
@@ -110,7 +110,7 @@ def test_the_structure_of_a_model_decides_its_program(folder):
     find = Programs(jnp.sqrt)
     quantum = nrjax.hanai2025_bilayer(0.05, 6.0)
     classical = nrjax.hanai2025_bilayer(0.05, 6.0, bath=nrjax.ClassicalBath())
-    paths = [find._path(*_parts(magnet)) for magnet in (quantum, classical, nrjax.hanai2025_bilayer(0.04, 7.0))]
+    paths = [find._name(*_parts(magnet)) for magnet in (quantum, classical, nrjax.hanai2025_bilayer(0.04, 7.0))]
     assert paths[0] == paths[2] != paths[1]
 
 
@@ -129,12 +129,21 @@ def test_nothing_is_kept_of_what_another_process_cannot_know(folder):
     def mine(x):
         return 2.0 * x
 
+    @functools.wraps(jnp.sqrt)
+    def disguised(x):
+        return 3.0 * x
+
+    ruled = jax.custom_jvp(jnp.sqrt)
+    ruled.defjvp(lambda primals, tangents: (jnp.sqrt(*primals), mine(*tangents)))
     x = jnp.asarray([1.0, 2.0])
     np.testing.assert_array_equal(kept(mine)(x), [2.0, 4.0])
+    np.testing.assert_array_equal(kept(disguised)(x), [3.0, 6.0])
     np.testing.assert_array_equal(kept(jax.tree.map)(mine, x), [2.0, 4.0])
-    for unknown in (mine, functools.partial(map, mine), Colour.RED, object()):
+    for unknown in (mine, disguised, ruled, functools.partial(map, mine), Colour.RED, object()):
         with pytest.raises(ready_programs.UnknownOrigin):
-            Programs(jnp.add)._path(*_parts(x)[:2], unknown)
+            Programs(jnp.sqrt)._name(*_parts(x)[:2], unknown)
+    # It is the unknown thing that is refused.
+    assert Programs(jnp.sqrt)._name(*_parts(x)[:2], (jax.custom_jvp(jnp.sqrt), functools.partial(map, jnp.sqrt)))
     assert names(folder) == set()
 
 
@@ -152,7 +161,8 @@ def test_a_damaged_program_is_compiled_and_replaced(folder):
     (path,) = folder.glob("*")
     whole = path.read_bytes()
     middle = len(whole) // 2
-    for damaged in (whole[:100], b"", whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
+    wrong_digest, wrong_program = (whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in (0, middle))
+    for damaged in (whole[:100], b"", wrong_digest, wrong_program):
         path.write_bytes(damaged)
         np.testing.assert_array_equal(kept(jnp.sqrt)(x), [2.0, 3.0])
         replaced = path.read_bytes()

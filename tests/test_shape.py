@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nrjax import ClassicalBath, LayeredMagnet, ShapeDynamics, hanai2025_bilayer
+from nrjax._numerics import refilled_loops
 from nrjax._numerics.refilled_loops import iterate
 from nrjax._numerics.small_matrices import (
     Adjugate,
@@ -116,7 +117,13 @@ def test_adjugate_solver_and_its_transpose():
         lx.linear_solve(lx.MatrixLinearOperator(jnp.eye(2)), jnp.ones(2), Adjugate())
 
 
-def test_lanes_do_together_what_each_does_alone():
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_lanes_do_together_what_each_does_alone(backend, monkeypatch):
+    """Also with the widths of an accelerator, here narrow enough that the queue is longer."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(refilled_loops, "ACCELERATOR_WIDTH", 128)
+    monkeypatch.setattr(refilled_loops, "ACCELERATOR_WIDTH_FEW", 32)
+
     # Collatz: every start takes another number of steps.
     def step(parameters, state):
         value, steps = state

@@ -37,7 +37,7 @@ def computation_digest(function: Callable[..., Any], *arguments: PyTree) -> str:
     Two functions of one name, or one whose surroundings have changed, differ; the same one is the same in another
     process. The source of nrjax and the versions of its libraries count as well.
     """
-    digest = hashlib.sha256(source_digest() + json.dumps(versions(), sort_keys=True).encode())
+    digest = hashlib.sha256(code_digest())
     _feed(digest, jax.make_jaxpr(function)(*arguments))
     return digest.hexdigest()
 
@@ -49,9 +49,13 @@ def value_digest(*values: PyTree) -> str:
     return digest.hexdigest()
 
 
+def code_digest() -> bytes:
+    """What tells one state of nrjax and its libraries from another: a digest of the source, and the versions."""
+    return _source_digest() + json.dumps(versions(), sort_keys=True).encode()
+
+
 @functools.lru_cache(maxsize=1)
-def source_digest() -> bytes:
-    """A digest of the source of nrjax."""
+def _source_digest() -> bytes:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
         digest.update(path.read_bytes())

@@ -54,6 +54,8 @@ def keep_compiled_programs(directory: str | os.PathLike[str] | None = None) -> P
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
+    from . import ready_programs
+
     chosen = Path(directory or jax.config.values["jax_compilation_cache_dir"] or current_directory())
     try:
         chosen.mkdir(parents=True, exist_ok=True)
@@ -70,8 +72,6 @@ def keep_compiled_programs(directory: str | os.PathLike[str] | None = None) -> P
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     # JAX decides at its first program whether it keeps any.
     compilation_cache.reset_cache()
-    from . import ready_programs
-
     _remove_oldest(chosen / READY)
     ready_programs.keep_in(chosen / READY)
     # A program that could not be written in full (no space left) would hinder other processes.
@@ -107,10 +107,14 @@ def _remove_unfinished(directory: Path) -> None:
 
 def _remove_oldest(directory: Path) -> None:
     """Keep the last used ready programs, of half the size that JAX's own may have."""
-    used = sorted(((path.stat().st_mtime, path) for path in directory.glob("*")), reverse=True)
+    found = []
+    for path in directory.glob("*"):
+        # Another process may be removing the same.
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
     size = 0
-    for _, path in used:
-        size += path.stat().st_size
+    for _, more, path in sorted(found, reverse=True):
+        size += more
         if size > LARGEST // 2:
             path.unlink(missing_ok=True)
 

@@ -5,13 +5,12 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-import equinox as eqx
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from . import ready_programs
 from .devices import chosen_device
+from .ready_programs import Programs
 
 # Lanes of which each device takes a multiple: less than a vector of the processor would be rounded differently.
 WHOLE: Final = 16
@@ -54,19 +53,17 @@ class SharedProgram:
         self._on: dict[int, Any] = {1: jax.jit(function, static_argnums=self._static)}
         self._lock = threading.Lock()
         self._begun: set[Any] = set()
-        self._ready = ready_programs.Programs(function)
+        self._kept = Programs(function)
 
     def __call__(self, *arguments: Any) -> Any:
         with self._lock:
-            ready = self._kept(arguments)
-            if ready is not None:
-                return ready(jax.tree.leaves(self._parted(arguments)[0]))
-            return self._for(self._devices(arguments))(*arguments)
+            ready = self._kept.find(arguments)
+            return self._for(self._devices(arguments))(*arguments) if ready is None else ready(arguments)
 
     def shapes(self, *arguments: Any) -> Any:
         """What it returns, as `jax.ShapeDtypeStruct`s, without compiling."""
         with self._lock:
-            ready = self._kept(arguments, only_loaded=True)
+            ready = self._kept.find(arguments, compiles=False)
             return self._on[1].eval_shape(*arguments) if ready is None else ready.shapes()
 
     def programs(self) -> int:
@@ -88,25 +85,11 @@ class SharedProgram:
         def compile_it() -> None:
             with self._lock:
                 begun.set()
-                if self._kept(arguments) is None:
+                if self._kept.find(arguments) is None:
                     self._on[1].lower(*arguments).compile()
 
         threading.Thread(target=compile_it, daemon=True).start()
         begun.wait()
-
-    def _parted(self, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
-        """Arguments that are arrays, and those that decide the program; None in the places of the others."""
-        return eqx.partition(arguments, tuple(i not in self._static for i in range(len(arguments))))
-
-    def _kept(self, arguments: tuple[Any, ...], only_loaded: bool = False) -> Any:
-        """The program that is kept on disk for such arguments, or about to be; None where there is none."""
-        dynamic, static = self._parted(arguments)
-        if ready_programs.folder() is None or not ready_programs.are_arrays(dynamic):
-            return None
-        try:
-            return self._ready.of((dynamic, {}), (static, {}), only_loaded)
-        except ready_programs.UnknownOrigin:
-            return None
 
     def _devices(self, arguments: tuple[Any, ...]) -> int:
         """How many devices share the lanes: as many as divide them evenly into whole vectors."""

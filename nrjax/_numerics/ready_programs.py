@@ -10,7 +10,6 @@ import dataclasses
 import enum
 import functools
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -32,7 +31,7 @@ except ImportError:  # where JAX is older
     from jax.core import get_opaque_trace_state
 
 from .devices import chosen_device
-from .digests import source_digest, versions
+from .digests import code_digest, value_digest
 from .files import atomic
 
 # Whose functions and classes are known by source and version.
@@ -81,8 +80,9 @@ class ReadyProgram:
         leaves, self._structure = jax.tree.flatten(returned, is_leaf=_is_place)
         self._leaves, self._places = leaves, [i for i, x in enumerate(leaves) if _is_place(x)]
 
-    def __call__(self, arrays: list[Any]) -> Any:
-        """What the function returns of its arrays."""
+    def __call__(self, arguments: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:
+        """What the function returns. Of the arguments and options only the arrays count."""
+        arrays = [x for x in jax.tree.leaves((arguments, options or {})) if _is_array(x)]
         leaves = list(self._leaves)
         for i, result in zip(self._places, self.compiled(arrays), strict=True):
             leaves[i] = result
@@ -118,13 +118,8 @@ def kept(function: Callable[..., Any], jitted: Any = None) -> Callable[..., Any]
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
-        dynamic, static = eqx.partition((arguments, options), _is_array)
-        if folder() is None or not are_arrays(dynamic):
-            return jitted(*arguments, **options)
-        try:
-            return programs.of(dynamic, static)(jax.tree.leaves(dynamic))
-        except UnknownOrigin:
-            return jitted(*arguments, **options)
+        ready = programs.find(arguments, options)
+        return jitted(*arguments, **options) if ready is None else ready(arguments, options)
 
     return call
 
@@ -136,44 +131,42 @@ class Programs:
         self._function = function
         self._loaded: dict[Any, ReadyProgram | None] = {}
 
-    def of(self, dynamic: Any, static: Any, only_loaded: bool = False) -> Any:
-        """The program for ((arguments), {options}), parted into arrays (or their shapes) and all else.
+    def find(
+        self, arguments: tuple[Any, ...], options: dict[str, Any] | None = None, compiles: bool = True
+    ) -> ReadyProgram | None:
+        """The program for arguments and options, arrays among them or their shapes; None where none can be kept.
 
-        **Arguments** `only_loaded`: None instead of a compilation.
-
-        **Raises** `UnknownOrigin` where nothing can be kept.
+        **Arguments** `compiles`: False for None where it would have to be compiled.
         """
+        directory = folder()
+        if directory is None:
+            return None
+        dynamic, static = eqx.partition((arguments, options or {}), _is_array)
         arrays, structure = jax.tree.flatten(dynamic)
         others, rest = jax.tree.flatten(static)
         key = (structure, rest, *map(_described, arrays), *_settings(), *((type(x), x) for x in others))
-        try:
-            known = key in self._loaded
-        except TypeError as error:
-            raise UnknownOrigin(str(error)) from error
-        if not known:
-            self._loaded[key] = None
-            path = self._path(structure, arrays, static)
-            loaded = _load(path)
-            if loaded is None and only_loaded:
-                del self._loaded[key]
-                return None
-            self._loaded[key] = loaded or self._made(structure, arrays, static, path)
-        found = self._loaded[key]
-        if found is None:
-            raise UnknownOrigin("met before")
-        return found
+        if not _are_here(arrays) or not _is_hashable(key):
+            return None
+        if key not in self._loaded:
+            try:
+                path = directory / self._name(structure, arrays, static)
+                program = _load(path)
+                if program is None and not compiles:
+                    return None
+                self._loaded[key] = program or self._made(structure, arrays, static, path)
+            except UnknownOrigin:
+                # Not tried again.
+                self._loaded[key] = None
+        return self._loaded[key]
 
-    def _path(self, structure: Any, arrays: list[Any], static: Any) -> Path:
-        directory, digest = folder(), hashlib.sha256()
-        if directory is None:
-            raise UnknownOrigin("no programs are kept here")
-        where = jax.devices()[0]
-        digest.update(source_digest() + json.dumps(versions(), sort_keys=True).encode())
+    def _name(self, structure: Any, arrays: list[Any], static: Any) -> str:
+        """That of its file: a digest of everything that decides the program."""
+        digest, where = hashlib.sha256(code_digest()), jax.devices()[0]
         told = (version("jaxlib"), where.platform, where.device_kind, os.environ.get("XLA_FLAGS", ""))
         _feed(digest, (*told, *_settings()))
         _feed(digest, (self._function, jax.tree.unflatten(structure, [Place((), "")] * len(arrays)), static))
         _feed(digest, tuple(map(_described, arrays)))
-        return directory / f"{digest.hexdigest()}{SUFFIX}"
+        return f"{digest.hexdigest()}{SUFFIX}"
 
     def _made(self, structure: Any, arrays: list[Any], static: Any, path: Path) -> ReadyProgram:
         returned = []
@@ -242,14 +235,18 @@ def _load(path: Path) -> ReadyProgram | None:
     return program
 
 
-def are_arrays(tree: Any) -> bool:
-    """Whether all leaves are arrays of numbers where programs compute, or their shapes."""
+def _are_here(arrays: list[Any]) -> bool:
+    """Whether arrays are numbers where programs compute, or shapes of such."""
     here = {jax.devices()[0]}
+    return all(not isinstance(x, Tracer) and (not isinstance(x, jax.Array) or x.devices() == here) for x in arrays)
 
-    def is_here(x: Any) -> bool:
-        return not isinstance(x, Tracer) and (not isinstance(x, jax.Array) or x.devices() == here)
 
-    return all(_is_array(x) and is_here(x) for x in jax.tree.leaves(tree))
+def _is_hashable(key: tuple[Any, ...]) -> bool:
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_place(x: Any) -> bool:
@@ -289,10 +286,7 @@ def _feed(digest: Any, value: Any, depth: int = 0) -> None:
     elif isinstance(value, enum.Enum):
         feed(_known(kind), value.name)
     elif isinstance(value, np.ndarray | np.generic | jax.Array):
-        if isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
-            value = jax.random.key_data(value)
-        array = np.asarray(value)
-        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+        digest.update(value_digest(value).encode())
     elif isinstance(value, type):
         digest.update(_known(value).encode())
     elif isinstance(value, tuple | list):
@@ -307,10 +301,12 @@ def _feed(digest: Any, value: Any, depth: int = 0) -> None:
         code = value.__code__
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         constants = [x for x in code.co_consts if not isinstance(x, types.CodeType)]
-        feed(_known(value), code.co_firstlineno, code.co_code, *map(repr, constants))
+        # Where its code stands, whatever module it claims (functools.wraps).
+        feed(_known(value, value.__globals__.get("__name__")), code.co_firstlineno, code.co_code, *map(repr, constants))
         feed(value.__defaults__, value.__kwdefaults__, *cells)
     elif hasattr(value, "__wrapped__"):
-        feed(_known(kind), value.__wrapped__)
+        # Rules of derivatives as well.
+        feed(_known(kind), value.__wrapped__, *(getattr(value, name, None) for name in ("jvp", "fwd", "bwd")))
     elif isinstance(value, types.BuiltinFunctionType):
         digest.update(_known(value).encode())
     elif dataclasses.is_dataclass(value):
@@ -320,9 +316,9 @@ def _feed(digest: Any, value: Any, depth: int = 0) -> None:
     digest.update(b")")
 
 
-def _known(value: Any) -> str:
+def _known(value: Any, module: str | None = None) -> str:
     """The name of a class or function of a known package."""
-    module = value.__module__ or ""
-    if module.split(".")[0] not in KNOWN:
-        raise UnknownOrigin(f"{module}.{value.__qualname__}")
-    return f"{module}.{value.__qualname__}"
+    name = f"{module or value.__module__}.{value.__qualname__}"
+    if name.split(".")[0] not in KNOWN:
+        raise UnknownOrigin(name)
+    return name
