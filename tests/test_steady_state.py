@@ -364,27 +364,71 @@ def modulated_magnet():
 
 
 def test_modulated_shape():
+    """Period and averages of the closed orbit, against a trajectory over twenty of them."""
     start = np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
     state = steady_state(modulated_magnet(), start)
-    assert int(state.phase) == Phase.MODULATED and not bool(state.valid)
-    assert state.result == RESULTS.modulated
-    # The same averages from a trajectory, over many periods.
-    times = np.linspace(0.0, 3000.0, 30001)
+    assert int(state.phase) == Phase.MODULATED and bool(state.valid) and not bool(state.is_rigid)
+    assert float(state.residual) < 1e-12 and float(state.growth_rate) < 0
     settled = simulate(modulated_magnet(), start, 1500.0)
-    trajectory = simulate(modulated_magnet(), settled.ms[-1], 3000.0, saveat=times)
+    span = 20 * float(state.period)
+    times = np.linspace(0.0, span, 20001)
+    trajectory = simulate(modulated_magnet(), settled.ms[-1], span, saveat=times)
     assert int(classify_trajectory(trajectory).phase) == Phase.MODULATED
     ms, velocities = np.asarray(trajectory.ms), np.asarray(trajectory.velocities) / units.ps
+    # The scalar products come back after every period, and not after half of it.
+    gram = np.einsum("tan,tbn->tab", ms, ms)
+    np.testing.assert_allclose(gram[::1000], np.broadcast_to(gram[0], (21, 2, 2)), rtol=1e-5)
+    assert np.abs(gram[500::1000] - gram[0]).max() > 1e-2
+    total, of_state = np.sum(ms**2, axis=(1, 2)), float(np.sum(np.asarray(state.m) ** 2))
+    np.testing.assert_allclose(of_state, total.max(), rtol=1e-4)
+    ms, velocities = ms[:-1], velocities[:-1]
     rms = np.sqrt(np.mean(np.sum(ms**2, axis=-1), axis=0))
-    np.testing.assert_allclose(state.lengths, rms, rtol=5e-3)
+    np.testing.assert_allclose(state.lengths, rms, rtol=1e-5)
     # m_A turns at the chase rate in the plane of the moments, and with that plane about gyro (j_BA m_A + j_AB m_B).
     normal = np.cross(ms[:, 0], ms[:, 1])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     chase = np.sum(normal * np.cross(ms[:, 0], velocities[:, 0]), axis=1) / np.sum(ms[:, 0] ** 2, axis=1)
     j = np.asarray(modulated_magnet().exchange)
     about = 2.0 * (j[1, 0] * ms[:, 0] + j[0, 1] * ms[:, 1])
-    np.testing.assert_allclose(state.chase_frequency * units.GHz, np.abs(chase).mean(), rtol=5e-3)
+    np.testing.assert_allclose(state.chase_frequency * units.GHz, np.abs(chase).mean(), rtol=1e-5)
     rotation = np.sqrt(chase**2 + np.sum(about**2, axis=1)).mean()
-    np.testing.assert_allclose(state.rotation_frequency * units.GHz, rotation, rtol=5e-3)
+    np.testing.assert_allclose(state.rotation_frequency * units.GHz, rotation, rtol=1e-5)
+
+
+def test_derivatives_of_a_closed_orbit():
+    """Forward and backward, against differences; a rigid state has an infinite period."""
+    start = np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
+
+    def seen(change):
+        magnet = modulated_magnet()
+        exchange = jnp.asarray(magnet.exchange).at[0, 1].add(change)
+        state = steady_state(eqx.tree_at(lambda m: m.exchange, magnet, exchange), start, throw=False)
+        return jnp.stack([state.period, state.chase_frequency, state.rotation_frequency, *state.lengths])
+
+    slopes = jax.jacfwd(seen)(0.0)
+    np.testing.assert_allclose(slopes, differences.slope(seen, 0.0, 1e-3), rtol=1e-5)
+    np.testing.assert_allclose(jax.grad(lambda x: seen(x)[0])(0.0), slopes[0], rtol=1e-10)
+    rigid = steady_state(hanai2025_bilayer(0.066, 6.0))
+    assert np.isinf(rigid.period) and bool(rigid.is_rigid)
+
+
+def test_moments_that_swing_along_a_line_turn_nowhere():
+    """Reciprocal in nothing and deeply damped: lengths swing through zero, and the tilt decays."""
+    magnet = LayeredMagnet(
+        [[2.65602317, 6.63884246], [-13.14418697, 8.67021047]], [0.14367529, 0.05267778], 10.380474599096722,
+        [0.02882848, 0.01330542], 0.5734424054676261, 3.104714462523916,
+    )  # fmt: skip
+    state = steady_state(magnet)
+    assert int(state.phase) == Phase.MODULATED and bool(state.valid)
+    assert float(state.chase_frequency) == 0.0 == float(state.rotation_frequency)
+    settled = simulate(magnet, state.m, 20 * float(state.period), saveat=np.arange(21) * float(state.period))
+    lengths = np.linalg.norm(settled.ms, axis=2)
+    np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), rtol=1e-5)
+
+
+def test_closed_orbits_need_not_be_solved_for():
+    state = steady_state(modulated_magnet(), np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]]), cycles=False)
+    assert int(state.phase) == Phase.MODULATED and not bool(state.valid) and np.isnan(state.period)
 
 
 def test_the_few_that_keep_moving_are_told_among_many(monkeypatch):
@@ -475,6 +519,7 @@ def test_modulated_shape_through_time_integration():
     general = eqx.tree_at(lambda m: m.field, magnet, jnp.zeros((2, 3)), is_leaf=lambda x: x is None)
     state = steady_state(general, start)
     assert int(state.phase) == Phase.MODULATED and not bool(state.valid) and np.isnan(state.chase_frequency)
+    assert state.result == RESULTS.modulated and np.isnan(state.period)
 
 
 @pytest.mark.computes

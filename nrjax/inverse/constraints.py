@@ -213,9 +213,9 @@ class AboveOnset(AbstractConstraint):
     def measured(self, magnet: LayeredMagnet, state: SteadyState) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The excess is -(what is left of the frequency)^2, or the distance to the chase."""
         weaker = scaled_light(magnet, jnp.asarray(1.0 / self.factor, magnet.dtype))
-        found = steady_state(weaker, throw=False)
+        found = steady_state(weaker, cycles=False, throw=False)
         share = found.chase_frequency / jnp.where(state.chase_frequency > 0, state.chase_frequency, 1.0)
-        chases = found.valid & (found.chase_frequency > 0)
+        chases = found.is_rigid & (found.chase_frequency > 0)
         distance = chase_distance(weaker, found)
         # A magnet at the very onset is no chase.
         missing = jnp.where(jnp.isfinite(distance), distance, 1.0) + 1e-12

@@ -111,8 +111,8 @@ class WideRange(AbstractObjective):
         """The loss; the magnet must have a laser."""
 
         def chase(factor: Array) -> Array:
-            found = steady_state(scaled_light(magnet, factor), throw=False)
-            return jnp.where(found.valid, found.chase_frequency, 0.0)
+            found = steady_state(scaled_light(magnet, factor), cycles=False, throw=False)
+            return jnp.where(found.is_rigid, found.chase_frequency, 0.0)
 
         # Both sides as a batch: one program.
         up, down = jax.vmap(chase)(1.0 + self.depth * jnp.asarray([1.0, -1.0], state.m.dtype))

@@ -116,10 +116,10 @@ class Problem(eqx.Module):
 
         def member(material: dict[str, Array]) -> Any:
             magnet = self.build(**parameters, **material)
-            state = steady_state(magnet, self.m0, throw=False)
+            state = steady_state(magnet, self.m0, cycles=False, throw=False)
             value = jnp.asarray(self.observable(magnet, state))
             loss = sum((f(magnet, state) for f in self.objectives), start=jnp.zeros_like(value))
-            ok = state.valid & jnp.isfinite(value)
+            ok = state.is_rigid & jnp.isfinite(value)
             distance = chase_distance(magnet, state)
             figures = (
                 jnp.where(ok, value, 0.0),

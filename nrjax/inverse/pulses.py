@@ -165,7 +165,7 @@ def design_startup(
     times, step = _checked(duration, coefficients, slew_rate, lit, observable, tolerance)
     state = steady_state(magnet, throw=False)
     goal = float(getattr(state, observable))
-    if not (bool(state.valid) and goal > 0):
+    if not (bool(state.is_rigid) and goal > 0):
         raise ValueError(f"the magnet does not rotate under its laser: {state}. Start with a design() that does.")
     level = jnp.asarray(float(laser.intensity) / float(lit.illumination.laser.intensity))
     if not float(level) <= 1.0:

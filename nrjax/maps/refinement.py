@@ -115,7 +115,7 @@ class Refinement:
         if not len(cells):
             return cells
         assert self.states is not None
-        phase, valid = np.asarray(self.states.phase), np.asarray(self.states.valid)
+        phase, valid = np.asarray(self.states.phase), np.asarray(self.states.is_rigid)
         looked_at = np.concatenate([corners, middle[:, None]], axis=1)
         of_one = valid[looked_at].all(axis=1) & (phase[looked_at] == phase[middle][:, None]).all(axis=1)
         # Whether the corners lead to the state that the middle reaches by itself.

@@ -55,7 +55,7 @@ def sensitivity(
     names = _names(parameters)
 
     state = steady_state(model, m0, throw=False)
-    if not bool(state.valid):
+    if not bool(state.is_rigid):
         raise ValueError(f"no valid steady state, no sensitivity: {state}")
 
     def observed(flat: Array) -> Array:

@@ -73,6 +73,7 @@ def steady_state(
     *,
     solver: AbstractSteadyStateSolver | None = None,
     max_steps: int = 1500,
+    cycles: bool = True,
     throw: bool = True,
     thermal: None = None,
 ) -> SteadyState: ...
@@ -85,6 +86,7 @@ def steady_state(
     *,
     solver: AbstractSteadyStateSolver | None = None,
     max_steps: int = 1500,
+    cycles: bool = True,
     throw: bool = True,
     thermal: ThermalModel,
 ) -> WarmState: ...
@@ -96,6 +98,7 @@ def steady_state(
     *,
     solver: AbstractSteadyStateSolver | None = None,
     max_steps: int = 1500,
+    cycles: bool = True,
     throw: bool = True,
     thermal: ThermalModel | None = None,
 ) -> SteadyState | WarmState:
@@ -114,8 +117,10 @@ def steady_state(
     - `solver`: default `ShapeSolver()` where it applies, else `CorotatingSolver()`.
     - `max_steps`: the most pseudo-time steps to settle; four times as many, finer ones are spent on a shape that
       does not. Where time integration is needed: a thousand time steps for each.
+    - `cycles`: solve for the closed orbit of a shape that keeps moving. With False nothing is told of a MODULATED
+      state, which is not valid then; a program that holds this function compiles in half the time.
     - `throw`: raise if the state is UNRESOLVED; with False look at `valid` and `result` (for use in batches).
-    - `thermal`: a `ThermalModel`: the state at the temperature that its own light keeps.
+    - `thermal`: a `ThermalModel`: the state at the temperature that its own light keeps (no closed orbits then).
 
     **Returns** a `SteadyState`; a `WarmState` with `thermal`. Works under jit, vmap, grad and jacfwd.
 
@@ -124,9 +129,10 @@ def steady_state(
     **Source** docs/physics.md, "Shape dynamics".
     """
     chosen = solver_for(model, solver)
+    chosen = chosen if cycles else chosen.of_rigid_states()
     warm = None
     if thermal is not None:
-        find = partial(steady_state, m0=m0, solver=solver, max_steps=max_steps, throw=False)
+        find = partial(steady_state, m0=m0, solver=solver, max_steps=max_steps, cycles=False, throw=False)
         warm = warm_state(find, model, thermal)
         state = warm.state
     else:
@@ -201,7 +207,7 @@ def continued(
     differs little.
 
     **Returns** a `SteadyState` in the orientation of `state`, differentiable; `valid` only if it is an attractor near
-    the known one. A state that is not valid is returned as it is, with derivative zero.
+    the known one. A state that is not rigid, or not valid, is returned as it is, with derivative zero.
 
     **Source** docs/physics.md, "Shape dynamics".
     """
@@ -209,4 +215,4 @@ def continued(
     state = jax.lax.stop_gradient(state)
     near = chosen.near(model.plateau(), state)
     near = eqx.tree_at(lambda s: s.steps, near, state.steps)
-    return jax.tree.map(lambda new, old: jnp.where(state.valid, new, old), near, state)
+    return jax.tree.map(lambda new, old: jnp.where(state.is_rigid, new, old), near, state)

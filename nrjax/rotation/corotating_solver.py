@@ -12,7 +12,7 @@ from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase, classify_trajectory
 from . import corotating_states
 from .corotating_states import generic_directions
-from .rigid_states import RESULTS, Averages, SteadyState, reached_state, rigid_state
+from .rigid_states import RESULTS, MovingShape, SteadyState, moving_state, reached_state, rigid_state
 from .solvers import AbstractSteadyStateSolver, without_derivative
 
 # Size of the deviation that the default initial state carries, so that no symmetry of the start is special.
@@ -49,15 +49,15 @@ class CorotatingSolver(AbstractSteadyStateSolver):
 
         seed, settled, phase, lengths, angle = without_derivative(search)(arrays, start)
         state = _state_near(model, seed)
-        unknown = jnp.full((), jnp.nan, start.dtype)
-        return reached_state(
+        reached = reached_state(
             state,
             settled=settled,
-            modulated=~settled & (phase == Phase.MODULATED),
-            averages=Averages(lengths, angle, unknown, unknown),
             finite=(state.result != RESULTS.nonfinite) & jnp.all(jnp.isfinite(start)),
             steps=jnp.asarray(0, jnp.int32),
         )
+        nan, inf = (jnp.full((), x, start.dtype) for x in (jnp.nan, jnp.inf))
+        averages = MovingShape(state.m, lengths, angle, nan, nan, nan, nan, inf, jnp.zeros_like(settled))
+        return moving_state(reached, ~settled & (phase == Phase.MODULATED), averages)
 
     @in_full_precision
     def near(self, model: AbstractOrderParameters, state: SteadyState) -> SteadyState:

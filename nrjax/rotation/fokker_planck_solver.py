@@ -59,7 +59,7 @@ class FokkerPlanckSolver(AbstractSteadyStateSolver):
         size = jnp.max(safe_sqrt(jnp.sum(m**2, axis=1)))
         residual = jnp.max(safe_sqrt(jnp.sum((more - m) ** 2, axis=1))) / jnp.maximum(size, 1e-12)
         residual = jnp.maximum(jnp.where(size > 1e-9, residual, 0.0), jnp.finfo(m.dtype).eps)
-        attractor = converged & state.valid & (growth < 0)
+        attractor = converged & state.is_rigid & (growth < 0)
         phase = phase_of(model, m, omega)
         return rigid_state(model, m, omega, phase, growth, attractor, residual=residual, tolerance=TRUNCATED)
 

@@ -2,7 +2,6 @@
 
 from typing import Any, Final, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -24,27 +23,17 @@ LEAST_AMPLITUDE: Final = 1e-2
 TILT_DRIFT: Final = 2e-2
 
 
-class Averages(NamedTuple):
-    """Integrals over one period, or averages once divided by its time (hbar/meV).
-
-    `gram`: of the scalar products. `chase` and `rotation`: of the rates (meV) at which m_A turns in the plane of the
-    moments, and turns at all.
-    """
-
-    time: Array
-    gram: Gram
-    chase: Array
-    rotation: Array
-
-
 class Watch(NamedTuple):
     """A shape watched for repetition: maxima of |m_A|^2 + |m_B|^2 are compared with an earlier one, the anchor.
 
-    A period may hold several maxima; only after some have missed the anchor is another one chosen.
+    A period may hold several maxima; only after some have missed the anchor is another one chosen. `since`: the time
+    from the last maximum that matched; `period`: between the last two, to within a step (hbar/meV), `maxima` how many
+    there were in it: a period or several, since errors of steps let some miss.
     """
 
-    running: Averages
-    period: Averages
+    since: Array
+    period: Array
+    maxima: Array
     rate: Array
     lowest: Array
     anchor: Array
@@ -53,40 +42,35 @@ class Watch(NamedTuple):
     misses: Array
 
 
-def watch_for_repetition(
-    shape: ShapeDynamics, turning_rates: tuple[Array, Array], start: Journey, max_steps: int
-) -> tuple[Journey, Watch]:
+def watch_for_repetition(shape: ShapeDynamics, start: Journey, max_steps: int) -> tuple[Journey, Watch]:
     """Follow a motion that has not settled, in fine steps, until it settles or repeats itself.
 
-    **Arguments** `turning_rates`: gyro j_BA and gyro j_AB in meV. `start`: where `settle` left off; a motion that has
-    arrived stays as it is. `max_steps`: the most steps, those of `start` included.
+    **Arguments** `start`: where `settle` left off; a motion that has arrived stays as it is. `max_steps`: the most
+    steps, those of `start` included.
 
-    **Returns** the journey, its steps counted on, and the `Watch`, which `is_modulated` and `averages` read. Not
-    differentiable.
+    **Returns** the journey, its steps counted on, and the `Watch`, which `is_modulated` reads. Not differentiable.
     """
 
     def step(parameters: Any, state: tuple[Journey, Watch]) -> tuple[Journey, Watch]:
-        shape, stable, turning_rates = parameters
+        shape, stable = parameters
         (before, steps), watch = state
         motion = attempt_step(shape, stable, before, STEP_TOLERANCE)
         took = motion.time - before.time
-        watch = _observe(shape, turning_rates, watch, before.gram, motion.gram, motion.log_tilt, took)
+        watch = _observe(shape, watch, before.gram, motion.gram, motion.log_tilt, took)
         return Journey(motion, steps + 1), watch
 
     def done(state: tuple[Journey, Watch]) -> Array:
         journey, watch = state
         return journey.motion.arrived | is_modulated(watch) | (journey.steps >= max_steps)
 
-    parameters = (shape, paramagnet_is_stable(shape), turning_rates)
-    return iterate(step, done, parameters, (start, nothing_seen(start.motion.gram)), few=True)
+    return iterate(step, done, (shape, paramagnet_is_stable(shape)), (start, nothing_seen(start.motion.gram)), few=True)
 
 
 def nothing_seen(gram: Gram) -> Watch:
     """The watch of a shape at its start."""
     zero = jnp.zeros_like(gram.aa)
     none = jnp.zeros_like(zero, jnp.int32)
-    nothing = Averages(zero, Gram(zero, zero, zero), zero, zero)
-    return Watch(nothing, nothing, zero, zero + jnp.inf, zero - 1.0, zero, none, none + PATIENCE)
+    return Watch(zero, zero, none, zero, zero + jnp.inf, zero - 1.0, zero, none, none + PATIENCE)
 
 
 def is_modulated(watch: Watch) -> Array:
@@ -94,41 +78,14 @@ def is_modulated(watch: Watch) -> Array:
     return watch.repeats >= REPEATS
 
 
-def averages(watch: Watch) -> Averages:
-    """The observables averaged over the last full period."""
-    time = watch.period.time
-    scale = 1.0 / jnp.where(time > 0, time, 1.0)
-    gram = Gram(*(x * scale for x in watch.period.gram))
-    return Averages(time, gram, watch.period.chase * scale, watch.period.rotation * scale)
-
-
-def _observe(
-    shape: ShapeDynamics,
-    turning_rates: tuple[Array, Array],
-    watch: Watch,
-    before: Gram,
-    after: Gram,
-    log_tilt: Array,
-    took: Array,
-) -> Watch:
+def _observe(shape: ShapeDynamics, watch: Watch, before: Gram, after: Gram, log_tilt: Array, took: Array) -> Watch:
     """The watch after a step from `before` to `after`.
 
-    **Arguments** `turning_rates`: gyro j_BA and gyro j_AB in meV. `log_tilt`: ln det G after the step. `took`: its
+    **Arguments** `log_tilt`: ln det G after the step. `took`: its
     duration in hbar/meV, 0 if it was rejected.
     """
     moved = took > 0
-    middle = Gram(*(0.5 * (x + y) for x, y in zip(before, after, strict=True)))
-    to_a, to_b = turning_rates
-    tilt = jnp.sqrt(jnp.maximum(middle.aa * middle.bb - middle.ab**2, 0.0))
-    chase = jnp.abs(shape.w_ab) * tilt / jnp.maximum(middle.aa, 1e-12)
-    precession = to_a**2 * middle.aa + 2.0 * to_a * to_b * middle.ab + to_b**2 * middle.bb
-    rotation = jnp.sqrt(jnp.maximum(chase**2 + precession, 0.0))
-    running = Averages(
-        watch.running.time + took,
-        Gram(*(x + took * y for x, y in zip(watch.running.gram, middle, strict=True))),
-        watch.running.chase + took * chase,
-        watch.running.rotation + took * rotation,
-    )
+    since = watch.since + took
     rates = shape.rates(after)
     rate, total, last = rates.aa + rates.bb, after.aa + after.bb, before.aa + before.bb
 
@@ -152,12 +109,13 @@ def _observe(
     renew = misses > PATIENCE
     ends_period = match | renew
 
-    def at_end(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda x, y: jnp.where(ends_period, x, y), new, old)
+    def at_end(new: Array, old: Array) -> Array:
+        return jnp.where(ends_period, new, old)
 
     return Watch(
-        at_end(jax.tree.map(jnp.zeros_like, running), running),
-        at_end(running, watch.period),
+        at_end(jnp.zeros_like(since), since),
+        at_end(since, watch.period),
+        at_end(watch.misses + 1, watch.maxima),
         jnp.where(moved, rate, watch.rate),
         at_end(total, jnp.minimum(watch.lowest, total)),
         jnp.where(renew, height, watch.anchor),

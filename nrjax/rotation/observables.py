@@ -103,13 +103,16 @@ OBSERVABLES: Final = {
         ),
         OfState("growth_rate", "meV", "largest real part of the linearization without zero modes"),
         OfState("residual", "1", "relative residual of the steady state"),
-        OfState("valid", "1", "finite, converged to a rigid state, stable"),
+        OfState("period", "ps", "period of the shape (infinite: rigid)", symbol="$T$"),
+        OfState("valid", "1", "finite, stable, consistent with the model's own vector field"),
         OfState("result", "1", "result code"),
         AbsorbedPower(symbol="$P$", each="absorbed_power"),
     )
 }
-# Those that every steady state has.
-OF_EVERY_STATE: Final = tuple(name for name, observable in OBSERVABLES.items() if isinstance(observable, OfState))
+# What is seen of a steady state unless told otherwise. The period is infinite nearly everywhere.
+OF_EVERY_STATE: Final = tuple(
+    name for name, observable in OBSERVABLES.items() if isinstance(observable, OfState) and name != "period"
+)
 # Those of a rotation: 0 where nothing rotates, and rising like a square root from the onset of the chase.
 FREQUENCIES: Final = ("chase_frequency", "rotation_frequency")
 

@@ -90,7 +90,7 @@ def linewidth(
             kinds = ", ".join(type(term).__name__ for term in magnet.field_terms)
             raise ValueError(f"linewidth is that of an isotropic magnet, and this one has {kinds}. Leave it out.")
         magnet = magnet.plateau()
-    state = steady_state(magnet, throw=False) if state is None else state
+    state = steady_state(magnet, cycles=False, throw=False) if state is None else state
     return _noise(magnet, number, state)
 
 

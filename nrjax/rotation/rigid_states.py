@@ -24,8 +24,9 @@ class RESULTS(eqx.Enumeration):
 
     successful = ""
     modulated = (
-        "The shape of the state keeps moving: phase MODULATED, with observables averaged over the last stretch. "
-        "Use simulate() to look at the motion."
+        "The shape of the state keeps moving: phase MODULATED, with observables averaged over the last stretch. No "
+        "closed orbit was found that attracts and solves the model's own vector_field. Use simulate() to look at the "
+        "motion."
     )
     not_settled = (
         "The dynamics from m0 did not settle within max_steps; close to a phase boundary it is critically slow. "
@@ -56,15 +57,19 @@ class SteadyState(eqx.Module):
     - `rotation_frequency`: |Omega| / 2 pi hbar in GHz: the whole magnet turns rigidly about Omega, so that a probe sees
       lines at 0 and at this frequency, and no other.
     - `angular_velocity`: Omega, shape (3,), meV: dm_a/dt = Omega x m_a.
+    - `period`: after which the shape (lengths and angle) of a MODULATED state repeats itself, ps; infinite for a rigid
+      state, NaN if unknown. The moments turn meanwhile, and do not come back to where they were.
     - `growth_rate`: the largest real part of the linearization without the symmetry's zero modes, meV; negative for an
-      attractor, close to zero near a boundary, NaN for a state that is not rigid.
-    - `residual`: |dm/dt - Omega x m| relative to the terms of dm/dt, from the magnet's own `vector_field`.
+      attractor, close to zero near a boundary. For MODULATED of a deviation from the orbit, averaged over a period.
+    - `residual`: |dm/dt - Omega x m| relative to the terms of dm/dt, from the magnet's own `vector_field`; for
+      MODULATED how far that field misses the start after a period, relative to the scalar products.
     - `result`: why; see `RESULTS`.
     - `steps`: pseudo-time steps taken (0 for states found by time integration).
-    - `valid`: finite, converged to a rigid state, stable. False for MODULATED, which is no rigid state.
+    - `valid`: finite, an attractor that was solved for, and consistent with the magnet's own `vector_field`.
 
-    For MODULATED lengths (root mean square for a bilayer), angle and frequencies are averages; where time integration
-    was needed the frequencies are NaN. Where the dynamics did not settle at all, every observable is NaN.
+    For MODULATED lengths (root mean square), angle and frequencies are averages over the period, and differentiable as
+    it is; `m` is where |m_A|^2 + |m_B|^2 is largest. Where time integration was needed the orbit is not solved for:
+    not valid, period and frequencies NaN. Where the dynamics did not settle at all, every observable is NaN.
     """
 
     phase: Int[Array, ""]
@@ -74,11 +79,17 @@ class SteadyState(eqx.Module):
     chase_frequency: Float[Array, ""]
     rotation_frequency: Float[Array, ""]
     angular_velocity: Float[Array, "3"]
+    period: Float[Array, ""]
     growth_rate: Float[Array, ""]
     residual: Float[Array, ""]
     result: RESULTS
     steps: Int[Array, ""]
     valid: Bool[Array, ""]
+
+    @property
+    def is_rigid(self) -> Bool[Array, "..."]:
+        """Whether it is valid, and all moments turn as one body or stand still."""
+        return self.valid & (self.phase != Phase.MODULATED)
 
     def __str__(self) -> str:
         if not is_concrete(self.phase) or self.phase.ndim:
@@ -88,18 +99,26 @@ class SteadyState(eqx.Module):
             f"{Phase(int(self.phase)).name}: lengths {lengths}, angle {float(self.angle):.6g} rad, "
             f"chase {float(self.chase_frequency):.6g} GHz, rotation {float(self.rotation_frequency):.6g} GHz"
             f"{PROBE if self.phase == Phase.CHIRAL else ''}, "
+            f"{f'period of the shape {float(self.period):.6g} ps, ' if np.isfinite(self.period) else ''}"
             f"growth rate {float(self.growth_rate):.3g} meV, residual {float(self.residual):.1e}"
             + ("" if self.valid else f" [not valid: {RESULTS[self.result]}]")
         )
 
 
-class Averages(eqx.Module):
-    """What is told of a state whose shape keeps moving: lengths, angle (rad), frequencies (GHz; NaN if unknown)."""
+class MovingShape(eqx.Module):
+    """What is told of a state whose shape keeps moving: the fields of `SteadyState`, as averages over a period where
+    they change. `solved`: whether the motion was found to be a closed orbit, and an attractor. What is not known is NaN
+    (`residual`: infinite)."""
 
+    m: Float[Array, "L n"]
     lengths: Float[Array, " L"]
     angle: Float[Array, ""]
     chase_frequency: Float[Array, ""]
     rotation_frequency: Float[Array, ""]
+    period: Float[Array, ""]
+    growth_rate: Float[Array, ""]
+    residual: Float[Array, ""]
+    solved: Bool[Array, ""]
 
 
 def unknown_state(layers: int, dtype: Any, components: int) -> SteadyState:
@@ -113,6 +132,7 @@ def unknown_state(layers: int, dtype: Any, components: int) -> SteadyState:
         chase_frequency=zero,
         rotation_frequency=zero,
         angular_velocity=jnp.zeros(3, dtype),
+        period=zero + jnp.nan,
         growth_rate=zero,
         residual=zero + jnp.inf,
         result=RESULTS.not_settled,
@@ -174,6 +194,7 @@ def rigid_state(
         chase_frequency=chase_rate / units.GHz,
         rotation_frequency=rate / units.GHz,
         angular_velocity=jnp.where(chiral, omega, jnp.zeros_like(omega)),
+        period=jnp.full_like(rate, jnp.inf),
         growth_rate=growth_rate,
         residual=residual,
         result=result,
@@ -183,38 +204,65 @@ def rigid_state(
 
 
 def reached_state(
-    state: SteadyState,
-    *,
-    settled: Bool[Array, ""],
-    modulated: Bool[Array, ""],
-    averages: Averages,
-    finite: Bool[Array, ""],
-    steps: Int[Array, ""],
+    state: SteadyState, *, settled: Bool[Array, ""], finite: Bool[Array, ""], steps: Int[Array, ""]
 ) -> SteadyState:
-    """What a search has come to: the rigid state where the motion settled, averages where its shape keeps moving.
+    """What a search has come to: the rigid state where the motion settled, UNRESOLVED where it did not.
 
-    **Arguments** `state`: the rigid state next to where the search ended. `settled`, `modulated`: whether the motion
-    has become rigid, or repeats itself. `finite`: whether it stayed so. `steps`: how many it took.
+    **Arguments** `state`: the rigid state next to where the search ended. `settled`: whether the motion has become
+    rigid. `finite`: whether it stayed so. `steps`: how many it took.
     """
     valid = state.valid & settled
-    result = RESULTS.where(modulated, RESULTS.modulated, RESULTS.not_settled)
-    result = RESULTS.where(settled, state.result, result)
+    result = RESULTS.where(settled, state.result, RESULTS.not_settled)
     result = RESULTS.where(finite, result, RESULTS.nonfinite)
 
-    def told(average: Array, rigid: Array) -> Array:
-        return jnp.where(modulated, average, jnp.where(settled, rigid, jnp.nan))
+    def told(rigid: Array, otherwise: float = jnp.nan) -> Array:
+        return jnp.where(settled, rigid, otherwise)
 
     return SteadyState(
-        phase=jnp.where(valid, state.phase, jnp.where(modulated, Phase.MODULATED, Phase.UNRESOLVED)).astype(jnp.int32),
+        phase=jnp.where(valid, state.phase, Phase.UNRESOLVED).astype(jnp.int32),
         m=state.m,
-        lengths=told(averages.lengths, state.lengths),
-        angle=told(averages.angle, state.angle),
-        chase_frequency=told(averages.chase_frequency, state.chase_frequency),
-        rotation_frequency=told(averages.rotation_frequency, state.rotation_frequency),
+        lengths=told(state.lengths),
+        angle=told(state.angle),
+        chase_frequency=told(state.chase_frequency),
+        rotation_frequency=told(state.rotation_frequency),
         angular_velocity=state.angular_velocity,
-        growth_rate=jnp.where(settled, state.growth_rate, jnp.nan),
-        residual=jnp.where(settled, state.residual, jnp.inf),
+        period=told(state.period),
+        growth_rate=told(state.growth_rate),
+        residual=told(state.residual, jnp.inf),
         result=result,
         steps=steps,
         valid=valid,
+    )
+
+
+def moving_state(state: SteadyState, moves: Bool[Array, ""], shape: MovingShape | None = None) -> SteadyState:
+    """`state`, but MODULATED where its shape `moves` for ever; valid if that is a closed orbit that attracts and
+    solves the model's own `vector_field`. Without `shape` nothing else is known of it."""
+    if shape is None:
+        nan = jnp.full_like(state.angle, jnp.nan)
+        unknown = nan * state.lengths
+        shape = MovingShape(
+            state.m, unknown, nan, nan, nan, nan, nan, jnp.full_like(nan, jnp.inf), jnp.zeros_like(moves)
+        )
+    consistent = shape.residual < residual_tolerance(state.m.dtype)
+    valid = shape.solved & consistent & jnp.isfinite(shape.growth_rate)
+    result = RESULTS.where(valid, RESULTS.successful, RESULTS.modulated)
+
+    def told(moving: Array, otherwise: Array) -> Array:
+        return jnp.where(moves, moving, otherwise)
+
+    return SteadyState(
+        phase=told(jnp.asarray(Phase.MODULATED.value, jnp.int32), state.phase),
+        m=told(shape.m, state.m),
+        lengths=told(shape.lengths, state.lengths),
+        angle=told(shape.angle, state.angle),
+        chase_frequency=told(shape.chase_frequency, state.chase_frequency),
+        rotation_frequency=told(shape.rotation_frequency, state.rotation_frequency),
+        angular_velocity=told(jnp.zeros_like(state.angular_velocity), state.angular_velocity),
+        period=told(shape.period, state.period),
+        growth_rate=told(shape.growth_rate, state.growth_rate),
+        residual=told(shape.residual, state.residual),
+        result=RESULTS.where(moves, result, state.result),
+        steps=state.steps,
+        valid=told(valid, state.valid),
     )

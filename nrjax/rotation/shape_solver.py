@@ -14,18 +14,22 @@ from .._numerics.programs import SharedProgram
 from .._numerics.ready_programs import kept
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.small_matrices import safe_sqrt
+from .._numerics.validation import is_concrete
 from ..magnets import AbstractOrderParameters
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 from ..motion.phases import Phase
 from . import bilayer_states
 from .bilayer_relaxation import VANISHED, Journey, Motion, is_slow_spiral, log_tilt, set_out, settle
-from .modulated_shapes import Watch, averages, is_modulated, nothing_seen, watch_for_repetition
-from .rigid_states import Averages, SteadyState, reached_state, rigid_state
+from .modulated_shapes import Watch, is_modulated, nothing_seen, watch_for_repetition
+from .rigid_states import RESULTS, MovingShape, SteadyState, moving_state, reached_state, rigid_state
+from .shape_cycles import Turn, closure, find_cycle
 from .solvers import AbstractSteadyStateSolver, without_derivative
 
 # Shapes that keep moving are watched this many at a time.
 WATCHED: Final = 1024
+# And so many closed orbits are solved for at a time.
+CYCLES: Final = 16
 # Fine steps spent on a shape that does not settle, for each step spent on settling.
 WATCH_FACTOR: Final = 4
 
@@ -36,8 +40,16 @@ class ShapeSolver(AbstractSteadyStateSolver):
     Their shape is followed through pseudo-time to where it settles, then polished by Newton's method. A shape that
     keeps moving is watched until it repeats itself, which makes it MODULATED.
 
+    **Arguments** `cycles`: whether the closed orbit of a MODULATED shape is solved for.
+
     **Source** docs/physics.md, "Shape dynamics".
     """
+
+    cycles: bool = eqx.field(default=True, static=True)
+
+    def of_rigid_states(self) -> "ShapeSolver":
+        """Without closed orbits."""
+        return ShapeSolver(cycles=False)
 
     def applies_to(self, model: Any) -> bool:
         """Whether the model is an isotropic bilayer, or two order parameters like it."""
@@ -48,22 +60,27 @@ class ShapeSolver(AbstractSteadyStateSolver):
         """True."""
         return True
 
-    @kept
     def find(self, model: AbstractOrderParameters, start: Float[Array, "2 n"], max_steps: int) -> SteadyState:
         """The state reached from `start`; `max_steps` pseudo-time steps to settle, four times as many to repeat."""
+        if is_concrete(*jax.tree.leaves((model, start))):
+            search, state = _at_once(model, start, max_steps)
+            if bool(search.journey.motion.arrived):
+                return state
+            return _after_watching(model, start, search, max_steps, self.cycles)
         arrays, rest = eqx.partition(model, eqx.is_array)
 
-        def search(arrays: Any, start: Array) -> Search:
+        def find(arrays: Any, start: Array) -> Search:
             frozen = eqx.combine(arrays, rest)
             return _watched(frozen, _settled(*_set_out(frozen, start), max_steps), max_steps)
 
-        return _told(model, start, without_derivative(search)(arrays, start))
+        found = without_derivative(find)(arrays, start)
+        return _told_of_moving(model, start, found, _told(model, start, found), self.cycles)
 
     def find_many(
         self, models: AbstractOrderParameters, starts: Float[Array, "lanes 2 n"], max_steps: int
     ) -> SteadyState:
-        """`find` in up to three programs: shapes settle, those that do not are watched, and all are told. Watching is
-        compiled only if a lane needs it."""
+        """`find` in two programs, shapes settle and all are told; two more, for shapes that do not settle, are compiled
+        only if there are any."""
         _tell_all.compile_ahead(models, starts, _settle_all.shapes(models, starts, max_steps))
         search = _settle_all(models, starts, max_steps)
         moving = np.flatnonzero(~np.asarray(search.journey.motion.arrived))
@@ -74,7 +91,17 @@ class ShapeSolver(AbstractSteadyStateSolver):
             some, searches = _lanes_of((models, search), rows)
             searches.journey.steps[lanes.size :] = np.iinfo(np.int32).max
             search = _with_lanes(search, rows, _watch_all(some, searches, max_steps))
-        return _tell_all(models, starts, search)
+        states = _tell_all(models, starts, search)
+        moving = np.flatnonzero(is_modulated(search.watch))
+        for first in range(0, moving.size, CYCLES):
+            lanes = moving[first : first + CYCLES]
+            rows = np.concatenate([lanes, np.repeat(lanes[:1], CYCLES - lanes.size)])
+            some = _lanes_of((models, starts, search, states), rows)
+            some[2].watch.repeats[lanes.size :] = 0
+            told = _tell_moving(*some, self.cycles)
+            rows[lanes.size :] = starts.shape[0] + np.arange(CYCLES - lanes.size)
+            states = _with_lanes(states, rows, told)
+        return states
 
     def near(self, model: AbstractOrderParameters, state: SteadyState) -> SteadyState:
         """Newton's method from the Gram matrix of `state`."""
@@ -105,7 +132,7 @@ def _settled(shape: ShapeDynamics, paramagnet_is_stable: Array, journey: Journey
 def _watched(model: AbstractOrderParameters, search: Search, max_steps: int) -> Search:
     """The search of a shape that has not settled, in fine steps, until it does or repeats itself."""
     steps = (1 + WATCH_FACTOR) * max_steps
-    return Search(*watch_for_repetition(ShapeDynamics(model), _turning_rates(model), search.journey, steps))
+    return Search(*watch_for_repetition(ShapeDynamics(model), search.journey, steps))
 
 
 def _arrived(m: Float[Array, "2 n"], phase: Int[Array, ""]) -> Search:
@@ -121,8 +148,7 @@ def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Se
     motion = search.journey.motion
     rates = jax.tree.map(jax.lax.stop_gradient, ShapeDynamics(model).rates(motion.gram))
     finite = jnp.isfinite(sum((*motion.gram, *rates), start=jnp.zeros_like(motion.gram.aa)))
-    arrived, averaged = motion.arrived & finite, averages(search.watch)
-    mean = averaged.gram
+    arrived = motion.arrived & finite
     state = state_near_gram(model, _without_vanished(motion, arrived), motion.paramagnetic, start)
     found = jax.tree.map(jax.lax.stop_gradient, gram_of(state.m))
     # The steps themselves damp a cycle next to a Hopf bifurcation: what led there cannot tell it from the state.
@@ -130,16 +156,64 @@ def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Se
     return reached_state(
         state,
         settled=arrived & ~uncertain,
-        modulated=is_modulated(search.watch) & ~arrived & finite,
-        averages=Averages(
-            jnp.sqrt(jnp.stack([mean.aa, mean.bb])),
-            jnp.arctan2(safe_sqrt(mean.aa * mean.bb - mean.ab**2), mean.ab),
-            averaged.chase / units.GHz,
-            averaged.rotation / units.GHz,
-        ),
         finite=finite & jnp.all(jnp.isfinite(start)),
         steps=search.journey.steps,
     )
+
+
+def _moves(search: Search, state: SteadyState) -> Bool[Array, ""]:
+    """Whether a search has come to a shape that repeats itself."""
+    return is_modulated(search.watch) & ~search.journey.motion.arrived & (state.result != RESULTS.nonfinite)
+
+
+def _told_of_moving(
+    model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Search, state: SteadyState, cycles: bool
+) -> SteadyState:
+    """`state`, or what the search has come to if that is a shape that repeats itself; its closed orbit, if wanted."""
+    moves = _moves(search, state)
+    if not cycles:
+        return moving_state(state, moves)
+    search, fixed = jax.lax.stop_gradient((search, model))
+    near = Turn(search.journey.motion.gram, search.watch.period)
+    cycle = find_cycle(ShapeDynamics(model), _turning_rates(model), near, search.watch.maxima, moves)
+    mean = cycle.mean.gram
+    m = bilayer_states.moments(bilayer_states.describe(ShapeDynamics(model), cycle.turn.start, ~moves), start)
+    # Moments that swing along one line turn nowhere.
+    turns = cycle.mean.tilt > collinear_tolerance(start.dtype) * cycle.mean.product
+
+    def known(x: Array) -> Array:
+        return jnp.where(cycle.found, x, jnp.nan)
+
+    shape = MovingShape(
+        m=jnp.where(cycle.found, m, state.m),
+        lengths=known(jnp.stack([safe_sqrt(mean.aa), safe_sqrt(mean.bb)])),
+        angle=known(jnp.arctan2(safe_sqrt(mean.aa * mean.bb - mean.ab**2), mean.ab)),
+        chase_frequency=known(jnp.where(turns, cycle.mean.chase, 0.0)) / units.GHz,
+        rotation_frequency=known(jnp.where(turns, cycle.mean.rotation, 0.0)) / units.GHz,
+        period=known(cycle.turn.period) / units.ps,
+        growth_rate=known(cycle.growth_rate),
+        residual=jnp.where(
+            cycle.found, closure(fixed, *jax.lax.stop_gradient((m, cycle.turn.period)), cycle.found), jnp.inf
+        ),
+        solved=cycle.found,
+    )
+    return moving_state(state, moves, shape)
+
+
+@kept
+def _at_once(model: AbstractOrderParameters, start: Float[Array, "2 n"], max_steps: int) -> tuple[Search, SteadyState]:
+    """A search that has settled, if it has, and what it has come to."""
+    search = _settled(*_set_out(model, start), max_steps)
+    return search, _told(model, start, search)
+
+
+@kept
+def _after_watching(
+    model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Search, max_steps: int, cycles: bool
+) -> SteadyState:
+    """What a search that has not settled comes to."""
+    search = _watched(model, search, max_steps)
+    return _told_of_moving(model, start, search, _told(model, start, search), cycles)
 
 
 @jax.jit
@@ -171,6 +245,16 @@ def _tell_each(models: Any, starts: Array, searches: Search) -> SteadyState:
     return in_blocks(_told, models, starts, searches)
 
 
+def _tell_each_moving(models: Any, starts: Array, searches: Search, states: SteadyState, cycles: bool) -> SteadyState:
+    def tell(model: Any, start: Array, search: Search, state: SteadyState) -> SteadyState:
+        return _told_of_moving(model, start, search, state, cycles)
+
+    if jax.default_backend() != "cpu":
+        return jax.vmap(tell)(models, starts, searches, states)
+    # One by one: a turn is a long loop over little, and no lane waits for another.
+    return jax.lax.map(lambda lane: tell(*lane), (models, starts, searches, states))
+
+
 def _arrived_each(m: Array, phase: Array) -> Search:
     return in_blocks(_arrived, m, phase)
 
@@ -178,6 +262,7 @@ def _arrived_each(m: Array, phase: Array) -> Search:
 _settle_all = SharedProgram(_settle_each, static_argnums=[2])
 _watch_all = SharedProgram(_watch_each, static_argnums=[2])
 _tell_all = SharedProgram(_tell_each)
+_tell_moving = SharedProgram(_tell_each_moving, static_argnums=[4])
 _arrived_all = SharedProgram(_arrived_each)
 
 

@@ -48,6 +48,10 @@ class AbstractSteadyStateSolver(eqx.Module):
         `m` and `phase`."""
         return _find_all_near(self, models, states)
 
+    def of_rigid_states(self) -> "AbstractSteadyStateSolver":
+        """This solver, for callers to whom a shape that keeps moving is no state."""
+        return self
+
     @property
     def is_light(self) -> bool:
         """Whether a state costs microseconds and no call to a library of linear algebra.

@@ -49,13 +49,13 @@ def _of_state(state: SteadyState, linewidth: Linewidth | None) -> "xr.Dataset":
     state = jax.tree.map(np.asarray, state)
     signals, names = _signals(np.asarray(state.m)[None])
     moments = signals[0]
-    turns = bool(state.valid) and int(state.phase) == Phase.CHIRAL
+    turns = bool(state.is_rigid) and int(state.phase) == Phase.CHIRAL
     if turns:
         axis = state.angular_velocity / np.linalg.norm(state.angular_velocity)
         along = moments @ axis
         amplitudes = np.stack([np.abs(along), np.linalg.norm(moments - np.outer(along, axis), axis=1)], axis=1)
     else:
-        amplitudes = np.linalg.norm(moments, axis=1)[:, None] if state.valid else np.full((len(names), 1), np.nan)
+        amplitudes = np.linalg.norm(moments, axis=1)[:, None] if state.is_rigid else np.full((len(names), 1), np.nan)
     frequencies = np.asarray([0.0, float(state.rotation_frequency)] if turns else [0.0])
     polarization = np.broadcast_to([np.nan, 1.0] if turns else [np.nan], amplitudes.shape)
     widths = None

@@ -90,7 +90,7 @@ def spatial_stability(
     if f.ndim != 1 or f.size == 0:
         raise ValueError(f"factors has shape {f.shape}: it must be a list of f, for example jnp.linspace(0.02, 1, 50).")
     magnet = magnet.plateau()
-    state = steady_state(magnet, throw=False) if state is None else state
+    state = steady_state(magnet, cycles=False, throw=False) if state is None else state
     return _stability(magnet, f, state)
 
 
@@ -99,7 +99,7 @@ def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialSt
     own, around = _modes(magnet, state)
     rates = jax.vmap(lambda f: largest_real_part(own + f * around))(f)
     uniform = f >= 1.0
-    rates = jnp.where(state.valid, jnp.where(uniform, state.growth_rate, rates), jnp.nan)
+    rates = jnp.where(state.is_rigid, jnp.where(uniform, state.growth_rate, rates), jnp.nan)
     waves = jnp.where(uniform, -jnp.inf, rates)
     best = jnp.argmax(waves)
     grows = rates > 0
@@ -115,7 +115,7 @@ def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialSt
             jnp.stack([jnp.min(jnp.where(grows, f, jnp.inf)), jnp.max(jnp.where(grows, f, -jnp.inf))]),
             jnp.nan,
         ),
-        slope=jnp.where(state.valid, 2.0 * steep[0] - steep[1], jnp.nan),
+        slope=jnp.where(state.is_rigid, 2.0 * steep[0] - steep[1], jnp.nan),
         stable=jnp.all(rates < 0),
     )
 

@@ -49,8 +49,8 @@ def largest_sample(
     A sample with open ends has waves half as long in it: half of n.
     """
     neighbours = Box(1) if neighbours is None else neighbours
-    state = steady_state(magnet, throw=False) if state is None else state
-    if not bool(state.valid):
+    state = steady_state(magnet, cycles=False, throw=False) if state is None else state
+    if not bool(state.is_rigid):
         raise ValueError(f"no rigid state that could survive: {state}")
     smallest = next((n for n in range(2, most + 1) if _fits(neighbours, magnet.layers, n)), None)
     if smallest is None:

@@ -110,7 +110,7 @@ def turns(
             f"{float(melting):.4g} K: nothing chases. Give a colder substrate, or weaker light."
         )
     bound = melting if limit is None else jnp.minimum(melting, jnp.asarray(limit, magnet.dtype))
-    state = steady_state(thermal.cold(magnet), throw=False) if state is None else state
+    state = steady_state(thermal.cold(magnet), cycles=False, throw=False) if state is None else state
     return _counted(magnet, thermal, jnp.asarray(t1, magnet.dtype), bound, state)
 
 
@@ -188,7 +188,7 @@ def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
 
 @kept
 def _counted(magnet: LayeredMagnet, thermal: ThermalModel, t1: Array, limit: Array, state: SteadyState) -> Turns:
-    chases = state.valid & (state.chase_frequency > 0)
+    chases = state.is_rigid & (state.chase_frequency > 0)
     m0 = jnp.where(chases, state.m, jnp.eye(*state.m.shape, dtype=state.m.dtype))
     coordinates, laser = Heated(Components(magnet), thermal), None
     if magnet.has_laser:

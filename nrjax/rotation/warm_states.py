@@ -31,7 +31,7 @@ class WarmState(eqx.Module):
     - `balances`: at how many temperatures heat in and heat out are in stable balance. 1: the usual case. 2 or more:
       bistable, and this is the coldest, which a sample reaches whose light is switched on.
     - `balanced`: False where the sample would go to and fro between two phases, hotter in the one that cools it.
-    - `valid`: that of the state, and `balanced`.
+    - `valid`: whether the state is a valid rigid one, and `balanced`.
     """
 
     state: SteadyState
@@ -43,8 +43,8 @@ class WarmState(eqx.Module):
 
     @property
     def valid(self) -> Bool[Array, ""]:
-        """A valid state in balance."""
-        return self.state.valid & self.balanced
+        """A valid rigid state in balance."""
+        return self.state.is_rigid & self.balanced
 
     @property
     def phase(self) -> Int[Array, ""]:
