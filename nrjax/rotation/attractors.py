@@ -20,7 +20,7 @@ from .fokker_planck_solver import FokkerPlanckSolver
 from .rigid_states import RESULTS, SteadyState
 from .shape_solver import ShapeSolver
 from .solvers import AbstractSteadyStateSolver
-from .warm_states import WarmState, warm_state
+from .warm_states import WarmState, require_cooled, warm_state
 
 # The first that applies is taken: the special ones before the general one.
 SOLVERS: Final[tuple[AbstractSteadyStateSolver, ...]] = (
@@ -132,8 +132,8 @@ def steady_state(
     chosen = chosen if cycles else chosen.of_rigid_states()
     warm = None
     if thermal is not None:
-        find = partial(steady_state, m0=m0, solver=solver, max_steps=max_steps, cycles=False, throw=False)
-        warm = warm_state(find, model, thermal)
+        require_cooled(model, thermal)
+        warm = _warm(model, thermal, m0, solver, max_steps)
         state = warm.state
     else:
         model = model.plateau()
@@ -143,6 +143,14 @@ def steady_state(
         result = RESULTS.where(failed, state.result, RESULTS.successful)
         state = raise_if(failed, RESULTS, result, state)
     return state if warm is None else eqx.tree_at(lambda warm: warm.state, warm, state)
+
+
+@kept
+def _warm(
+    model: Any, thermal: ThermalModel, m0: Numbers | None, solver: AbstractSteadyStateSolver | None, max_steps: int
+) -> WarmState:
+    find = partial(steady_state, m0=m0, solver=solver, max_steps=max_steps, cycles=False, throw=False)
+    return warm_state(find, model, thermal)
 
 
 def steady_states(

@@ -89,7 +89,7 @@ class SteadyState(eqx.Module):
     @property
     def is_rigid(self) -> Bool[Array, "..."]:
         """Whether it is valid, and all moments turn as one body or stand still."""
-        return self.valid & (self.phase != Phase.MODULATED)
+        return jnp.logical_and(self.valid, self.phase != Phase.MODULATED)
 
     def __str__(self) -> str:
         if not is_concrete(self.phase) or self.phase.ndim:

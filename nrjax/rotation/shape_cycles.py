@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from .._numerics.precision import newton_tolerance
+from .._numerics.precision import in_full_precision, newton_tolerance
 from .._numerics.small_matrices import adjugate, characteristic, safe_sqrt, solve
 from ..magnets import AbstractOrderParameters
 from ..magnets.relaxation import Gram
@@ -128,6 +128,7 @@ def _cycle_near(
     return ShapeCycle(turn, mean, growth, wanted & converged & beside & swings & (growth < 0))
 
 
+@in_full_precision
 def closure(
     model: AbstractOrderParameters, m: Float[Array, "2 n"], period: Float[Array, ""], wanted: Bool[Array, ""]
 ) -> Float[Array, ""]:

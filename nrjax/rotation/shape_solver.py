@@ -187,7 +187,7 @@ def _told_of_moving(
     shape = MovingShape(
         m=jnp.where(cycle.found, m, state.m),
         lengths=known(jnp.stack([safe_sqrt(mean.aa), safe_sqrt(mean.bb)])),
-        angle=known(jnp.arctan2(safe_sqrt(mean.aa * mean.bb - mean.ab**2), mean.ab)),
+        angle=known(jnp.arctan2(safe_sqrt(mean.aa * mean.bb - mean.ab**2), jnp.where(cycle.found, mean.ab, 1.0))),
         chase_frequency=known(jnp.where(turns, cycle.mean.chase, 0.0)) / units.GHz,
         rotation_frequency=known(jnp.where(turns, cycle.mean.rotation, 0.0)) / units.GHz,
         period=known(cycle.turn.period) / units.ps,

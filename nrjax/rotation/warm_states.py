@@ -6,9 +6,12 @@ from typing import Any, Final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .. import units
+from .._numerics.precision import newton_tolerance
+from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import is_concrete
 from ..magnets import LayeredMagnet, ThermalModel
 from ..magnets.heat import at_temperature
@@ -19,6 +22,13 @@ LOOKS: Final = 49
 HALVINGS: Final = 52
 # Heat out of balance, relative to the warming, that is a jump between two phases and no balance.
 BALANCED: Final = 1e-6
+# The least warming, K, that it is relative to.
+LEAST_WARMING: Final = 1e-3
+# Layers that conduct: the share of the way to the balance that is gone at a time, how near that must lead before
+# Newton's method takes over, and the most steps of both.
+EASE: Final = 0.5
+NEARLY: Final = 1e-3
+MOST_STEPS: Final = 300
 
 Find = Callable[[LayeredMagnet], SteadyState]
 
@@ -27,17 +37,19 @@ class WarmState(eqx.Module):
     """The steady state of a sample that its light keeps warm.
 
     - `state`: the `SteadyState` at that temperature; `phase`, `m`, `chase_frequency` and the rest are its own.
-    - `electron_temperature`, `lattice_temperature`: K. `power`: absorbed, mean of the layers, meV/ps per atom.
+    - `electron_temperature`, `lattice_temperature`: K; shape (L,) where the layers conduct (`ThermalModel.conduction`).
+    - `power`: absorbed, meV/ps per atom: the mean of the layers, or shape (L,).
     - `balances`: at how many temperatures heat in and heat out are in stable balance. 1: the usual case. 2 or more:
-      bistable, and this is the coldest, which a sample reaches whose light is switched on.
+      bistable, and this is the coldest, which a sample reaches whose light is switched on. Of layers that conduct two
+      are looked for: what a cold sample comes to, and a hot one.
     - `balanced`: False where the sample would go to and fro between two phases, hotter in the one that cools it.
     - `valid`: whether the state is a valid rigid one, and `balanced`.
     """
 
     state: SteadyState
-    electron_temperature: Float[Array, ""]
-    lattice_temperature: Float[Array, ""]
-    power: Float[Array, ""]
+    electron_temperature: Float[Array, "*K"]
+    lattice_temperature: Float[Array, "*K"]
+    power: Float[Array, "*K"]
     balances: Int[Array, ""]
     balanced: Bool[Array, ""]
 
@@ -72,34 +84,40 @@ class WarmState(eqx.Module):
         return self.state.rotation_frequency
 
     def __str__(self) -> str:
-        if not is_concrete(self.power) or self.power.ndim:
+        if not is_concrete(self.power) or jnp.ndim(self.balanced):
             return f"WarmState(power{self.power.shape})"
         several = f", one of {int(self.balances)} balances (the coldest)" if int(self.balances) > 1 else ""
         lost = "" if self.balanced else "; no balance: it goes to and fro between two phases"
         return (
-            f"electrons at {float(self.electron_temperature):.4g} K, lattice at "
-            f"{float(self.lattice_temperature):.4g} K, {float(self.power):.3g} meV/ps absorbed per atom{several}{lost}"
+            f"electrons at {_of_each(self.electron_temperature, 4)} K, lattice at "
+            f"{_of_each(self.lattice_temperature, 4)} K, {_of_each(self.power, 3)} meV/ps absorbed per atom"
+            f"{several}{lost}"
             f"\n{self.state}"
         )
 
 
-def warm_state(find: Find, magnet: Any, thermal: ThermalModel) -> WarmState:
-    """T - T_0 = R P(m(T), T), the coldest root at which heat in grows more slowly than heat out.
-
-    **Arguments** `find`: the steady state of a magnet, without raising.
-    """
+def require_cooled(magnet: Any, thermal: ThermalModel) -> None:
+    """Raise `ValueError` for what absorbs no light, or never cools."""
     if not isinstance(magnet, LayeredMagnet):
         raise ValueError(f"thermal: a {type(magnet).__name__} absorbs no light. Leave it out, or take a LayeredMagnet.")
-    if thermal.conduction is not None:
-        raise ValueError(
-            "conduction is given: layers of different temperature have no steady state here. Leave it out, or use "
-            "simulate(..., thermal=...)."
-        )
     if is_concrete(thermal.cooling_time) and bool(jnp.any(thermal.cooling_time == jnp.inf)):
         raise ValueError(
             "cooling_time = inf: without cooling the sample warms for ever. Give tau in ps, or use turns() or "
             "simulate(..., thermal=...)."
         )
+
+
+def warm_state(find: Find, magnet: Any, thermal: ThermalModel) -> WarmState:
+    """T - T_0 = R P(m(T), T), the coldest root at which heat in grows more slowly than heat out; for layers that
+    conduct T_a - T_0 = sum_b K_ab P_b(m(T), T), the root that a cold sample comes to.
+
+    **Arguments** `find`: the steady state of a magnet, without raising. What it takes: `require_cooled`.
+    """
+    solve = _at_one_temperature if thermal.conduction is None else _of_layers
+    return solve(find, magnet, thermal)
+
+
+def _at_one_temperature(find: Find, magnet: LayeredMagnet, thermal: ThermalModel) -> WarmState:
     base, resistance = thermal.base, thermal.resistance
 
     def excess(temperature: Array) -> tuple[Array, tuple[SteadyState, Array]]:
@@ -132,12 +150,72 @@ def warm_state(find: Find, magnet: Any, thermal: ThermalModel) -> WarmState:
     left, slope = jax.jvp(lambda t: excess(t)[0], (root,), (jnp.ones_like(root),))
     # Newton's last step, which carries the derivative of the root by the implicit function theorem.
     slope = jax.lax.stop_gradient(jnp.where(jnp.isfinite(slope) & (slope != 0), slope, 1.0))
-    balanced = (dark | jnp.any(rises)) & (jnp.abs(left) <= BALANCED * jnp.maximum(root - base, 1e-3))
+    balanced = (dark | jnp.any(rises)) & (jnp.abs(left) <= BALANCED * jnp.maximum(root - base, LEAST_WARMING))
     temperature = root - jnp.where(balanced, left / slope, 0.0)
     _, (state, power) = excess(temperature)
     lattice = base + power * thermal.cooling_time / thermal.lattice
     electrons = lattice + jnp.where(thermal.electronic > 0, power / thermal.coupling, 0.0)
     return WarmState(state, electrons, lattice, power, jnp.sum(rises) + dark.astype(int), balanced)
+
+
+def _of_each(values: Array, digits: int) -> str:
+    """One number, or one of each layer."""
+    return ", ".join(f"{x:.{digits}g}" for x in np.ravel(values))
+
+
+def _of_layers(find: Find, magnet: LayeredMagnet, thermal: ThermalModel) -> WarmState:
+    metal = thermal.electronic > 0
+    through = thermal.cooling_time / thermal.lattice
+    resistance = through + jnp.where(metal, 1.0 / thermal.coupling, 0.0)
+    base, layers = thermal.base, magnet.layers
+    assert thermal.conduction is not None
+    # Heat that layer b takes in warms layer a by K_ab: K^-1 = 1/R + conduction along the chain of layers.
+    identity = jnp.eye(layers, dtype=magnet.dtype)
+    steps = jnp.diff(identity, axis=0)
+    warming = jnp.linalg.inv(identity / resistance + thermal.conduction * steps.T @ steps)
+
+    def lattice_at(hot: Array) -> Array:
+        return base + (hot - base) * through / resistance
+
+    def excess(hot: Array) -> tuple[Array, tuple[SteadyState, Array]]:
+        felt = hot if thermal.follows == "electrons" else lattice_at(hot)
+        warm = at_temperature(magnet, felt * units.kelvin)
+        state = find(warm)
+        power = jnp.where(jnp.isfinite(state.lengths).all(), thermal.power(warm, state.m), jnp.nan)
+        return hot - base - warming @ power, (state, power)
+
+    def relaxed(start: Array) -> tuple[Array, Array, Array]:
+        """Where a sample of these temperatures comes to, in a time that is not that of any sample; what is out of
+        balance there, relative to the warming, and the slopes."""
+
+        def go(state: Any) -> Any:
+            _, hot, _, _, count = state
+            slope, rest = jax.jacfwd(lambda hot: (excess(hot)[0],) * 2, has_aux=True)(hot)
+            relative = jnp.max(jnp.abs(rest)) / jnp.maximum(jnp.max(hot - base), LEAST_WARMING)
+            step = jnp.where(relative < NEARLY, jnp.linalg.solve(slope, rest), EASE * rest)
+            return hot, hot - step, relative, slope, count + 1
+
+        def goes_on(state: Any) -> Array:
+            *_, relative, _, count = state
+            return (relative > newton_tolerance(start.dtype)) & (count < MOST_STEPS)
+
+        far = jnp.asarray(jnp.inf, start.dtype)
+        here, _, relative, slope, _ = jax.lax.while_loop(goes_on, go, (start, start, far, identity, 0))
+        return here, relative, slope
+
+    still = jnp.zeros((layers, 3), magnet.dtype)
+    most = thermal.power(magnet, still) * (1.0 + _most_polarization(magnet))
+    starts = jnp.stack([jnp.full(layers, base, magnet.dtype), base + warming @ most])
+    (cold, hot), relative, slopes = jax.lax.stop_gradient(jax.vmap(relaxed)(jax.lax.stop_gradient(starts)))
+    # Heat in grows more slowly than heat out.
+    stable = jax.vmap(lambda slope: largest_real_part(-slope) < 0)(slopes)
+    balanced, also = (relative <= BALANCED) & stable
+    another = also & (jnp.max(jnp.abs(hot - cold)) > 1e3 * BALANCED * jnp.max(cold - base))
+    # Newton's last step, which carries the derivatives.
+    slope = jnp.where(balanced, slopes[0], identity)
+    electrons = cold - jnp.where(balanced, jnp.linalg.solve(slope, excess(cold)[0]), 0.0)
+    _, (state, power) = excess(electrons)
+    return WarmState(state, electrons, lattice_at(electrons), power, jnp.sum(jnp.stack([balanced, another])), balanced)
 
 
 def _most_polarization(magnet: LayeredMagnet) -> Array:
