@@ -72,12 +72,14 @@ from .magnets import (
     FokkerPlanckMagnet as FokkerPlanckMagnet,
     LayeredMagnet as LayeredMagnet,
     Matrix as Matrix,
+    PlanarBath as PlanarBath,
     QuantumBath as QuantumBath,
     ShapeDynamics as ShapeDynamics,
     Shells as Shells,
     SpinLattice as SpinLattice,
     ThermalModel as ThermalModel,
     UniaxialAnisotropy as UniaxialAnisotropy,
+    VectorMagnet as VectorMagnet,
     exposure as exposure,
 )
 from .maps import (

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from nrjax import HundLight, LocalMoment
-from nrjax.lindblad import project, schur
+from nrjax import HundLight, Laser, LocalMoment, OpticalTransition
+from nrjax.lindblad import AndersonModel, SpinFermionModel, project, schur
 from nrjax.lindblad.elimination import lindbladian
 from nrjax.lindblad.fermions import Space, annihilator, density, double_occupation, fermion_spin
 from tests.refusal import assert_refused
@@ -270,6 +270,34 @@ def test_derivatives():
         for s in steps
     ]
     np.testing.assert_allclose(forward, np.stack(differences, axis=1), atol=1e-9)
+
+
+def test_anderson_models_are_projected_by_the_engine():
+    """On a band without width `SpinFermionModel.project` is what the engine finds, in darkness and in light."""
+    moment = LocalMoment(-200.0, 400.0, 2.0, OpticalTransition(1550.0, 1.0, 40.0))
+    laser = Laser(0.2 * 40.0**2 / float(Laser(1.0, 1550.0).field_squared), 1550.0)
+    # The engine's states have the impurity's spin down first.
+    order = np.arange(8).reshape(2, 4)[::-1].ravel()
+    scale = 1.0
+    for light in (None, laser):
+        model = AndersonModel([moment], np.zeros((1, 1)), light)
+        found, closed = model.project(), SpinFermionModel.project(model)
+        hamiltonian = np.asarray(found.hamiltonian)[np.ix_(order, order)]
+        apart = hamiltonian - np.asarray(closed.hamiltonian())
+        scale = abs(float(closed.sd_coupling[0]))
+        np.testing.assert_allclose(apart, apart[0, 0] * np.eye(8), atol=1e-11 * scale)
+        jumps = [np.asarray(x)[np.ix_(order, order)] for x in found.jumps]
+        np.testing.assert_allclose(superoperator(jumps), superoperator(closed.jump_operators()), atol=1e-13 * scale)
+    # With a band the engine has its energies in the denominators: the same to the order of its width.
+    band = np.array([[0.0, 1.0], [1.0, 0.0]])
+    wide, narrow = (AndersonModel([moment], x * band, laser) for x in (1.0, 0.5))
+    errors = []
+    for model in (wide, narrow):
+        states = np.arange(32).reshape(2, 16)[::-1].ravel()
+        found = np.asarray(model.project().hamiltonian)[np.ix_(states, states)]
+        apart = found - np.asarray(SpinFermionModel.project(model).hamiltonian())
+        errors.append(np.abs(apart - apart[0, 0] * np.eye(32)).max())
+    assert errors[0] < 0.02 * scale and errors[1] / errors[0] == pytest.approx(0.5, abs=0.1)
 
 
 def test_what_cannot_be_projected():

@@ -555,6 +555,10 @@ def spin_up():
         (lambda: AndersonModel([A], [[0.0, 1.0], [2.0, 0.0]]), ["not Hermitian"]),
         (lambda: AndersonModel([A, B], np.zeros((1, 1))), ["sites = (0, 1)", "1 conduction sites"]),
         (lambda: AndersonModel([A], CHAIN, keep_upper_level=True), ["keep_upper_level", "laser"]),
+        (
+            lambda: AndersonModel([B], np.zeros((1, 1)), Laser(1e10, 1550.0), keep_upper_level=True).project(),
+            ["keep_upper_level", "Leave it out"],
+        ),
         (lambda: SpinFermionModel([-1.0], [-0.3], CHAIN), ["loss_rate", "-0.3"]),
         (lambda: Reservoir(-1.0, 1.0), ["rate", "-1"]),
         (lambda: Reservoir(1.0, 0.0), ["temperature", "greater than 0"]),

@@ -17,7 +17,8 @@ from ..bands.lattices import Lattice
 from ..light.illumination import AbstractLight, GivenRates, Illumination
 from ..light.laser import Laser
 from ..light.local_moment import LocalMoment, stack_moments
-from .fermions import Space, Sparse, annihilator, fermion_spin, spin
+from .elimination import EffectiveLindbladian, project
+from .fermions import Space, Sparse, annihilator, density, fermion_spin, spin
 from .generator import Generator
 from .operators import anderson_generator, spin_fermion_generator, weighted_sum
 from .reservoir import Reservoir
@@ -203,6 +204,14 @@ class AndersonModel(AbstractLindbladModel):
     def impurity_modes(self) -> tuple[int, ...]:
         """d modes of each impurity."""
         return tuple((4 if self.keep_upper_level else 2) * a for a in range(self.impurities))
+
+    def project(self) -> EffectiveLindbladian:
+        """What spins and electrons see of holes and doublons, by `lindblad.project`, with the band's energies in the
+        denominators. `SpinFermionModel.project` is its closed form for a narrow band."""
+        if self.keep_upper_level:
+            raise ValueError("keep_upper_level: one level of virtual states is eliminated, not two. Leave it out.")
+        states = [density(self.space, m).diagonal() == 1 for m in self.impurity_modes]
+        return project(self.hamiltonian(), list(self.jump_operators()), np.all(states, axis=0))
 
     @property
     def generator(self) -> Generator:

@@ -22,6 +22,8 @@ from .neighbours import (
     Shells as Shells,
 )
 from .order_parameters import AbstractOrderParameters as AbstractOrderParameters
+from .planar_bath import PlanarBath as PlanarBath
 from .relaxation import AbstractRelaxation as AbstractRelaxation, Gram as Gram
 from .shape import ShapeDynamics as ShapeDynamics
 from .spin_lattice import SpinLattice as SpinLattice
+from .vector_magnet import VectorMagnet as VectorMagnet

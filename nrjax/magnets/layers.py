@@ -29,7 +29,7 @@ from .baths import AbstractBath, QuantumBath
 from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Zeeman
 from .layer_torque import LayerParameters, torque, weighted_sums
 from .order_parameters import AbstractOrderParameters
-from .relaxation import BathRelaxation, Gram
+from .relaxation import BathRelaxation
 
 # Fixed-point iterations for the lengths of the state without light, which is only a place to start from.
 DARK_ITERATIONS: Final = 60
@@ -48,6 +48,19 @@ def _refuse_second_light(loss_rate: Numbers | None) -> None:
 def _in_precision(part: Any, dtype: Any) -> Any:
     """A part of a magnet with its floating-point numbers of one type."""
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, part)
+
+
+def settled_lengths(
+    exchange: Float[Array, "L L"], temperature: Float[Array, " L"], bath: AbstractBath
+) -> Float[Array, " L"]:
+    """m_a = B(h_a/T_a) of the exchange alone, negative where a layer is opposite to the first."""
+    sign = jnp.where(exchange[0] < 0, -1.0, 1.0).at[0].set(1.0)
+
+    def settle(_: Any, lengths: Array) -> Array:
+        h = jnp.sum(exchange * lengths[None, :], axis=1)
+        return jnp.sign(h) * bath.equilibrium_length(jnp.abs(h), temperature)
+
+    return jax.lax.fori_loop(0, DARK_ITERATIONS, settle, sign)
 
 
 class LayeredMagnet(AbstractOrderParameters):
@@ -342,18 +355,8 @@ class LayeredMagnet(AbstractOrderParameters):
 
     def relaxation(self) -> BathRelaxation:
         """r_a = 2 alpha_a phi(h_a) + loss_a of an isotropic bilayer, as a function of the scalar products."""
-        j, temperature = self.exchange, self.temperature
         _, loss = self.light_torque()
-
-        def field(a: int) -> Gram:
-            return Gram(
-                j[a, 0] ** 2 / temperature[a] ** 2,
-                j[a, 1] ** 2 / temperature[a] ** 2,
-                2.0 * j[a, 0] * j[a, 1] / temperature[a] ** 2,
-            )
-
-        damping = 2.0 * self.damping[0] * temperature[0], 2.0 * self.damping[1] * temperature[1]
-        return BathRelaxation(damping, (field(0), field(1)), (loss[0], loss[1]), self.bath)
+        return BathRelaxation.of(self.exchange, self.damping, self.temperature, loss, self.bath)
 
     def symmetry_axes(self) -> Float[Array, "axes 3"]:
         """Those of all `field_terms`."""
@@ -374,13 +377,7 @@ class LayeredMagnet(AbstractOrderParameters):
 
     def dark_lengths(self) -> Float[Array, " L"]:
         """m_a = B(h_a/T_a) of the exchange alone, negative where a layer is opposite to the first."""
-        sign = jnp.where(self.exchange[0] < 0, -1.0, 1.0).at[0].set(1.0)
-
-        def settle_lengths(_: Any, lengths: Array) -> Array:
-            h = jnp.sum(self.exchange * lengths[None, :], axis=1)
-            return jnp.sign(h) * self.bath.equilibrium_length(jnp.abs(h), self.temperature)
-
-        return jax.lax.fori_loop(0, DARK_ITERATIONS, settle_lengths, sign)
+        return settled_lengths(self.exchange, self.temperature, self.bath)
 
     def vector_field(self, t: Number, m: Float[Array, "L 3"], args: Any = None) -> Float[Array, "L 3"]:
         """dm/dt of the class docstring.

@@ -17,7 +17,7 @@ class AbstractOrderParameters(eqx.Module):
     complex amplitudes (n = 2).
 
     A model gives the members marked abstract; `simulate` and `steady_state` ask for no more. A rotation acts on all
-    order parameters alike, about an axis in space (n = 3) or in the plane (n = 2).
+    order parameters alike, about an axis in space (n = 3) or in the plane (n = 2); there is none of one component.
 
     Where nothing singles out a direction, and lengths and angles alone decide how fast an order parameter relaxes,
 
@@ -34,7 +34,7 @@ class AbstractOrderParameters(eqx.Module):
 
     @property
     def components(self) -> int:
-        """n, the number of components of each: 2 or 3."""
+        """n, the number of components of each: 1, 2 or 3."""
         return 3
 
     @abc.abstractmethod
@@ -92,8 +92,8 @@ class AbstractOrderParameters(eqx.Module):
 
     @property
     def shape_closes(self) -> bool:
-        """Whether the three scalar products of two order parameters have an equation of their own."""
-        return self.layers == 2 and self.is_isotropic
+        """Whether the three scalar products of two order parameters have an equation of their own, and a tilt."""
+        return self.layers == 2 and self.is_isotropic and self.components > 1
 
     @property
     def dtype(self) -> Any:

@@ -60,6 +60,24 @@ class BathRelaxation(AbstractRelaxation):
     loss: tuple[Float[Array, ""], Float[Array, ""]]
     bath: AbstractBath
 
+    @classmethod
+    def of(
+        cls,
+        exchange: Float[Array, "2 2"],
+        damping: Float[Array, "2"],
+        temperature: Float[Array, "2"],
+        loss: Float[Array, "2"],
+        bath: AbstractBath,
+    ) -> "BathRelaxation":
+        """That of two layers with exchange j (meV), damping alpha, k_B T (meV) and loss (meV)."""
+
+        def field(a: int) -> Gram:
+            j, square = exchange[a], temperature[a] ** 2
+            return Gram(j[0] ** 2 / square, j[1] ** 2 / square, 2.0 * j[0] * j[1] / square)
+
+        rates = 2.0 * damping[0] * temperature[0], 2.0 * damping[1] * temperature[1]
+        return cls(rates, (field(0), field(1)), (loss[0], loss[1]), bath)
+
     @property
     def nonlinearity_scale(self) -> Array:
         """The larger |h|^2/T^2 of moments of length 1."""

@@ -27,8 +27,8 @@ class CorotatingSolver(AbstractSteadyStateSolver):
     """
 
     def applies_to(self, model: Any) -> bool:
-        """Whether the model is of order parameters with two or three components."""
-        return isinstance(model, AbstractOrderParameters) and model.components in (2, 3)
+        """Whether the model is of order parameters with one, two or three components."""
+        return isinstance(model, AbstractOrderParameters) and model.components in (1, 2, 3)
 
     @kept
     @in_full_precision

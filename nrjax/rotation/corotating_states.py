@@ -58,7 +58,10 @@ def symmetry_projector(model: AbstractOrderParameters) -> Float[Array, "3 3"]:
     """Projector on the axes about which a common rotation is a symmetry: all, one or none; in the plane at most one."""
     dtype = model.dtype
     vectors = model.symmetry_axes().astype(dtype)
-    identity = jnp.eye(3, dtype=dtype) if model.components == 3 else jnp.diag(jnp.asarray([0.0, 0.0, 1.0], dtype))
+    # The axes about which n components can turn among themselves.
+    identity = jnp.diag(
+        jnp.asarray({1: [0.0, 0.0, 0.0], 2: [0.0, 0.0, 1.0], 3: [1.0, 1.0, 1.0]}[model.components], dtype)
+    )
     if vectors.shape[0] == 0:
         return identity
     squares = jnp.sum(vectors**2, axis=1)
