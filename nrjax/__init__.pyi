@@ -127,6 +127,7 @@ from .rotation import (
     SteadyState as SteadyState,
     Turns as Turns,
     WarmState as WarmState,
+    basin_fractions as basin_fractions,
     boundary as boundary,
     branches as branches,
     continued as continued,

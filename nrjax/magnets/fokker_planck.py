@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.special import sph_harm_y
 
 from .._numerics.validation import Number, float_array, require
 from .baths import ClassicalBath
@@ -186,6 +185,8 @@ class Harmonics(NamedTuple):
 @functools.lru_cache(maxsize=8)
 def harmonics(lmax: int) -> Harmonics:
     """Of degrees 0 to lmax; the products of two of them with n are integrated exactly."""
+    from scipy.special import sph_harm_y  # takes a tenth of a second, which those who want no harmonics need not wait
+
     top = lmax + 1
     # Enough points for the product of three harmonics.
     z, weight = np.polynomial.legendre.leggauss(2 * top + 2)

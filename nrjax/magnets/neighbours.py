@@ -12,7 +12,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import sparse
 from jaxtyping import Array, Float
 
 from .._numerics.validation import Numbers, float_array
@@ -196,7 +195,7 @@ class Matrix(AbstractNeighbours):
     values: Any
 
     def __init__(self, values: Any):
-        self.values = values if isinstance(values, sparse.BCOO) else float_array("values", values)
+        self.values = values if _is_sparse(values) else float_array("values", values)
 
     def mean(self, spins: Float[Array, "X Y Z"], a: int, b: int) -> Float[Array, "x y z"]:
         """A product with the matrix."""
@@ -206,7 +205,7 @@ class Matrix(AbstractNeighbours):
 
     def own_share(self, cells: Cells) -> Any:
         """The diagonal."""
-        if not isinstance(self.values, sparse.BCOO):
+        if not _is_sparse(self.values):
             return jnp.diagonal(self.values).reshape(cells)
         on = self.values.indices[:, 0] == self.values.indices[:, 1]
         empty = jnp.zeros(math.prod(cells), self.values.dtype)
@@ -233,6 +232,11 @@ def shifted(x: Array, step: int, axis: int, periodic: bool) -> Array:
 def _mean_along(x: Array, steps: Sequence[int], axis: int, periodic: bool) -> Array:
     """The mean of x at the sites so many cells away along one axis. Divided last: see `turned`."""
     return functools.reduce(operator.add, (shifted(x, -step, axis, periodic) for step in steps)) / len(steps)
+
+
+def _is_sparse(values: Any) -> bool:
+    """Whether it is a BCOO, told without loading a module that few need."""
+    return type(values).__name__ == "BCOO"
 
 
 def _rows(name: str, values: Any) -> Rows:

@@ -6,6 +6,7 @@ from .attractors import (
     steady_state as steady_state,
     steady_states as steady_states,
 )
+from .basins import basin_fractions as basin_fractions
 from .bilayer_branches import branches as branches
 from .boundaries import Boundary as Boundary, boundary as boundary, indicator as indicator, tilt_modes as tilt_modes
 from .corotating_solver import CorotatingSolver as CorotatingSolver
