@@ -23,6 +23,7 @@ def bistable():
     return LayeredMagnet([[9.2, 5.7], [-5.5, 9.5]], [0.119, 0.236], 2.1, [0.085, 0.098], 0.9, 2.2)
 
 
+@pytest.mark.long
 def test_shares_are_those_of_trajectories():
     shares = basin_fractions(bistable(), jax.random.key(3), 400)
     assert sum(map(float, shares.values())) == pytest.approx(1.0, abs=1e-12)

@@ -136,10 +136,9 @@ def test_layers_that_conduct_are_warm_each_by_itself():
     """The lit layer is warmer, and the dark one keeps its order; the same by time integration, and for fast flow."""
     magnet = hanai2025_bilayer(0.05, 6.0)
 
-    def warm_of(conduction, loss=0.05, **options):
-        # Electrons that answer within 0.01 ps, so that the course below is short.
+    def warm_of(conduction, **options):
         model = thermal(0.01, photon_energy=20.0, conduction=conduction, **options)
-        return model, steady_state(hanai2025_bilayer(loss, 6.0), thermal=model, throw=False)
+        return model, steady_state(magnet, thermal=model, throw=False)
 
     model, warm = warm_of(0.02)
     assert bool(warm.valid) and int(warm.balances) == 1 and int(warm.phase) == Phase.CHIRAL
@@ -160,8 +159,12 @@ def test_layers_that_conduct_are_warm_each_by_itself():
     np.testing.assert_allclose(fast.chase_frequency, one.chase_frequency, rtol=1e-5)
     assert " K, lattice at " in str(warm) and ", " in str(warm).split(" K")[0]
 
+
+@pytest.mark.long
+def test_derivatives_of_layers_that_conduct():
     def frequency(loss):
-        return warm_of(0.02, loss)[1].chase_frequency
+        model = thermal(0.01, photon_energy=20.0, conduction=0.02)
+        return steady_state(hanai2025_bilayer(loss, 6.0), thermal=model, throw=False).chase_frequency
 
     np.testing.assert_allclose(jax.grad(frequency)(0.05), slope(frequency, 0.05, 1e-4), rtol=1e-5)
 

@@ -9,20 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int
 
-from .._numerics.precision import in_full_precision, newton_tolerance
+from .._numerics.precision import in_full_precision, newton_tolerance, residual_tolerance
 from .._numerics.small_matrices import adjugate, characteristic, safe_sqrt, solve
 from ..magnets import AbstractOrderParameters
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 from ..motion.rigid_rotation import closest_rotation, turning
 
-# Runge-Kutta steps for one turn, and of the turn by the model's own velocity that checks it.
-STEPS: Final = 240
-CHECK_STEPS: Final = 360
+# Runge-Kutta steps for one turn: at first, and where the turn turns out to need more; shares of them for its check.
+STEPS: Final = (64, 384)
+CHECK: Final = 1.5
 TABLEAU: Final = diffrax.Dopri8.tableau
-MOST_ITERATIONS: Final = 10
+MOST_ITERATIONS: Final = 8
+# Numbers of maxima of |m_A|^2 + |m_B|^2 that an orbit is looked for with; at last with as many as the watch saw.
+MAXIMA: Final = (1, 2, 3)
 # How far Newton's method may go from the turn that was watched, in period and squared lengths.
 NEAR: Final = 0.2
 # The least standard deviation of |m_A|^2 + |m_B|^2 along the orbit, as a share of its largest value.
@@ -53,13 +55,15 @@ class ShapeCycle(NamedTuple):
 
     `turn`: from where |m_A|^2 + |m_B|^2 is largest. `mean`: averages over it. `growth_rate`: the largest of
     ln |multiplier| / period (meV) without the one along the orbit. `found`: whether Newton's method converged to an
-    orbit next to the one that was watched, and one that attracts.
+    orbit next to the one that was watched, and one that attracts. `residual`: its `closure`. `steps`: for one turn.
     """
 
     turn: Turn
     mean: Averages
     growth_rate: Array
     found: Array
+    residual: Array
+    steps: Array
 
 
 class _Equations(NamedTuple):
@@ -70,11 +74,7 @@ class _Equations(NamedTuple):
 
 
 def find_cycle(
-    shape: ShapeDynamics,
-    turning_rates: tuple[Array, Array],
-    near: Turn,
-    maxima: Int[Array, ""],
-    wanted: Bool[Array, ""],
+    model: AbstractOrderParameters, near: Turn, maxima: Int[Array, ""], wanted: Bool[Array, ""]
 ) -> ShapeCycle:
     """The closed orbit next to a motion that repeats itself,
 
@@ -82,68 +82,102 @@ def find_cycle(
 
     four equations for G(0) and T. Derivatives of turn and mean by the implicit function theorem (first order).
 
-    **Arguments** `turning_rates`: gyro j_BA and gyro j_AB in meV. `near`: a turn nearly, from close to the largest
+    **Arguments** `model`: two order parameters whose shape closes. `near`: a turn nearly, from close to the largest
     |m_A|^2 + |m_B|^2, or several turns. `maxima`: how many |m_A|^2 + |m_B|^2 has in them. `wanted`: False where there
     is nothing to look for, which then costs nothing.
 
     **Returns** a `ShapeCycle`, of the fewest maxima that attracts.
     """
-    # Of so many maxima; the last one of all.
-    shares = jnp.asarray([1, 2, 3, 0], maxima.dtype)
-    fewer = shares < maxima
-    shares = jnp.where(shares == 0, maxima, shares)
-    turns = Turn(near.start, near.period * (shares / jnp.maximum(maxima, 1)).astype(near.period.dtype))
-    find = jax.vmap(_cycle_near, in_axes=(None, None, Turn(None, 0), 0))  # pyright: ignore[reportArgumentType]
-    cycles = find(shape, turning_rates, turns, wanted & fewer)
-    best = jnp.argmax(cycles.found)
-    return jax.tree.map(lambda x: x[best], cycles)
-
-
-def _cycle_near(
-    shape: ShapeDynamics, turning_rates: tuple[Array, Array], near: Turn, wanted: Bool[Array, ""]
-) -> ShapeCycle:
-    """The closed orbit next to a turn."""
-    arrays, rest = eqx.partition((shape, turning_rates), eqx.is_inexact_array)
-    near = jax.lax.stop_gradient(near)
+    exchange = model.precession_exchange()
+    # Everything that the orbit depends on, and nothing else: derivatives are taken by each of these numbers.
+    arrays, rest = eqx.partition((ShapeDynamics(model), (exchange[1, 0], exchange[0, 1])), eqx.is_inexact_array)
+    whole, fixed = eqx.partition(model, eqx.is_array)
 
     @jax.custom_jvp
-    def orbit(arrays: Any, near: Turn, wanted: Array) -> tuple[tuple[Turn, Averages], tuple[Array, Array]]:
-        turn, mean, jacobian, converged = _newton(eqx.combine(arrays, rest), near, wanted)
-        return (turn, mean), (_growth_rate(turn, jacobian), converged)
+    def orbit(arrays: Any, whole: Any, near: Turn, maxima: Array, wanted: Array) -> tuple[Any, Any]:
+        found = _search(eqx.combine(arrays, rest), eqx.combine(whole, fixed), near, maxima, wanted)
+        return (found.turn, found.mean), (found.growth_rate, found.residual, found.found, found.steps)
 
     @orbit.defjvp
     def _jvp(primals: Any, tangents: Any) -> Any:
-        (arrays, near, wanted), (change, *_) = primals, tangents
-        found, (growth, converged) = orbit(arrays, near, wanted)
+        (arrays, *others), (change, *_) = primals, tangents
+        seen, (growth, residual, found, steps) = orbit(arrays, *others)
         # By every number, so that what is left is linear in the change: loops cannot be run backwards.
-        slopes = jnp.where(converged, _slopes(arrays, rest, found[0], wanted), 0.0)
+        slopes = jnp.where(found, _slopes(arrays, rest, seen[0], found, steps), 0.0)
         moved = jnp.sum(ravel_pytree(change)[0][:, None] * slopes, axis=0)
-        none = np.zeros(converged.shape, jax.dtypes.float0)
-        return (found, (growth, converged)), (ravel_pytree(found)[1](moved), (jnp.zeros_like(growth), none))
+        none = tuple(np.zeros(x.shape, jax.dtypes.float0) for x in (found, steps))
+        still = jnp.zeros_like(growth), jnp.zeros_like(residual), *none
+        return (seen, (growth, residual, found, steps)), (ravel_pytree(seen)[1](moved), still)
 
-    (turn, mean), (growth, converged) = orbit(arrays, near, wanted)
-    total, before = turn.start.aa + turn.start.bb, near.start.aa + near.start.bb
-    beside = (jnp.abs(turn.period - near.period) < NEAR * near.period) & (jnp.abs(total - before) < NEAR * before)
-    swings = mean.square - (mean.gram.aa + mean.gram.bb) ** 2 > (LEAST_SWING * total) ** 2
-    return ShapeCycle(turn, mean, growth, wanted & converged & beside & swings & (growth < 0))
+    inputs = jax.lax.stop_gradient((whole, near))
+    (turn, mean), (growth, residual, found, steps) = orbit(arrays, *inputs, maxima, wanted)
+    return ShapeCycle(turn, mean, growth, found, residual, steps)
+
+
+def _search(parameters: Any, model: Any, near: Turn, maxima: Array, wanted: Array) -> ShapeCycle:
+    """The orbit of the fewest maxima, in as few steps as will do."""
+    dtype = near.period.dtype
+    numbers = jnp.asarray([*MAXIMA, 0], maxima.dtype)
+    # No more than the watch saw; its own number is the last.
+    left_out = (numbers > 0) & (numbers >= maxima)
+    coarse, fine = STEPS
+    accurate = 0.1 * residual_tolerance(dtype)
+
+    def attempt(state: Any) -> Any:
+        best, which, _ = state
+        number = jnp.where(numbers[which] == 0, maxima, numbers[which])
+        share = number.astype(dtype) / jnp.maximum(maxima, 1).astype(dtype)
+        seed = Turn(near.start, near.period * share)
+        # What was found in too few steps is where more begin.
+        again = best.found
+        here = jax.tree.map(lambda x, y: jnp.where(again, x, y), best.turn, seed)
+        steps = jnp.where(again, fine, coarse).astype(jnp.int32)
+        go = wanted & (again | ~left_out[which])
+        turn, jacobian, converged = _newton(parameters, here, go, steps)
+        mean = _averages(parameters, turn, go & converged, steps)
+        growth = _growth_rate(turn, jacobian)
+        total, before = turn.start.aa + turn.start.bb, near.start.aa + near.start.bb
+        beside = (jnp.abs(turn.period - seed.period) < NEAR * seed.period) & (jnp.abs(total - before) < NEAR * before)
+        swings = mean.square - (mean.gram.aa + mean.gram.bb) ** 2 > (LEAST_SWING * total) ** 2
+        found = go & converged & beside & swings & (growth < 0)
+        residual = jnp.where(found, closure(model, turn, found, steps), jnp.inf)
+        # In more steps an orbit may not be found; then it is none.
+        new = ShapeCycle(turn, mean, growth, found, residual, steps)
+        done = (found & (again | (residual < accurate))) | again
+        return new, jnp.where(found, which, which + 1), done
+
+    def goes_on(state: Any) -> Array:
+        _, which, done = state
+        return wanted & ~done & (which < len(numbers))
+
+    zero, no = jnp.zeros_like(near.period), jnp.zeros_like(wanted)
+    nothing = Averages(Gram(zero, zero, zero), *(zero,) * 5)
+    start = ShapeCycle(near, nothing, zero, no, zero + jnp.inf, jnp.zeros((), jnp.int32))
+    found, _, _ = jax.lax.while_loop(goes_on, attempt, (start, jnp.zeros((), jnp.int32), no))
+    return found
 
 
 @in_full_precision
 def closure(
-    model: AbstractOrderParameters, m: Float[Array, "2 n"], period: Float[Array, ""], wanted: Bool[Array, ""]
+    model: AbstractOrderParameters, turn: Turn, wanted: Bool[Array, ""], steps: Int[Array, ""]
 ) -> Float[Array, ""]:
     """max |G(T) - G(0)| / |m_a| |m_b|, by the model's own `vector_field` and in other steps than those that found the
-    orbit.
+    orbit (`steps`).
 
-    **Arguments** `m`: moments at its start. `period`: hbar/meV. The rotation that all moments share is taken off as
-    they go, which leaves their scalar products alone and spares the fast precession.
+    The rotation that all moments share is taken off as they go, which leaves their scalar products alone and spares the
+    fast precession.
     """
+    a = safe_sqrt(turn.start.aa)
+    along = turn.start.ab / jnp.where(a > 0, a, 1.0)
+    m = jnp.zeros((2, model.components), a.dtype)
+    m = m.at[0, 0].set(a).at[1, 0].set(along).at[1, 1].set(safe_sqrt(turn.start.bb - along**2))
 
     def velocity(m: Array) -> Array:
         rates = model.vector_field(0.0, m)
         return rates - turning(closest_rotation(m, rates)[0], m)
 
-    end, _ = _around(velocity, lambda m: (), m, period, wanted, CHECK_STEPS)
+    more = (CHECK * steps.astype(a.dtype)).astype(jnp.int32)
+    end, _ = _around(velocity, lambda m: jnp.zeros(()), m, turn.period, wanted, more)
     size = safe_sqrt(jnp.sum(m**2, axis=1))
     scale = size[:, None] * size[None, :]
     missing = jnp.sum(end[:, None] * end[None, :] - m[:, None] * m[None, :], axis=-1)
@@ -151,19 +185,21 @@ def closure(
 
 
 def _around(
-    velocity: Callable[[Any], Any],
-    quantities: Callable[[Any], Any],
-    start: PyTree[Array],
+    velocity: Callable[[Array], Array],
+    quantities: Callable[[Array], Any],
+    start: Array,
     period: Float[Array, ""],
     wanted: Bool[Array, ""],
-    steps: int,
-) -> tuple[PyTree[Array], Any]:
+    steps: Int[Array, ""],
+) -> tuple[Array, Any]:
     """One turn: where it ends, and the averages of `quantities` over it. Where not `wanted`, no step is taken.
 
     By the Runge-Kutta method of Dormand and Prince, of order 8, one stage after the other in one loop: a single copy of
     the velocity to compile.
     """
-    step, dtype = period / steps, period.dtype
+    dtype = period.dtype
+    number = steps.astype(dtype)
+    step = period / number
     stages = len(TABLEAU.b_sol)
     before = np.zeros((stages, stages))
     for row, weights in enumerate(TABLEAU.a_lower, start=1):
@@ -175,68 +211,78 @@ def _around(
         count, begin, at, slopes, sums = state
         stage = count % stages
         last = stage == stages - 1
-        slopes = jax.tree.map(lambda all, f: all.at[stage].set(f), slopes, velocity(at))
-        at = jax.tree.map(lambda x, f: x + step * jnp.tensordot(rows[stage], f, 1, precision="highest"), begin, slopes)
-        begin = jax.tree.map(lambda x, y: jnp.where(last, x, y), at, begin)
-        sums = jax.tree.map(lambda total, x: total + jnp.where(last, x / steps, 0.0), sums, quantities(at))
+        slopes = slopes.at[stage].set(velocity(at))
+        at = begin + step * jnp.sum(rows[stage].reshape(-1, *[1] * begin.ndim) * slopes, axis=0)
+        begin = jnp.where(last, at, begin)
+        sums = jax.tree.map(lambda total, x: total + jnp.where(last, x / number, 0.0), sums, quantities(at))
         return count + 1, begin, at, slopes, sums
 
     sums = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(quantities, start))
-    slopes = jax.tree.map(lambda x: jnp.zeros((stages, *x.shape), x.dtype), start)
+    slopes = jnp.zeros((stages, *start.shape), start.dtype)
     state = jnp.zeros((), jnp.int32), start, start, slopes, sums
     state = jax.lax.while_loop(lambda state: wanted & (state[0] < stages * steps), advance, state)
     return state[1], state[-1]
 
 
-def _looked_at(parameters: Any, turn: Turn, wanted: Array) -> tuple[_Equations, Averages]:
-    """The equations that a closed orbit solves, and averages over the turn."""
+def _equations(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> _Equations:
+    """What a closed orbit makes zero."""
+    shape, _ = parameters
+    end, _ = _around(
+        lambda y: shape.vector_field(0.0, y), jnp.zeros_like, jnp.stack(turn.start), turn.period, wanted, steps
+    )
+    rates = shape.rates(turn.start)
+    return _Equations(Gram(*(x - y for x, y in zip(end, turn.start, strict=True))), rates.aa + rates.bb)
+
+
+def _averages(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> Averages:
+    """Averages over a turn."""
     shape, (to_a, to_b) = parameters
 
-    def quantities(g: Gram) -> Averages:
+    def quantities(y: Array) -> Array:
+        g = Gram(*y)
         product = g.aa * g.bb
         tilt = product - g.ab**2
         chase = jnp.abs(shape.w_ab) * safe_sqrt(tilt) / jnp.maximum(g.aa, jnp.finfo(g.aa.dtype).tiny)
         precession = to_a**2 * g.aa + 2.0 * to_a * to_b * g.ab + to_b**2 * g.bb
-        return Averages(g, (g.aa + g.bb) ** 2, product, tilt, chase, safe_sqrt(chase**2 + precession))
+        return jnp.stack([*g, (g.aa + g.bb) ** 2, product, tilt, chase, safe_sqrt(chase**2 + precession)])
 
-    end, averages = _around(shape.rates, quantities, turn.start, turn.period, wanted, STEPS)
-    rates = shape.rates(turn.start)
-    missing = Gram(*(x - y for x, y in zip(end, turn.start, strict=True)))
-    return _Equations(missing, rates.aa + rates.bb), averages
+    _, seen = _around(
+        lambda y: shape.vector_field(0.0, y), quantities, jnp.stack(turn.start), turn.period, wanted, steps
+    )
+    return Averages(Gram(*seen[:3]), *seen[3:])
 
 
-def _linearized(parameters: Any, turn: Turn, wanted: Array) -> tuple[_Equations, Averages, _Equations]:
-    """The equations and averages, and the derivatives of the equations by (G_AA, G_BB, G_AB, T): one row for each."""
+def _linearized(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> tuple[_Equations, _Equations]:
+    """The equations, and their derivatives by (G_AA, G_BB, G_AB, T): one row for each."""
 
     def along(direction: Turn) -> Any:
-        values, slopes = jax.jvp(lambda turn: _looked_at(parameters, turn, wanted), (turn,), (direction,))
-        return *values, slopes[0]
+        return jax.jvp(lambda turn: _equations(parameters, turn, wanted, steps), (turn,), (direction,))
 
     unit = jnp.eye(4, dtype=turn.period.dtype)
-    return jax.vmap(along, out_axes=(None, None, 0))(Turn(Gram(*unit[:3]), unit[3]))
+    return jax.vmap(along, out_axes=(None, 0))(Turn(Gram(*unit[:3]), unit[3]))
 
 
-def _newton(parameters: Any, near: Turn, wanted: Array) -> tuple[Turn, Averages, _Equations, Array]:
-    """The orbit next to a turn, averages and derivatives along it, and whether it was found."""
+def _newton(parameters: Any, near: Turn, wanted: Array, steps: Array) -> tuple[Turn, _Equations, Array]:
+    """The orbit next to a turn, derivatives of the equations there, and whether it was found."""
     tolerance = newton_tolerance(near.period.dtype)
-    shapes = jax.eval_shape(lambda: _linearized(parameters, near, wanted))
-    _, averages, jacobian = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    shapes = jax.eval_shape(lambda: _linearized(parameters, near, wanted, steps))
+    _, jacobian = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
     def improve(state: Any) -> Any:
-        turn, _, _, _, count = state
-        missing, averages, jacobian = _linearized(parameters, turn, wanted)
+        turn, _, _, count = state
+        missing, jacobian = _linearized(parameters, turn, wanted, steps)
         step = _solved(jacobian, turn, missing)
         new = jax.tree.map(jnp.subtract, turn, step)
         moved = jnp.max(jnp.stack([*_relative(new.start, turn.start), jnp.abs(step.period / turn.period)]))
-        return new, averages, jacobian, moved, count + 1
+        return new, jacobian, moved, count + 1
 
     def goes_on(state: Any) -> Array:
         *_, moved, count = state
         return wanted & (moved > tolerance) & (count < MOST_ITERATIONS)
 
-    state = near, averages, jacobian, jnp.full_like(near.period, jnp.inf), jnp.zeros((), jnp.int32)
-    turn, averages, jacobian, moved, _ = jax.lax.while_loop(goes_on, improve, state)
-    return turn, averages, jacobian, moved <= tolerance
+    state = near, jacobian, jnp.full_like(near.period, jnp.inf), jnp.zeros((), jnp.int32)
+    turn, jacobian, moved, _ = jax.lax.while_loop(goes_on, improve, state)
+    return turn, jacobian, moved <= tolerance
 
 
 def _solved(jacobian: _Equations, turn: Turn, change: _Equations) -> Turn:
@@ -275,20 +321,23 @@ def _growth_rate(turn: Turn, jacobian: _Equations) -> Array:
     return jnp.log(jnp.maximum(size, jnp.finfo(size.dtype).tiny)) / turn.period
 
 
-def _slopes(arrays: Any, rest: Any, turn: Turn, wanted: Array) -> Array:
+def _slopes(arrays: Any, rest: Any, turn: Turn, wanted: Array, steps: Array) -> Array:
     """Derivatives of (turn, averages) by every number in `arrays`, a row for each: the turn moves by
     dy = -F_y^-1 F_p dp, and the averages with it."""
     flat, as_arrays = ravel_pytree(arrays)
-    _, _, jacobian = _linearized(eqx.combine(arrays, rest), turn, wanted)
-
-    def looked_at(arrays: Any, turn: Turn) -> tuple[_Equations, Averages]:
-        return _looked_at(eqx.combine(arrays, rest), turn, wanted)
+    _, jacobian = _linearized(eqx.combine(arrays, rest), turn, wanted, steps)
 
     def along(direction: Array) -> Array:
         change, still = as_arrays(direction), jax.tree.map(jnp.zeros_like, turn)
-        _, (missing, _) = jax.jvp(looked_at, (arrays, turn), (change, still))
-        moved = jax.tree.map(jnp.negative, _solved(jacobian, turn, missing))
-        _, (_, seen) = jax.jvp(looked_at, (arrays, turn), (change, moved))
-        return ravel_pytree((moved, seen))[0]
+
+        def moved_by(function: Any, of_turn: Turn) -> Any:
+            return jax.jvp(
+                lambda arrays, turn: function(eqx.combine(arrays, rest), turn, wanted, steps),
+                (arrays, turn),
+                (change, of_turn),
+            )[1]
+
+        moved = jax.tree.map(jnp.negative, _solved(jacobian, turn, moved_by(_equations, still)))
+        return ravel_pytree((moved, moved_by(_averages, moved)))[0]
 
     return jax.vmap(along)(jnp.eye(flat.size, dtype=flat.dtype))

@@ -23,7 +23,7 @@ from . import bilayer_states
 from .bilayer_relaxation import VANISHED, Journey, Motion, is_slow_spiral, log_tilt, set_out, settle
 from .modulated_shapes import Watch, is_modulated, nothing_seen, watch_for_repetition
 from .rigid_states import RESULTS, MovingShape, SteadyState, moving_state, reached_state, rigid_state
-from .shape_cycles import Turn, closure, find_cycle
+from .shape_cycles import Turn, find_cycle
 from .solvers import AbstractSteadyStateSolver, without_derivative
 
 # Shapes that keep moving are watched this many at a time.
@@ -95,11 +95,12 @@ class ShapeSolver(AbstractSteadyStateSolver):
         moving = np.flatnonzero(is_modulated(search.watch))
         for first in range(0, moving.size, CYCLES):
             lanes = moving[first : first + CYCLES]
-            rows = np.concatenate([lanes, np.repeat(lanes[:1], CYCLES - lanes.size)])
-            some = _lanes_of((models, starts, search, states), rows)
+            beyond = CYCLES - lanes.size
+            some = _lanes_of((models, starts, search, states), np.concatenate([lanes, np.repeat(lanes[:1], beyond)]))
+            # Nothing is looked for in what fills up.
             some[2].watch.repeats[lanes.size :] = 0
             told = _tell_moving(*some, self.cycles)
-            rows[lanes.size :] = starts.shape[0] + np.arange(CYCLES - lanes.size)
+            rows = np.concatenate([lanes, starts.shape[0] + np.arange(beyond)])
             states = _with_lanes(states, rows, told)
         return states
 
@@ -173,9 +174,9 @@ def _told_of_moving(
     moves = _moves(search, state)
     if not cycles:
         return moving_state(state, moves)
-    search, fixed = jax.lax.stop_gradient((search, model))
+    search = jax.lax.stop_gradient(search)
     near = Turn(search.journey.motion.gram, search.watch.period)
-    cycle = find_cycle(ShapeDynamics(model), _turning_rates(model), near, search.watch.maxima, moves)
+    cycle = find_cycle(model, near, search.watch.maxima, moves)
     mean = cycle.mean.gram
     m = bilayer_states.moments(bilayer_states.describe(ShapeDynamics(model), cycle.turn.start, ~moves), start)
     # Moments that swing along one line turn nowhere.
@@ -192,9 +193,7 @@ def _told_of_moving(
         rotation_frequency=known(jnp.where(turns, cycle.mean.rotation, 0.0)) / units.GHz,
         period=known(cycle.turn.period) / units.ps,
         growth_rate=known(cycle.growth_rate),
-        residual=jnp.where(
-            cycle.found, closure(fixed, *jax.lax.stop_gradient((m, cycle.turn.period)), cycle.found), jnp.inf
-        ),
+        residual=cycle.residual,
         solved=cycle.found,
     )
     return moving_state(state, moves, shape)
