@@ -522,6 +522,7 @@ def test_modulated_shape_through_time_integration():
     assert state.result == RESULTS.modulated and np.isnan(state.period)
 
 
+@pytest.mark.long
 @pytest.mark.computes
 def test_time_integration_next_to_a_melting_point():
     """The reference bilayer melts at gamma_B = 0.092 meV, where trace W(0) = 0. By time integration (a field of 0

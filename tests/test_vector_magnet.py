@@ -65,12 +65,10 @@ def test_an_easy_plane_chases_at_its_own_rate():
     omega = float(state.angular_velocity[2])
     turned = omega * state.m @ jnp.array([[0.0, 1.0], [-1.0, 0.0]])
     np.testing.assert_allclose(planar.vector_field(0.0, state.m), turned, atol=1e-12)
-    # Where nothing holds it a layer of three components is at rest at 10/3, of two at 10/2, of one at 10.
-    for components, curie in ((1, 10.0), (2, 5.0), (3, 10.0 / 3.0)):
-        for factor, ordered in ((0.98, True), (1.02, False)):
-            alone = VectorMagnet([[10.0]], 0.1, factor * curie, components=components)
-            found = steady_state(alone, throw=False)
-            assert bool(found.valid) and (float(found.lengths[0]) > 0.05) == ordered, (components, factor)
+    # A layer of two components in its own exchange of 10 meV loses its order at 10/2.
+    for factor, ordered in ((0.98, True), (1.02, False)):
+        found = steady_state(VectorMagnet([[10.0]], 0.1, factor * 5.0, components=2), throw=False)
+        assert bool(found.valid) and (float(found.lengths[0]) > 0.05) == ordered, factor
 
 
 def test_one_component_cannot_turn():

@@ -177,7 +177,7 @@ def closure(
         return rates - turning(closest_rotation(m, rates)[0], m)
 
     more = (CHECK * steps.astype(a.dtype)).astype(jnp.int32)
-    end, _ = _around(velocity, lambda m: jnp.zeros(()), m, turn.period, wanted, more)
+    end, _ = _around(velocity, lambda m: m[0, 0], m, turn.period, wanted, more)
     size = safe_sqrt(jnp.sum(m**2, axis=1))
     scale = size[:, None] * size[None, :]
     missing = jnp.sum(end[:, None] * end[None, :] - m[:, None] * m[None, :], axis=-1)
