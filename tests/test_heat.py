@@ -230,6 +230,16 @@ def test_turns_of_a_cold_bright_future():
 
     derivative = jax.jvp(looked_at, (10.0,), (1.0,))[1]
     np.testing.assert_allclose(derivative, slope(looked_at, 10.0, 0.05), rtol=1e-5)
+
+    # Of a sample that stays below its limit: how warm it is at the end.
+    def end(capacity):
+        found = count(capacity)
+        return jnp.stack([found.electron_temperature, found.lattice_temperature])
+
+    assert not bool(count(1e3).ended)
+    warming = jax.jvp(end, (1e3,), (1.0,))[1]
+    assert (np.abs(warming) > 1e-4).all()
+    np.testing.assert_allclose(warming, slope(end, 1e3, 5.0), rtol=1e-5)
     many = jax.vmap(count)(jnp.array([5.0, 10.0, 1e6]))
     np.testing.assert_allclose(many.chase[1], found.chase, rtol=1e-8)
     assert not bool(many.ended[2]) and float(many.time[2]) == pytest.approx(200.0)

@@ -81,8 +81,7 @@ def is_modulated(watch: Watch) -> Array:
 def _observe(shape: ShapeDynamics, watch: Watch, before: Gram, after: Gram, log_tilt: Array, took: Array) -> Watch:
     """The watch after a step from `before` to `after`.
 
-    **Arguments** `log_tilt`: ln det G after the step. `took`: its
-    duration in hbar/meV, 0 if it was rejected.
+    **Arguments** `log_tilt`: ln det G after the step. `took`: its duration in hbar/meV, 0 if it was rejected.
     """
     moved = took > 0
     since = watch.since + took

@@ -68,8 +68,9 @@ class SteadyState(eqx.Module):
     - `valid`: finite, an attractor that was solved for, and consistent with the magnet's own `vector_field`.
 
     For MODULATED lengths (root mean square), angle and frequencies are averages over the period, and differentiable as
-    it is; `m` is where |m_A|^2 + |m_B|^2 is largest. Where time integration was needed the orbit is not solved for:
-    not valid, period and frequencies NaN. Where the dynamics did not settle at all, every observable is NaN.
+    it is (`growth_rate` is not: its derivative is 0); `m` is where |m_A|^2 + |m_B|^2 is largest. Where time integration
+    was needed the orbit is not solved for: not valid, period and frequencies NaN. Where the dynamics did not settle at
+    all, every observable is NaN.
     """
 
     phase: Int[Array, ""]
