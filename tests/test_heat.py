@@ -286,6 +286,11 @@ def test_the_price_in_words():
     rates = np.diag(np.asarray(magnet.exchange_rates())) - np.asarray(magnet.light_torque()[1])
     melting = rates.sum() / (2.0 * float(magnet.damping.sum()))
     np.testing.assert_allclose(margin, (melting - float(magnet.temperature[0])) / units.kelvin, rtol=5e-3)
+    # 2.65e10 W/cm^2 for 1e-12 s; I V/P with P in watts (1 meV/ps is 1.602e-10 W).
+    fluence, depth = (float(x) for x in re.findall(r"[\d.]+(?= mJ| nm)", text))
+    np.testing.assert_allclose(fluence, 26.5, rtol=5e-3)
+    watts = power * 1.602176634e-10
+    np.testing.assert_allclose(depth, 2.65e14 * 33.1e-30 / watts * 1e9, rtol=5e-3)
 
 
 @pytest.mark.parametrize(
