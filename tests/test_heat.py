@@ -126,6 +126,11 @@ def test_a_steady_sample_is_warmer_by_power_over_coupling():
     root: Any = brentq(excess, float(gentle.base) + 0.01, float(gentle.base) + 5.0, xtol=1e-11)
     np.testing.assert_allclose(chasing.electron_temperature, root, rtol=1e-10)
 
+
+@pytest.mark.long
+def test_derivatives_of_a_warm_state():
+    gentle = thermal(2e-3, coupling=20.0, photon_energy=100.0)
+
     def frequency(loss):
         return steady_state(hanai2025_bilayer(loss, 6.0), thermal=gentle, throw=False).chase_frequency
 
@@ -252,6 +257,7 @@ def test_turns_of_a_cold_bright_future():
     assert float(lower.limit) == 99.0 and float(lower.chase) < float(found.chase)
 
 
+@pytest.mark.long
 def test_a_map_of_turns_over_intensity_and_length_of_the_pulse():
     """One sweep: each point as it is by itself. Longer pulses never turn less; after the light nothing chases."""
     model = ThermalModel(0.0, 500.0, 1.0, jnp.inf, 8.5, follows="lattice")

@@ -54,6 +54,7 @@ def test_the_shape_knows_no_components(components):
     np.testing.assert_allclose(state.rotation_frequency, state.chase_frequency, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_an_easy_plane_chases_at_its_own_rate():
     """The chase of classical moments in a plane, followed through time."""
     planar = VectorMagnet.like(hanai2025_bilayer(0.05, 6.0, temperature=4.0), 2, PlanarBath())
