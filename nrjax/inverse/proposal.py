@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from .._numerics.validation import Number, float_array, require_positive
 from ..magnets import LayeredMagnet, ThermalModel
 from ..magnets.absorption import Exposure, exposure
-from ..magnets.heat import JOULE
+from ..magnets.heat import penetration_depth
 from ..motion.phases import Phase
 from ..rotation.attractors import steady_state
 from ..rotation.phase_noise import Linewidth, linewidth
@@ -123,8 +123,6 @@ def experiment(
     require_positive("duration", duration, "Of the pulse, ps.")
     length = float_array("duration", duration, (), magnet.dtype)
     heat = turns(magnet, thermal, length, state=state)
-    watts = heat.power / JOULE * 1e12
-    depth = light.laser.intensity * 1e4 * thermal.volume * 1e-30 / watts * 1e9
     line = None if magnet.field_terms else linewidth(magnet, spins, state)
     return Experiment(
         magnet=magnet,
@@ -133,7 +131,7 @@ def experiment(
         light=exposure(magnet, state.m),
         duration=length,
         fluence=light.laser.intensity * length * 1e-12 * 1e3,
-        penetration_depth=depth,
+        penetration_depth=penetration_depth(light.laser.intensity, heat.power, thermal.volume),
         heat=heat,
         space=spatial_stability(magnet, state=state),
         line=line,

@@ -14,6 +14,7 @@ from .._numerics.validation import (
     require_nonnegative,
     require_positive,
 )
+from .layer_torque import weighted_sums
 from .order_parameters import AbstractOrderParameters
 from .relaxation import AbstractRelaxation, Gram
 
@@ -134,7 +135,7 @@ class CoupledCondensates(AbstractOrderParameters):
     def vector_field(self, t: Number, m: Float[Array, "L 2"], args: Any = None) -> Float[Array, "L 2"]:
         """dpsi/dt in meV; nothing depends on `t`."""
         del t, args
-        return jnp.sum(self.exchange_rates()[:, :, None] * m[None], axis=1) - self._rates(m)[:, None] * m
+        return weighted_sums(self.exchange_rates(), m) - self._rates(m)[:, None] * m
 
     def term_size(self, m: Float[Array, "L 2"]) -> Float[Array, ""]:
         """The largest sum of the sizes of the terms, in meV."""

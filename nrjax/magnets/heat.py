@@ -27,6 +27,15 @@ def at_temperature(magnet: LayeredMagnet, temperature: Float[Array, "..."]) -> L
     return eqx.tree_at(lambda magnet: magnet.temperature, magnet, everywhere)
 
 
+def penetration_depth(
+    intensity: Float[Array, "..."], power: Float[Array, "..."], volume: Number
+) -> Float[Array, "..."]:
+    """I V/P in nm: how deep light of `intensity` (W/cm^2) reaches into sites that take `power` (meV/ps) and `volume`
+    (cubic angstrom) each."""
+    watts = power / JOULE * 1e12
+    return intensity * 1e4 * volume * 1e-30 / watts * 1e9
+
+
 class Heat(NamedTuple):
     """Energies per atom in meV, each of shape (K,): K = 1 where all layers share one temperature, else L.
 
@@ -167,10 +176,19 @@ class ThermalModel(eqx.Module):
         return self.bath_temperature / units.kelvin
 
     @property
+    def lattice_resistance(self) -> Float[Array, ""]:
+        """(T_l - T_0)/P of a steady sample, tau/C_l in K ps/meV."""
+        return self.cooling_time / self.lattice
+
+    @property
+    def electron_resistance(self) -> Float[Array, ""]:
+        """(T_e - T_0)/P of a steady sample, tau/C_l + 1/G in K ps/meV; the lattice's where there are no electrons."""
+        return self.lattice_resistance + jnp.where(self.electronic > 0, 1.0 / self.coupling, 0.0)
+
+    @property
     def resistance(self) -> Float[Array, ""]:
-        """(T_e - T_0)/P of a steady sample, tau/C_l + 1/G in K ps/meV (of T_l: without 1/G)."""
-        through = self.cooling_time / self.lattice
-        return through + jnp.where((self.electronic > 0) & (self.follows == "electrons"), 1.0 / self.coupling, 0.0)
+        """That of the temperature which the moments feel, in K ps/meV."""
+        return self.electron_resistance if self.follows == "electrons" else self.lattice_resistance
 
     def at_rest(self, layers: int, dtype: Any) -> Heat:
         """The energies before the light."""

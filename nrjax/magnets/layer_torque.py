@@ -18,7 +18,7 @@ class LayerParameters(NamedTuple):
     gyro: Array
 
 
-def weighted_sums(matrix: Float[Array, "L K"], m: Float[Array, "K 3"]) -> Float[Array, "L 3"]:
+def weighted_sums(matrix: Float[Array, "L K"], m: Float[Array, "K n"]) -> Float[Array, "L n"]:
     """sum_b matrix_ab m_b, by sums: a product of small matrices would round differently in batches of another size."""
     return jnp.sum(matrix[:, :, None] * m[None, :, :], axis=1)
 

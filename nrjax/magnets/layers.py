@@ -50,6 +50,17 @@ def _in_precision(part: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, part)
 
 
+def exchange_matrix(exchange: Numbers) -> Float[Array, "L L"]:
+    """j in meV as an array. **Raises** `ValueError` unless it is a square matrix."""
+    matrix = float_array("exchange", exchange)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(
+            f"exchange has shape {matrix.shape}: it must be a square matrix with exchange[a, b] the field "
+            "on layer a from layer b. For one layer pass [[j]]."
+        )
+    return matrix
+
+
 def settled_lengths(
     exchange: Float[Array, "L L"], temperature: Float[Array, " L"], bath: AbstractBath
 ) -> Float[Array, " L"]:
@@ -132,12 +143,7 @@ class LayeredMagnet(AbstractOrderParameters):
     ):
         if temperature is None:
             raise ValueError("temperature is missing: give k_B T in meV; 1 K is 0.0862 meV.")
-        self.exchange = float_array("exchange", exchange)
-        if self.exchange.ndim != 2 or self.exchange.shape[0] != self.exchange.shape[1]:
-            raise ValueError(
-                f"exchange has shape {self.exchange.shape}: it must be a square matrix with exchange[a, b] the field "
-                "on layer a from layer b. For one layer pass [[j]]."
-            )
+        self.exchange = exchange_matrix(exchange)
         layers = self.exchange.shape[0]
         like_exchange = functools.partial(float_array, dtype=self.exchange.dtype)
 

@@ -15,7 +15,8 @@ from .._numerics.validation import (
     require_positive,
 )
 from .baths import AbstractBath, ClassicalBath, QuantumBath
-from .layers import LayeredMagnet, settled_lengths
+from .layer_torque import weighted_sums
+from .layers import LayeredMagnet, exchange_matrix, settled_lengths
 from .order_parameters import AbstractOrderParameters
 from .planar_bath import PlanarBath
 from .relaxation import BathRelaxation
@@ -66,9 +67,7 @@ class VectorMagnet(AbstractOrderParameters):
     ):
         if components not in BATHS:
             raise ValueError(f"components = {components!r}: moments have 1, 2 or 3 of them.")
-        self.exchange = float_array("exchange", exchange)
-        if self.exchange.ndim != 2 or self.exchange.shape[0] != self.exchange.shape[1]:
-            raise ValueError(f"exchange has shape {self.exchange.shape}: it must be a square matrix, one row a layer.")
+        self.exchange = exchange_matrix(exchange)
         layers = self.exchange.shape[0]
         self.damping = float_array("damping", damping, (layers,))
         self.temperature = float_array("temperature", temperature, (layers,))
@@ -117,17 +116,16 @@ class VectorMagnet(AbstractOrderParameters):
         """r_a = 2 alpha_a phi(h_a) + loss_a of two layers."""
         return BathRelaxation.of(self.exchange, self.damping, self.temperature, self.loss, self.bath)
 
-    def _fields(self, m: Float[Array, "L n"]) -> Float[Array, "L n"]:
-        return jnp.sum(self.exchange[:, :, None] * m[None], axis=1)
+    def _squared_fields(self, m: Float[Array, "L n"]) -> Float[Array, " L"]:
+        return jnp.sum(weighted_sums(self.exchange, m) ** 2, axis=1)
 
     def _rates(self, m: Float[Array, "L n"]) -> Float[Array, " L"]:
-        squares = jnp.sum(self._fields(m) ** 2, axis=1)
-        return 2.0 * self.damping * self.bath.relaxation_rate(squares, self.temperature) + self.loss
+        return 2.0 * self.damping * self.bath.relaxation_rate(self._squared_fields(m), self.temperature) + self.loss
 
     def vector_field(self, t: Number, m: Float[Array, "L n"], args: Any = None) -> Float[Array, "L n"]:
         """dm/dt in meV; nothing depends on `t`."""
         del t, args
-        return jnp.sum(self.exchange_rates()[:, :, None] * m[None], axis=1) - self._rates(m)[:, None] * m
+        return weighted_sums(self.exchange_rates(), m) - self._rates(m)[:, None] * m
 
     def term_size(self, m: Float[Array, "L n"]) -> Float[Array, ""]:
         """The largest sum of the sizes of the terms, in meV."""
@@ -141,7 +139,7 @@ class VectorMagnet(AbstractOrderParameters):
 
     def nonlinearity(self, m: Float[Array, "L n"]) -> Float[Array, ""]:
         """The largest |h_a|^2/T_a^2."""
-        return jnp.max(jnp.sum(self._fields(m) ** 2, axis=1) / self.temperature**2)
+        return jnp.max(self._squared_fields(m) / self.temperature**2)
 
     def dark_lengths(self) -> Float[Array, " L"]:
         """m_a = B(h_a/T_a) of the exchange alone, negative where a layer is opposite to the first."""

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from .._numerics.ready_programs import kept
 from .._numerics.validation import require_positive
 from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase
@@ -34,10 +35,19 @@ def basin_fractions(
     directions = directions / jnp.sqrt(jnp.sum(directions**2, axis=2, keepdims=True))
     lengths = jax.random.uniform(length_key, (*size[:2], 1), model.dtype) ** (1.0 / model.components)
 
-    def reached(start: Float[Array, "L n"]) -> Int[Array, ""]:
+    phases = _reached(model, directions * lengths, max_steps)
+    return {f"basin_{p.name.lower()}": jnp.mean((phases == p.value).astype(model.dtype)) for p in Phase}
+
+
+@kept
+def _reached(
+    model: AbstractOrderParameters, starts: Float[Array, "starts L n"], max_steps: int
+) -> Int[Array, " starts"]:
+    """The phase that each beginning leads to."""
+
+    def phase(start: Float[Array, "L n"]) -> Int[Array, ""]:
         state = steady_state(model, start, max_steps=max_steps, cycles=False, throw=False)
         moving = state.phase == Phase.MODULATED
         return jnp.where(state.valid | moving, state.phase, Phase.UNRESOLVED)
 
-    phases = jax.vmap(reached)(directions * lengths)
-    return {f"basin_{p.name.lower()}": jnp.mean((phases == p.value).astype(model.dtype)) for p in Phase}
+    return jax.vmap(phase)(starts)

@@ -12,7 +12,7 @@ from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase, classify_trajectory
 from . import corotating_states
 from .corotating_states import generic_directions
-from .rigid_states import RESULTS, MovingShape, SteadyState, moving_state, reached_state, rigid_state
+from .rigid_states import RESULTS, SteadyState, moving_state, reached_state, rigid_state, unsolved_shape
 from .solvers import AbstractSteadyStateSolver, without_derivative
 
 # Size of the deviation that the default initial state carries, so that no symmetry of the start is special.
@@ -55,9 +55,7 @@ class CorotatingSolver(AbstractSteadyStateSolver):
             finite=(state.result != RESULTS.nonfinite) & jnp.all(jnp.isfinite(start)),
             steps=jnp.asarray(0, jnp.int32),
         )
-        nan, inf = (jnp.full((), x, start.dtype) for x in (jnp.nan, jnp.inf))
-        averages = MovingShape(state.m, lengths, angle, nan, nan, nan, nan, inf, jnp.zeros_like(settled))
-        return moving_state(reached, ~settled & (phase == Phase.MODULATED), averages)
+        return moving_state(reached, ~settled & (phase == Phase.MODULATED), unsolved_shape(state.m, lengths, angle))
 
     @in_full_precision
     def near(self, model: AbstractOrderParameters, state: SteadyState) -> SteadyState:

@@ -236,15 +236,25 @@ def reached_state(
     )
 
 
-def moving_state(state: SteadyState, moves: Bool[Array, ""], shape: MovingShape | None = None) -> SteadyState:
+def unsolved_shape(m: Float[Array, "L n"], lengths: Any = jnp.nan, angle: Any = jnp.nan) -> MovingShape:
+    """A shape that moves, and of which no more is known than moments, and perhaps average lengths and angle (rad)."""
+    nan, inf = jnp.full((), jnp.nan, m.dtype), jnp.full((), jnp.inf, m.dtype)
+    return MovingShape(
+        m=m,
+        lengths=jnp.broadcast_to(jnp.asarray(lengths, m.dtype), m.shape[:1]),
+        angle=jnp.asarray(angle, m.dtype),
+        chase_frequency=nan,
+        rotation_frequency=nan,
+        period=nan,
+        growth_rate=nan,
+        residual=inf,
+        solved=jnp.asarray(False),
+    )
+
+
+def moving_state(state: SteadyState, moves: Bool[Array, ""], shape: MovingShape) -> SteadyState:
     """`state`, but MODULATED where its shape `moves` for ever; valid if that is a closed orbit that attracts and
-    solves the model's own `vector_field`. Without `shape` nothing else is known of it."""
-    if shape is None:
-        nan = jnp.full_like(state.angle, jnp.nan)
-        unknown = nan * state.lengths
-        shape = MovingShape(
-            state.m, unknown, nan, nan, nan, nan, nan, jnp.full_like(nan, jnp.inf), jnp.zeros_like(moves)
-        )
+    solves the model's own `vector_field`."""
     consistent = shape.residual < residual_tolerance(state.m.dtype)
     valid = shape.solved & consistent & jnp.isfinite(shape.growth_rate)
     result = RESULTS.where(valid, RESULTS.successful, RESULTS.modulated)

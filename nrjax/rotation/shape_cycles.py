@@ -177,7 +177,7 @@ def closure(
         return rates - turning(closest_rotation(m, rates)[0], m)
 
     more = (CHECK * steps.astype(a.dtype)).astype(jnp.int32)
-    end, _ = _around(velocity, lambda m: m[0, 0], m, turn.period, wanted, more)
+    end, _ = _around(velocity, _nothing, m, turn.period, wanted, more)
     size = safe_sqrt(jnp.sum(m**2, axis=1))
     scale = size[:, None] * size[None, :]
     missing = jnp.sum(end[:, None] * end[None, :] - m[:, None] * m[None, :], axis=-1)
@@ -224,12 +224,22 @@ def _around(
     return state[1], state[-1]
 
 
+def _nothing(y: Array) -> tuple[()]:
+    """No quantities."""
+    del y
+    return ()
+
+
+def _along(shape: ShapeDynamics, quantities: Callable[[Array], Any], turn: Turn, wanted: Array, steps: Array) -> Any:
+    """`_around` of the shape."""
+    start = jnp.stack(turn.start)
+    return _around(lambda y: shape.vector_field(0.0, y), quantities, start, turn.period, wanted, steps)
+
+
 def _equations(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> _Equations:
     """What a closed orbit makes zero."""
     shape, _ = parameters
-    end, _ = _around(
-        lambda y: shape.vector_field(0.0, y), jnp.zeros_like, jnp.stack(turn.start), turn.period, wanted, steps
-    )
+    end, _ = _along(shape, _nothing, turn, wanted, steps)
     rates = shape.rates(turn.start)
     return _Equations(Gram(*(x - y for x, y in zip(end, turn.start, strict=True))), rates.aa + rates.bb)
 
@@ -246,9 +256,7 @@ def _averages(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> Avera
         precession = to_a**2 * g.aa + 2.0 * to_a * to_b * g.ab + to_b**2 * g.bb
         return jnp.stack([*g, (g.aa + g.bb) ** 2, product, tilt, chase, safe_sqrt(chase**2 + precession)])
 
-    _, seen = _around(
-        lambda y: shape.vector_field(0.0, y), quantities, jnp.stack(turn.start), turn.period, wanted, steps
-    )
+    _, seen = _along(shape, quantities, turn, wanted, steps)
     return Averages(Gram(*seen[:3]), *seen[3:])
 
 
@@ -271,7 +279,7 @@ def _newton(parameters: Any, near: Turn, wanted: Array, steps: Array) -> tuple[T
     def improve(state: Any) -> Any:
         turn, _, _, count = state
         missing, jacobian = _linearized(parameters, turn, wanted, steps)
-        step = _solved(jacobian, turn, missing)
+        step = _solved(jacobian, missing)
         new = jax.tree.map(jnp.subtract, turn, step)
         moved = jnp.max(jnp.stack([*_relative(new.start, turn.start), jnp.abs(step.period / turn.period)]))
         return new, jacobian, moved, count + 1
@@ -285,14 +293,14 @@ def _newton(parameters: Any, near: Turn, wanted: Array, steps: Array) -> tuple[T
     return turn, jacobian, moved <= tolerance
 
 
-def _solved(jacobian: _Equations, turn: Turn, change: _Equations) -> Turn:
+def _solved(jacobian: _Equations, change: _Equations) -> Turn:
     """The change of the turn by which the equations change by `change`.
 
     With A = dG(T)/dG(0) - 1, b = dG(T)/dT and c the gradient of the last equation, A + b c^T / (c . b) is regular
     although A is singular along the orbit.
     """
     b, c = tuple(row[3] for row in jacobian.gram), jacobian.slope[:3]
-    zero = jnp.zeros_like(turn.period)
+    zero = jnp.zeros_like(change.slope)
     along = sum((x * y for x, y in zip(c, b, strict=True)), zero)
     matrix = tuple(tuple(jacobian.gram[i][j] + b[i] * c[j] / along for j in range(3)) for i in range(3))
     inverse = adjugate(matrix)
@@ -337,7 +345,7 @@ def _slopes(arrays: Any, rest: Any, turn: Turn, wanted: Array, steps: Array) -> 
                 (change, of_turn),
             )[1]
 
-        moved = jax.tree.map(jnp.negative, _solved(jacobian, turn, moved_by(_equations, still)))
+        moved = jax.tree.map(jnp.negative, _solved(jacobian, moved_by(_equations, still)))
         return ravel_pytree((moved, moved_by(_averages, moved)))[0]
 
     return jax.vmap(along)(jnp.eye(flat.size, dtype=flat.dtype))

@@ -1,5 +1,6 @@
 """Steady states of two order parameters from their shape: no fast precession, no integration in time."""
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import equinox as eqx
@@ -22,7 +23,7 @@ from ..motion.phases import Phase
 from . import bilayer_states
 from .bilayer_relaxation import VANISHED, Journey, Motion, is_slow_spiral, log_tilt, set_out, settle
 from .modulated_shapes import Watch, is_modulated, nothing_seen, watch_for_repetition
-from .rigid_states import RESULTS, MovingShape, SteadyState, moving_state, reached_state, rigid_state
+from .rigid_states import RESULTS, MovingShape, SteadyState, moving_state, reached_state, rigid_state, unsolved_shape
 from .shape_cycles import Turn, find_cycle
 from .solvers import AbstractSteadyStateSolver, without_derivative
 
@@ -84,24 +85,18 @@ class ShapeSolver(AbstractSteadyStateSolver):
         _tell_all.compile_ahead(models, starts, _settle_all.shapes(models, starts, max_steps))
         search = _settle_all(models, starts, max_steps)
         moving = np.flatnonzero(~np.asarray(search.journey.motion.arrived))
-        for first in range(0, moving.size, WATCHED):
-            lanes = moving[first : first + WATCHED]
-            # Filled up, so that all are of one size, with lanes beyond the end that have no steps left.
-            rows = np.concatenate([lanes, starts.shape[0] + np.arange(WATCHED - lanes.size)])
+        for rows, count in _in_turn(moving, WATCHED, starts.shape[0]):
             some, searches = _lanes_of((models, search), rows)
-            searches.journey.steps[lanes.size :] = np.iinfo(np.int32).max
+            # What fills up has no steps left.
+            searches.journey.steps[count:] = np.iinfo(np.int32).max
             search = _with_lanes(search, rows, _watch_all(some, searches, max_steps))
         states = _tell_all(models, starts, search)
         moving = np.flatnonzero(is_modulated(search.watch))
-        for first in range(0, moving.size, CYCLES):
-            lanes = moving[first : first + CYCLES]
-            beyond = CYCLES - lanes.size
-            some = _lanes_of((models, starts, search, states), np.concatenate([lanes, np.repeat(lanes[:1], beyond)]))
+        for rows, count in _in_turn(moving, CYCLES, starts.shape[0]):
+            some, begun, searches, known = _lanes_of((models, starts, search, states), rows)
             # Nothing is looked for in what fills up.
-            some[2].watch.repeats[lanes.size :] = 0
-            told = _tell_moving(*some, self.cycles)
-            rows = np.concatenate([lanes, starts.shape[0] + np.arange(beyond)])
-            states = _with_lanes(states, rows, told)
+            searches.watch.repeats[count:] = 0
+            states = _with_lanes(states, rows, _tell_moving(some, begun, searches, known, self.cycles))
         return states
 
     def near(self, model: AbstractOrderParameters, state: SteadyState) -> SteadyState:
@@ -173,7 +168,7 @@ def _told_of_moving(
     """`state`, or what the search has come to if that is a shape that repeats itself; its closed orbit, if wanted."""
     moves = _moves(search, state)
     if not cycles:
-        return moving_state(state, moves)
+        return moving_state(state, moves, unsolved_shape(state.m))
     search = jax.lax.stop_gradient(search)
     near = Turn(search.journey.motion.gram, search.watch.period)
     cycle = find_cycle(model, near, search.watch.maxima, moves)
@@ -213,6 +208,14 @@ def _after_watching(
     """What a search that has not settled comes to."""
     search = _watched(model, search, max_steps)
     return _told_of_moving(model, start, search, _told(model, start, search), cycles)
+
+
+def _in_turn(lanes: np.ndarray, size: int, end: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Lanes, `size` at a time, and how many there are: the last are filled up with rows from `end` on, which is one
+    beyond the last lane."""
+    for first in range(0, lanes.size, size):
+        some = lanes[first : first + size]
+        yield np.concatenate([some, end + np.arange(size - some.size)]), some.size
 
 
 @jax.jit

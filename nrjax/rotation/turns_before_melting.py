@@ -17,7 +17,7 @@ from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import Number, is_concrete, require_positive
 from ..magnets import LayeredMagnet, ThermalModel
 from ..magnets.absorption import absorbed_power
-from ..magnets.heat import DULONG_PETIT, GADOLINIUM_VOLUME, JOULE
+from ..magnets.heat import DULONG_PETIT, GADOLINIUM_VOLUME, penetration_depth
 from ..motion.coordinates import Components, Heated
 from ..motion.rigid_rotation import closest_rotation, leading_pair
 from ..motion.step_sizes import step_control
@@ -153,11 +153,12 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
     margin = (float(ordering_temperature(magnet)) - float(jnp.max(magnet.temperature))) / units.kelvin
     photons = f"{power / (energy * frequency):.3g} photons absorbed per site and turn; " if frequency > 0 else ""
     warming = power / DULONG_PETIT
-    intensity = float(magnet.illumination.laser.intensity)
-    depth = intensity * 1e4 * GADOLINIUM_VOLUME * 1e-30 / (power / JOULE * 1e12) * 1e9 if power > 0 else jnp.inf
+    intensity = magnet.illumination.laser.intensity
+    fluence = float(intensity) * 1e-9
+    depth = float(penetration_depth(intensity, jnp.asarray(power), GADOLINIUM_VOLUME))
     return (
         f"{photons}the order is lost {margin:.3g} K above this temperature, and without cooling a lattice of 3 k_B per "
-        f"atom warms by {warming:.3g} K/ps (see turns); each ps brings {intensity * 1e-9:.3g} mJ/cm^2, {depth:.3g} nm "
+        f"atom warms by {warming:.3g} K/ps (see turns); each ps brings {fluence:.3g} mJ/cm^2, {depth:.3g} nm "
         f"deep where a site takes {GADOLINIUM_VOLUME:g} cubic angstrom"
     )
 

@@ -121,17 +121,13 @@ def _at_one_temperature(find: Find, magnet: LayeredMagnet, thermal: ThermalModel
     base, resistance = thermal.base, thermal.resistance
 
     def excess(temperature: Array) -> tuple[Array, tuple[SteadyState, Array]]:
-        warm = at_temperature(magnet, temperature * units.kelvin)
-        state = find(warm)
-        # Of a state that did not settle nothing is known, and no balance is looked for beside it.
-        power = jnp.where(jnp.isfinite(state.lengths).all(), thermal.power(warm, state.m)[0], jnp.nan)
+        state, (power,) = _lit(find, magnet, thermal, temperature)
         return temperature - base - resistance * power, (state, power)
 
     def value(temperature: Array) -> Array:
         return jax.lax.stop_gradient(excess(temperature)[0])
 
-    still = jnp.zeros((magnet.layers, 3), magnet.dtype)
-    most = jnp.max(thermal.power(magnet, still)) * (1.0 + _most_polarization(magnet))
+    most = jnp.max(_most_power(magnet, thermal))
     grid = jax.lax.stop_gradient(base + resistance * most * jnp.linspace(0.0, 1.0, LOOKS, dtype=magnet.dtype) ** 2)
     values = jax.vmap(value)(grid)
     rises = (values[:-1] < 0) & (values[1:] >= 0)
@@ -153,7 +149,7 @@ def _at_one_temperature(find: Find, magnet: LayeredMagnet, thermal: ThermalModel
     balanced = (dark | jnp.any(rises)) & (jnp.abs(left) <= BALANCED * jnp.maximum(root - base, LEAST_WARMING))
     temperature = root - jnp.where(balanced, left / slope, 0.0)
     _, (state, power) = excess(temperature)
-    lattice = base + power * thermal.cooling_time / thermal.lattice
+    lattice = base + power * thermal.lattice_resistance
     electrons = lattice + jnp.where(thermal.electronic > 0, power / thermal.coupling, 0.0)
     return WarmState(state, electrons, lattice, power, jnp.sum(rises) + dark.astype(int), balanced)
 
@@ -164,10 +160,7 @@ def _of_each(values: Array, digits: int) -> str:
 
 
 def _of_layers(find: Find, magnet: LayeredMagnet, thermal: ThermalModel) -> WarmState:
-    metal = thermal.electronic > 0
-    through = thermal.cooling_time / thermal.lattice
-    resistance = through + jnp.where(metal, 1.0 / thermal.coupling, 0.0)
-    base, layers = thermal.base, magnet.layers
+    base, resistance, layers = thermal.base, thermal.electron_resistance, magnet.layers
     assert thermal.conduction is not None
     # Heat that layer b takes in warms layer a by K_ab: K^-1 = 1/R + conduction along the chain of layers.
     identity = jnp.eye(layers, dtype=magnet.dtype)
@@ -175,13 +168,11 @@ def _of_layers(find: Find, magnet: LayeredMagnet, thermal: ThermalModel) -> Warm
     warming = jnp.linalg.inv(identity / resistance + thermal.conduction * steps.T @ steps)
 
     def lattice_at(hot: Array) -> Array:
-        return base + (hot - base) * through / resistance
+        return base + (hot - base) * thermal.lattice_resistance / resistance
 
     def excess(hot: Array) -> tuple[Array, tuple[SteadyState, Array]]:
         felt = hot if thermal.follows == "electrons" else lattice_at(hot)
-        warm = at_temperature(magnet, felt * units.kelvin)
-        state = find(warm)
-        power = jnp.where(jnp.isfinite(state.lengths).all(), thermal.power(warm, state.m), jnp.nan)
+        state, power = _lit(find, magnet, thermal, felt)
         return hot - base - warming @ power, (state, power)
 
     def relaxed(start: Array) -> tuple[Array, Array, Array]:
@@ -203,9 +194,7 @@ def _of_layers(find: Find, magnet: LayeredMagnet, thermal: ThermalModel) -> Warm
         here, _, relative, slope, _ = jax.lax.while_loop(goes_on, go, (start, start, far, identity, 0))
         return here, relative, slope
 
-    still = jnp.zeros((layers, 3), magnet.dtype)
-    most = thermal.power(magnet, still) * (1.0 + _most_polarization(magnet))
-    starts = jnp.stack([jnp.full(layers, base, magnet.dtype), base + warming @ most])
+    starts = jnp.stack([jnp.full(layers, base, magnet.dtype), base + warming @ _most_power(magnet, thermal)])
     (cold, hot), relative, slopes = jax.lax.stop_gradient(jax.vmap(relaxed)(jax.lax.stop_gradient(starts)))
     # Heat in grows more slowly than heat out.
     stable = jax.vmap(lambda slope: largest_real_part(-slope) < 0)(slopes)
@@ -218,8 +207,18 @@ def _of_layers(find: Find, magnet: LayeredMagnet, thermal: ThermalModel) -> Warm
     return WarmState(state, electrons, lattice_at(electrons), power, jnp.sum(jnp.stack([balanced, another])), balanced)
 
 
-def _most_polarization(magnet: LayeredMagnet) -> Array:
-    """The most that polarized electrons add to the absorption, relative to that of unpolarized ones."""
+def _lit(find: Find, magnet: LayeredMagnet, thermal: ThermalModel, kelvin: Array) -> tuple[SteadyState, Array]:
+    """The steady state of moments that feel a temperature, and the power that they take, meV/ps, shape (K,)."""
+    warm = at_temperature(magnet, kelvin * units.kelvin)
+    state = find(warm)
+    # Of a state that did not settle nothing is known, and no balance is looked for beside it.
+    return state, jnp.where(jnp.isfinite(state.lengths).all(), thermal.power(warm, state.m), jnp.nan)
+
+
+def _most_power(magnet: LayeredMagnet, thermal: ThermalModel) -> Array:
+    """More than any state takes, meV/ps, shape (K,): that of no moments, and the most that polarized electrons add."""
+    still = jnp.zeros((magnet.layers, 3), magnet.dtype)
     g = jnp.where(magnet.sd_coupling == 0, jnp.inf, jnp.abs(magnet.sd_coupling))
     each = 2.0 * jnp.sum(jnp.abs(magnet.light_exchange()), axis=1) / g
-    return jnp.max(each / jnp.maximum(magnet.filling, 1e-6))
+    polarization = jnp.max(each / jnp.maximum(magnet.filling, 1e-6))
+    return thermal.power(magnet, still) * (1.0 + polarization)
