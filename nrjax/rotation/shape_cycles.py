@@ -134,7 +134,7 @@ def _search(parameters: Any, model: Any, near: Turn, maxima: Array, wanted: Arra
         steps = jnp.where(again, fine, coarse).astype(jnp.int32)
         go = wanted & (again | ~left_out[which])
         turn, jacobian, converged = _newton(parameters, here, go, steps)
-        mean = _averages(parameters, turn, go & converged, steps)
+        _, mean = _with_averages(parameters, turn, go & converged, steps)
         growth = _growth_rate(turn, jacobian)
         total, before = turn.start.aa + turn.start.bb, near.start.aa + near.start.bb
         beside = (jnp.abs(turn.period - seed.period) < NEAR * seed.period) & (jnp.abs(total - before) < NEAR * before)
@@ -230,22 +230,19 @@ def _nothing(y: Array) -> tuple[()]:
     return ()
 
 
-def _along(shape: ShapeDynamics, quantities: Callable[[Array], Any], turn: Turn, wanted: Array, steps: Array) -> Any:
-    """`_around` of the shape."""
-    start = jnp.stack(turn.start)
-    return _around(lambda y: shape.vector_field(0.0, y), quantities, start, turn.period, wanted, steps)
-
-
-def _equations(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> _Equations:
-    """What a closed orbit makes zero."""
+def _looked_at(
+    parameters: Any, turn: Turn, wanted: Array, steps: Array, quantities: Callable[[Array], Any]
+) -> tuple[_Equations, Any]:
+    """What a closed orbit makes zero, and averages over the turn."""
     shape, _ = parameters
-    end, _ = _along(shape, _nothing, turn, wanted, steps)
+    start = jnp.stack(turn.start)
+    end, seen = _around(lambda y: shape.vector_field(0.0, y), quantities, start, turn.period, wanted, steps)
     rates = shape.rates(turn.start)
-    return _Equations(Gram(*(x - y for x, y in zip(end, turn.start, strict=True))), rates.aa + rates.bb)
+    return _Equations(Gram(*(x - y for x, y in zip(end, turn.start, strict=True))), rates.aa + rates.bb), seen
 
 
-def _averages(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> Averages:
-    """Averages over a turn."""
+def _with_averages(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> tuple[_Equations, Averages]:
+    """`_looked_at`, with all that is told of an orbit."""
     shape, (to_a, to_b) = parameters
 
     def quantities(y: Array) -> Array:
@@ -256,15 +253,15 @@ def _averages(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> Avera
         precession = to_a**2 * g.aa + 2.0 * to_a * to_b * g.ab + to_b**2 * g.bb
         return jnp.stack([*g, (g.aa + g.bb) ** 2, product, tilt, chase, safe_sqrt(chase**2 + precession)])
 
-    _, seen = _along(shape, quantities, turn, wanted, steps)
-    return Averages(Gram(*seen[:3]), *seen[3:])
+    equations, seen = _looked_at(parameters, turn, wanted, steps, quantities)
+    return equations, Averages(Gram(*seen[:3]), *seen[3:])
 
 
 def _linearized(parameters: Any, turn: Turn, wanted: Array, steps: Array) -> tuple[_Equations, _Equations]:
     """The equations, and their derivatives by (G_AA, G_BB, G_AB, T): one row for each."""
 
     def along(direction: Turn) -> Any:
-        return jax.jvp(lambda turn: _equations(parameters, turn, wanted, steps), (turn,), (direction,))
+        return jax.jvp(lambda turn: _looked_at(parameters, turn, wanted, steps, _nothing)[0], (turn,), (direction,))
 
     unit = jnp.eye(4, dtype=turn.period.dtype)
     return jax.vmap(along, out_axes=(None, 0))(Turn(Gram(*unit[:3]), unit[3]))
@@ -331,21 +328,20 @@ def _growth_rate(turn: Turn, jacobian: _Equations) -> Array:
 
 def _slopes(arrays: Any, rest: Any, turn: Turn, wanted: Array, steps: Array) -> Array:
     """Derivatives of (turn, averages) by every number in `arrays`, a row for each: the turn moves by
-    dy = -F_y^-1 F_p dp, and the averages with it."""
-    flat, as_arrays = ravel_pytree(arrays)
-    _, jacobian = _linearized(eqx.combine(arrays, rest), turn, wanted, steps)
+    dy = -F_y^-1 F_p dp, and the averages with it. All by one turn along every direction of (p, y)."""
+    flat, as_pair = ravel_pytree((arrays, turn))
 
-    def along(direction: Array) -> Array:
-        change, still = as_arrays(direction), jax.tree.map(jnp.zeros_like, turn)
+    def along(direction: Array) -> tuple[_Equations, Array]:
+        def look(arrays: Any, turn: Turn) -> tuple[_Equations, Array]:
+            equations, averages = _with_averages(eqx.combine(arrays, rest), turn, wanted, steps)
+            return equations, ravel_pytree(averages)[0]
 
-        def moved_by(function: Any, of_turn: Turn) -> Any:
-            return jax.jvp(
-                lambda arrays, turn: function(eqx.combine(arrays, rest), turn, wanted, steps),
-                (arrays, turn),
-                (change, of_turn),
-            )[1]
+        return jax.jvp(look, (arrays, turn), as_pair(direction))[1]
 
-        moved = jax.tree.map(jnp.negative, _solved(jacobian, moved_by(_equations, still)))
-        return ravel_pytree((moved, moved_by(_averages, moved)))[0]
-
-    return jax.vmap(along)(jnp.eye(flat.size, dtype=flat.dtype))
+    equations, averages = jax.vmap(along)(jnp.eye(flat.size, dtype=flat.dtype))
+    by_number, by_turn = (
+        jax.tree.map(lambda x, part=part: x[part], equations) for part in (slice(-4), slice(-4, None))
+    )
+    moved = jax.vmap(lambda missing: ravel_pytree(_solved(by_turn, missing))[0])(by_number)
+    seen = averages[:-4] - jnp.sum(moved[:, :, None] * averages[None, -4:], axis=1)
+    return jnp.concatenate([-moved, seen], axis=1)
