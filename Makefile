@@ -40,7 +40,7 @@ demo: .venv/.demo  ## Draw the phase diagram of the light-driven bilayer.
 # for long, and those that compare bits, run as users do.
 # One of the flags ended with jaxlib 0.11, and XLA ends a process that sets a flag it does not know.
 EMITTERS = $(shell $(BIN)/python -c "import jaxlib; print('--xla_cpu_use_fusion_emitters=false' * (jaxlib.version.__version_info__ < (0, 11)))")
-QUICKLY = XLA_FLAGS="--xla_backend_optimization_level=0 $(EMITTERS) --xla_cpu_parallel_codegen_split_count=1 --xla_llvm_disable_expensive_passes=true"
+QUICKLY = XLA_FLAGS="--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=10000000 --xla_backend_optimization_level=0 $(EMITTERS) --xla_cpu_parallel_codegen_split_count=1 --xla_llvm_disable_expensive_passes=true"
 
 test: .venv/.test  ## Run the tests.
 	$(QUICKLY) $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not computes and not long"

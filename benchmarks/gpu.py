@@ -39,6 +39,8 @@ PART_S: Final = 90.0
 BOUNDS_S: Final = {"map": 0.1, "trajectories": 0.4, "designs": 0.3}
 START: Final = [[0.1, 0.0, 0.8], [0.0, 0.1, 0.6]]
 IN_A_FIELD: Final = {"field": [[0.0, 0.0, 0.1]] * 2}
+# The share of the device's memory that `little_memory` has.
+LITTLE: Final = "0.02"
 Row = dict[str, Any]
 
 
@@ -50,14 +52,15 @@ class Sizes(eqx.Module):
     trajectories: int
     designs: int
     general: tuple[int, ...]
+    cycles: int
     cells: tuple[int, ...]
     settings: int
 
     @classmethod
     def of(cls, small: bool) -> "Sizes":
         if small:
-            return cls(64, 33, 64, 4, (4,), (8,), 2)
-        return cls(10_000, 1001, 1_000_000, 65_536, (256, 10_000), (48, 100, 200), 4096)
+            return cls(64, 33, 64, 4, (4,), 32, (8,), 2)
+        return cls(10_000, 1001, 1_000_000, 65_536, (256, 10_000, 100_000), 2_000, (48, 100, 200), 4096)
 
 
 def bilayers(n: int, dtype: Any = float, **options: Any) -> Any:
@@ -107,6 +110,45 @@ def agreement(sizes: Sizes) -> Iterator[Row]:
 def agreement_in_a_field(sizes: Sizes) -> Iterator[Row]:
     """The general road's states here and on the CPU."""
     yield same_states(bilayers(sizes.general[0], **IN_A_FIELD))
+
+
+def random_bilayers(n: int) -> Any:
+    """Magnets all over their parameters, of which some twelfth keeps changing its shape."""
+    rng = np.random.default_rng(0)
+    low, high = np.array([[0.0, -8.0], [-8.0, 0.0]]), 12.0
+    exchange, loss = (
+        rng.uniform(low, high, (n, 2, 2)),
+        rng.uniform(0.0, 0.15, (n, 2)) * (rng.uniform(size=(n, 2)) < 0.7),
+    )
+    numbers = exchange, 10 ** rng.uniform(-2.7, -0.7, (n, 2)), loss, rng.uniform(3.0, 9.0, n)
+
+    def build(exchange: Any, damping: Any, loss_rate: Any, temperature: Any) -> Any:
+        return nrjax.LayeredMagnet(exchange, damping, -10.0, loss_rate, 1.0, temperature)
+
+    return jax.vmap(build)(*(jnp.asarray(x) for x in numbers))
+
+
+def agreement_of_cycles(sizes: Sizes) -> Iterator[Row]:
+    """Random magnets, closed orbits among them, here and on the CPU."""
+    magnets = random_bilayers(sizes.cycles)
+    row = same_states(magnets)
+    here, there = on_both(nrjax.steady_states, magnets)
+    both = here.valid & there.valid & np.isfinite(here.period) & np.isfinite(there.period)
+    apart = np.abs(here.period[both] / there.period[both] - 1.0)
+    yield row | {
+        "closed_orbits": int(both.sum()),
+        "largest_relative_difference_of_periods": float(apart.max(initial=0.0)),
+    }
+    yield record.timed(lambda: nrjax.steady_states(magnets).period, repeats=2, warm=True) | {"points": sizes.cycles}
+
+
+def little_memory(sizes: Sizes) -> Iterator[Row]:
+    """The map in tiles for which a small share of the device's memory does not suffice: halved until they fit."""
+    usual = sweeps.solved(sizes.map)
+    large = sweeps.solved(sizes.map, tile=1 << 20)
+    stats = jax.local_devices()[0].memory_stats() or {}
+    same = all(np.array_equal(usual[name], large[name], equal_nan=True) for name in ("phase", "rotation_frequency"))
+    yield {"points": sizes.map**2, "memory_GiB": stats.get("bytes_limit", 0) / 2**30, "the_same_bits": same}
 
 
 def maps(sizes: Sizes) -> Iterator[Row]:
@@ -208,7 +250,9 @@ PARTS: Final[dict[str, Callable[[Sizes], Iterator[Row]]]] = {
     "designs": designs,
     "spin_lattices": spin_lattices,
     "agreement_in_a_field": agreement_in_a_field,
+    "agreement_of_cycles": agreement_of_cycles,
     "general_road": general_road,
+    "little_memory": little_memory,
     "refined_map": refined_maps,
     "lindbladians": lindbladians,
     "trace": trace,
@@ -235,6 +279,8 @@ def in_a_process(name: str, small: bool, seconds: float) -> list[Row]:
         path.touch()
         command = [sys.executable, __file__, "--into", str(path), *(["--small"] if small else []), name]
         memory = {"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
+        if name == "little_memory":
+            memory["XLA_PYTHON_CLIENT_MEM_FRACTION"] = LITTLE
         try:
             end = f"ended with status {subprocess.run(command, timeout=seconds, env=os.environ | memory).returncode}"
         except subprocess.TimeoutExpired:

@@ -333,7 +333,16 @@ def _agreement(found: dict[str, Any]) -> str:
         f"{where['device']}, {where['date']}, jax {where['versions']['jax']}. Of {states['points']:,} random points "
         f"{states['labels_that_differ']} labels differ from the CPU's, and valid frequencies by "
         f"{states['largest_difference_GHz']:.1e} GHz at most; the ends of as many trajectories by "
-        f"{ends['largest_difference']:.1e}, less than their own error at this tolerance."
+        f"{ends['largest_difference']:.1e}, less than their own error at this tolerance.{_cycles(found)}"
+    )
+
+
+def _cycles(found: dict[str, Any]) -> str:
+    return "".join(
+        f" Of {row['points']:,} magnets with random parameters {row['labels_that_differ']} labels differ, and "
+        f"{row['closed_orbits']} closed orbits by {row['largest_relative_difference_of_periods']:.1e} of their period."
+        for row in found.get("agreement_of_cycles", [])
+        if "closed_orbits" in row
     )
 
 
@@ -346,8 +355,7 @@ def _gpu_lines(found: dict[str, Any], r: dict[str, Any]) -> list[tuple[str, ...]
 
     here, paths, pair = r["sweeps"]["maps"][-1], r["trajectories"], r["lindblad"]
     points = here["points"]
-    full = sorted(measured(found, "map", "widths"), key=lambda row: row["median_s"])
-    for row in full[:1]:
+    for row in measured(found, "map"):
         add(f"full map, {points:,} points", row, points, "points", here["full"]["points_per_s"])
     for row in measured(found, "refined_map"):
         add("refined map of the same points", row, points, "points", here["refined"]["points_per_s"])
@@ -368,6 +376,8 @@ def _gpu_lines(found: dict[str, Any], r: dict[str, Any]) -> list[tuple[str, ...]
         on_cpu = pair["settings"] / pair["comparison"]["nrjax"]["median_s"]
         job = f"Lindbladian of 256 states, {row['settings']:,} laser settings"
         add(job, row, row["settings"], "settings", on_cpu)
+    for row in measured(found, "agreement_of_cycles"):
+        add(f"{row['points']:,} magnets with random parameters", row, row["points"], "points")
     for row in measured(found, "general_road"):
         add(f"{row['points']:,} magnets in a field", row, row["points"], "points")
     return lines
@@ -377,7 +387,7 @@ def gpu_in_short(r: dict[str, Any]) -> str:
     """One line for the README."""
     del r
     found = gpus()[-1]
-    best = min(row["median_s"] for row in measured(found, "map", "widths"))
+    best = measured(found, "map")[0]["median_s"]
     paths, designs = measured(found, "trajectories")[0], measured(found, "designs")[0]
     device = found["machine"]["device"]
     return (

@@ -95,7 +95,7 @@ COMPUTED = [
     ("docs/physics.md", "vanishes at gamma_B = 0.092 meV", melting),
     ("docs/physics.md", "Near gamma_B = 0.092 meV", melting),
     ("docs/sharp_bits.md", "16,384 points at a time on a CPU", lambda: CPU_TILE),
-    ("docs/sharp_bits.md", "takes up to 256 lanes at a time", lambda: LARGEST_TILE),
+    ("docs/sharp_bits.md", "takes up to 64 lanes at a time", lambda: LARGEST_TILE),
 ]
 NUMBER = r"(?<![\w.^])\d[\d.,]*\d(?:e-?\d+)?|(?<![\w.^])\d"
 UNITS = r"(?:meV|GHz|ps\b|%|W/cm|V/cm|eV|ohm|GiB|nW|s\b|ms\b|times\b|points\b|lanes\b|states\b|hbar)"

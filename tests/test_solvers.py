@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from scipy.integrate import solve_ivp
 from scipy.spatial.transform import Rotation
 
 from nrjax import (
@@ -21,7 +22,9 @@ from nrjax import (
     default_start,
     steady_state,
 )
+from nrjax.rotation import following
 from nrjax.rotation.attractors import solver_for
+from nrjax.rotation.corotating_solver import deviated
 from nrjax.rotation.corotating_states import growth_rate
 from tests.magnets import magnet_of
 from tests.refusal import assert_refused
@@ -170,3 +173,30 @@ def test_moments_along_an_easy_axis_have_no_zero_mode():
     for across in (0.0, 3e-14, 1e-9):
         found = growth_rate(magnet, projector, m.at[:, 0].set(across), still)
         assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_motion_is_followed_as_by_scipy():
+    """Three layers in a field for 4 hbar/meV, alone and in a batch in which another one is to rest."""
+    chain = LayeredMagnet(
+        [[9.0, 3.0, 0.0], [3.0, 8.0, -2.0], [0.0, -2.0, 7.0]],
+        0.05,
+        -10.0,
+        [0.0, 0.04, 0.0],
+        1.0,
+        4.0,
+        field=[0.3, 0.0, 0.5],
+    )
+    start, duration = deviated(jnp.asarray([[0.1, 0.0, 0.7], [0.5, 0.1, 0.2], [0.0, 0.6, 0.1]])), 4.0
+    field = jax.jit(lambda t, y: chain.vector_field(t, y.reshape(3, 3)).ravel())
+    told = solve_ivp(field, (0.0, duration), np.asarray(start).ravel(), "DOP853", rtol=1e-12, atol=1e-12).y[:, -1]
+    free, no = jnp.eye(3), jnp.asarray(False)
+
+    @jax.jit
+    def end(times):
+        begin = following.set_out(chain, free, no, start)
+        return jax.vmap(lambda t: following.follow(chain, free, no, begin, t, jnp.asarray(-1.0), 1e-9, 10_000))(times)
+
+    motions = end(jnp.asarray([duration, 0.0]))
+    np.testing.assert_allclose(motions.m[0].ravel(), told, atol=1e-7)
+    np.testing.assert_allclose(motions.time, [duration, 0.0], rtol=1e-14)
+    np.testing.assert_array_equal(motions.m[1], start)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from scipy import optimize
 
 from nrjax import (
     RESULTS,
@@ -353,6 +354,19 @@ def test_from_a_saddle_the_motion_goes_on():
         assert int(state.phase) == Phase.CHIRAL and bool(state.valid)
         expected = UNEQUAL.chiral((float(state.lengths[0]), float(np.cos(state.angle))))
         np.testing.assert_allclose(state.chase_frequency * units.GHz, expected[3], rtol=1e-7)
+
+
+@pytest.mark.parametrize("beside", [0.0, 1e-6])
+def test_a_saddle_is_left_behind(beside):
+    """In the dark, in fields along different directions: on a saddle, and so near that it looks like rest."""
+    magnet = hanai2025_bilayer(0.0, 6.0, field=[[0.0, 0.0, 0.3], [0.3, 0.0, 0.0]])
+    field = jax.jit(lambda m: magnet.vector_field(0.0, m.reshape(2, 3)).ravel())
+    saddle = optimize.root(field, [-0.045, 0.0, -0.03, 0.007, 0.0, -0.045], tol=1e-14).x
+    assert np.linalg.eigvals(jax.jacfwd(field)(saddle)).real.max() > 0.5
+    start = saddle.reshape(2, 3) + beside * np.array([[1.0, 0.3, 0.2], [-0.2, 0.5, 0.1]])
+    end, attractor = steady_state(magnet, start), steady_state(magnet)
+    assert bool(end.valid) and float(end.growth_rate) < 0
+    np.testing.assert_allclose(end.m, attractor.m, atol=1e-9)
 
 
 def modulated_magnet():

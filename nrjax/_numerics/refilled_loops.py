@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, PyTree
 from .tiles import power_of_two_above
 
 # Lanes worked on at a time on a CPU: few enough to stay in cache, enough to outweigh the cost of a dispatch.
-CPU_WIDTH: Final = 256
-# The same where few systems are expected to need any step at all, and the least.
+CPU_WIDTH: Final = 128
+# The same where few systems are expected to need any step at all, or some a great many; and the least.
 CPU_WIDTH_FEW: Final = 32
 LEAST_WIDTH: Final = 16
 # The same on an accelerator.
@@ -37,6 +37,7 @@ def iterate(
     state: PyTree,
     *,
     few: bool = False,
+    long: bool = False,
 ) -> PyTree:
     """state <- step(parameters, state) until done(state).
 
@@ -44,7 +45,8 @@ def iterate(
     derivatives pass.
 
     **Arguments** `step` and `done` act on one system; `parameters` and `state` are its arrays. `few`: most
-    systems are done before they start.
+    systems are done before they start. `long`: some take thousands of steps, and the last of them should not wait for
+    many lanes that have nothing to do.
 
     **Returns** the last state.
     """
@@ -61,7 +63,7 @@ def iterate(
             tuple(batched),
         )
         if jax.default_backend() == "cpu":
-            width, steps = CPU_WIDTH_FEW if few else CPU_WIDTH, STEPS_PER_REFILL
+            width, steps = CPU_WIDTH_FEW if few or long else CPU_WIDTH, STEPS_PER_REFILL
         else:
             width, steps = ACCELERATOR_WIDTH_FEW if few else ACCELERATOR_WIDTH, ACCELERATOR_STEPS_PER_REFILL
         # Whole vectors of the processor, whatever the size: what is left over would be rounded differently.
@@ -78,7 +80,8 @@ def in_blocks(function: Any, *arguments: PyTree) -> PyTree:
     if jax.default_backend() != "cpu":
         return jax.vmap(function)(*arguments)
     size = jax.tree.leaves(arguments)[0].shape[0]
-    blocks = -(-size // BLOCK)
+    # Two at least: XLA makes no loop of one, and might round what is outside of loops differently.
+    blocks = max(-(-size // BLOCK), 2)
     row = jnp.minimum(jnp.arange(blocks * BLOCK), size - 1).reshape(blocks, BLOCK)
     row = jnp.concatenate([row, jnp.repeat(row[:, -1:], SPARE, axis=1)], axis=1)
     results = jax.lax.map(lambda some: jax.vmap(function)(*jax.tree.map(lambda x: x[some], arguments)), row)

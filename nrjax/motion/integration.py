@@ -41,7 +41,7 @@ from .tilt_seeds import ROUNDING, look_times, seed_of, warn_of_seed
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
 UNROLLED_LAYERS: Final = 4
 # Lanes integrated together by `simulate_many`, at most and at least, and the tiles that small batches are cut into.
-LARGEST_TILE: Final = 256
+LARGEST_TILE: Final = 64
 SMALLEST_TILE: Final = 32
 TILES: Final = 16
 # An accelerator needs this many to be busy.
@@ -329,7 +329,7 @@ def simulate_many(
     - `t1`: final time in ps, for all lanes or shape (lanes,); times start at 0.
     - `saveat`: times in ps, shape (times,). Default: the final time.
     - `rtol`, `atol`, `max_steps`: as in `simulate`.
-    - `tile`: lanes integrated together. Default: 256 on a CPU, fewer for small batches, so that lanes of unlike cost
+    - `tile`: lanes integrated together. Default: 64 on a CPU, fewer for small batches, so that lanes of unlike cost
       are apart; 65536 on an accelerator.
     - `executor`, `progress`: as in `sweep`.
 

@@ -7,7 +7,6 @@ the moments m (L, n) and the angular velocity Omega, restricted to the rotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -26,16 +25,18 @@ from .._numerics.spectral_abscissa import largest_real_part
 from ..magnets import AbstractOrderParameters
 from ..motion.integration import simulate
 from ..motion.phases import Phase, label
-from ..motion.rigid_rotation import closest_rotation, in_space, leading_pair, turning
+from ..motion.rigid_rotation import in_space, leading_pair, turning
 from ..motion.solution import Solution
+from . import following
+from .following import closest_rigid_motion
 
 # Relative residual of a motion that creeps towards a stable state, and how far off, relatively, that may be.
 NEARLY_RIGID: Final = 1e-3
+# The residual at which a state is looked for first.
+SOON: Final = 1e-4
 AHEAD: Final = 0.03
 # How long to wait for it, in units of the slowest relaxation time of a free layer.
 PATIENCE: Final = 300.0
-# Nonlinearity and |m|^2 below which moments that die out linearly have done so: what is nonlinear only damps further.
-LINEAR: Final = 1e-3
 # Decay of deviations within the patience, as an exponent, below which they cannot be told from a lasting oscillation.
 SLOW: Final = 10.0
 # How often to go on, beside a saddle or towards a stable state, before giving up.
@@ -75,24 +76,13 @@ def symmetry_projector(model: AbstractOrderParameters) -> Float[Array, "3 3"]:
     return jax.lax.stop_gradient(jnp.where(free, identity, identity @ single @ identity))
 
 
-def closest_rigid_motion(
-    model: AbstractOrderParameters, projector: Float[Array, "3 3"], m: Float[Array, "L n"]
-) -> tuple[Float[Array, "3"], Float[Array, ""]]:
-    """The Omega that makes dm/dt - Omega x m smallest, in meV, and what remains, relative to the terms of dm/dt."""
-    rates = model.vector_field(0.0, m)
-    omega, _ = closest_rotation(m, rates, projector)
-    rest = rates - turning(omega, m)
-    scale = jnp.maximum(model.term_size(m), jnp.finfo(m.dtype).tiny ** 0.5)
-    return omega, jnp.sqrt(jnp.max(jnp.sum(rest**2, axis=1))) / scale
-
-
 def polish(model: AbstractOrderParameters, projector: Array, start: Float[Array, "L n"]) -> tuple[Array, Array, Array]:
     """Newton's method on dm/dt = Omega x m; minimum-norm steps leave the free orientation alone.
 
     **Returns** moments, Omega, and whether Newton's method converged. Differentiable by the implicit function theorem.
     """
     start = jax.lax.stop_gradient(start)
-    omega, _ = closest_rigid_motion(model, projector, start)
+    omega, _ = closest_rigid_motion(model, projector, start, model.vector_field(0.0, start))
     scale = jax.lax.stop_gradient(jnp.maximum(model.term_size(start), jnp.max(model.free_relaxation())))
 
     def equations(y: tuple[Array, Array], model: AbstractOrderParameters) -> tuple[Array, Array]:
@@ -203,57 +193,40 @@ def integrate_until_rigid(
     integration, and whether the motion may still be on its way to a stable state nearby, so slowly that it looks
     periodic.
     """
-    projector = symmetry_projector(model)
-    tolerance = integration_tolerance(m0.dtype)
-    close = rigid_tolerance(m0.dtype)
-
-    dies_out = paramagnet_is_stable(model)
-
-    def vanishing(y: Array, args: AbstractOrderParameters) -> Array:
-        small = (args.nonlinearity(y) < LINEAR) & (jnp.max(jnp.sum(y**2, axis=1)) < LINEAR)
-        return small & dies_out
-
-    def rigid(t: Any, y: Array, args: Any, **unused: Any) -> Array:
-        _, rest = closest_rigid_motion(args, projector, y)
-        return (rest < close) | vanishing(y, args)
-
-    duration = patience(model)
+    projector, dies_out = symmetry_projector(model), paramagnet_is_stable(model)
+    tolerance, close = integration_tolerance(m0.dtype), rigid_tolerance(m0.dtype)
+    duration = patience(model) * units.ps
 
     def attempt(carry: Any) -> Any:
-        start, number, *_ = carry
-        trajectory = simulate(
-            model,
-            start,
-            duration,
-            rtol=tolerance,
-            event=diffrax.Event(rigid),
-            max_steps=max_steps,
-            throw=False,
-            watch_tilt=False,
+        start, number, _, again, _ = carry
+        rigid = jnp.where(number < 0, max(SOON, close), close)
+        motion = following.set_out(model, projector, dies_out, start)
+        motion = following.follow(
+            model, projector, dies_out, motion, jnp.where(again, duration, 0.0), rigid, tolerance, max_steps
         )
-        end = jnp.where(jnp.isfinite(trajectory.ms[-1]), trajectory.ms[-1], start)
-        close_enough = rigid(0.0, end, model)
-        seed = jnp.where(vanishing(end, model), 0.0, end)
-        polished, omega, converged = polish(model, projector, seed)
+        end = motion.m
+        close_enough = (motion.rest < close) | motion.vanishing
+        polished, omega, converged = polish(model, projector, jnp.where(motion.vanishing, 0.0, end))
         state = describe(model, projector, polished, omega, converged)
         # Critically slow next to a boundary: a stable state just ahead of a nearly rigid motion will be reached.
-        _, rest = closest_rigid_motion(model, projector, end)
         ahead = jnp.max(jnp.abs(polished - end)) < AHEAD * jnp.max(jnp.abs(end))
-        creeping = (rest < NEARLY_RIGID) & ahead & (state.growth_rate < 0)
+        creeping = (motion.rest < NEARLY_RIGID) & ahead & (state.growth_rate < 0)
         there = close_enough | creeping
         # Where there is a stable state, but the motion is still on its way to something, wait for longer. Where it
-        # stopped on a saddle, go on from beside it.
+        # stopped on a saddle, go on from beside it; where it only came near one, go on.
         saddle, waiting = there & converged & (state.growth_rate > 0), ~there & converged & (state.growth_rate < 0)
+        early = ~there & (motion.rest < rigid)
         kick = generic_directions(model.layers, model.components, m0.dtype) * jnp.where(saddle, 1e-2, 0.0)
-        slow = waiting & (-state.growth_rate * duration * units.ps < SLOW)
-        return end + kick, number + 1, state._replace(converged=converged & there), saddle | waiting, slow
+        slow = waiting & (-state.growth_rate * duration < SLOW)
+        again = saddle | waiting | early
+        return end + kick, number + 1, state._replace(converged=converged & there), again, slow
 
     def go_on(carry: Any) -> Array:
         _, number, _, again, _ = carry
         return (number < ROUNDS) & again
 
     no = jnp.asarray(False)
-    begin = (m0, jnp.asarray(0, jnp.int32), _blank(model, m0), ~no, no)
+    begin = (m0, jnp.asarray(-1, jnp.int32), _blank(model, m0), ~no, no)
     end, _, state, _, slow = jax.lax.while_loop(go_on, attempt, begin)
     return state, end, slow
 

@@ -1,0 +1,74 @@
+"""Loops taken whole by XLA: asked for in time or not, with the same results, to the bit whatever the tile."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from nrjax import hanai2025_bilayer, sweep
+from nrjax._numerics.whole_loops import OPTION, ask_for_whole_loops
+from nrjax.cli import _set_up
+
+AXES = {"loss_rate": np.linspace(0.0, 0.12, 31), "interlayer_exchange": np.linspace(0.0, 13.0, 17)}
+MAPS = """
+import sys, numpy as np, jax
+jax.config.update("jax_enable_x64", True)
+import nrjax
+assert nrjax.compile_loops_whole()
+from tests.test_whole_loops import AXES
+ways = {}, {"tile": 50}, {"tile": 300}
+maps = [nrjax.sweep(nrjax.hanai2025_bilayer, AXES, progress=False, **more) for more in ways]
+for name in maps[0]:
+    for other in maps[1:]:
+        np.testing.assert_array_equal(maps[0][name], other[name])
+maps[0].to_netcdf(sys.argv[1])
+"""
+
+
+def told(script: str, *arguments: str, flags: str = "") -> subprocess.CompletedProcess[str]:
+    """What a new process prints, whose XLA has these flags."""
+    environment = os.environ | {"XLA_FLAGS": flags}
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+
+
+def test_asked_for_in_time():
+    """Flags that were set stay in force."""
+    script = "import nrjax, jax; print(nrjax.compile_loops_whole(), jax.device_count())"
+    assert told(script, flags="--xla_force_host_platform_device_count=2").stdout.split() == ["True", "2"]
+
+
+def test_asked_for_too_late():
+    """Said, with the remedy."""
+    ended = told("import jax.numpy as jnp; jnp.ones(2) + 1.0; import nrjax; print(nrjax.compile_loops_whole())")
+    assert ended.stdout.split() == ["False"]
+    assert "at the top of the script" in ended.stderr
+
+
+def test_set_once(monkeypatch):
+    """Whoever has set the option keeps the value."""
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_backend_extra_options={OPTION}=7")
+    ask_for_whole_loops()
+    assert os.environ["XLA_FLAGS"] == f"--xla_backend_extra_options={OPTION}=7"
+
+
+def test_the_command_line_asks_for_them(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    _set_up(argparse.Namespace(precision="double", no_cache=True))
+    assert OPTION in os.environ["XLA_FLAGS"]
+
+
+@pytest.mark.computes
+def test_results_are_the_same(tmp_path):
+    """To rounding those of any other process; among themselves to the bit, in tiles of any size."""
+    import xarray as xr
+
+    told(MAPS, str(tmp_path / "map.nc"))
+    whole, usual = xr.load_dataset(tmp_path / "map.nc"), sweep(hanai2025_bilayer, AXES, progress=False)
+    xr.testing.assert_equal(whole["phase"], usual["phase"])
+    for name in ("lengths", "rotation_frequency", "chase_frequency", "growth_rate"):
+        np.testing.assert_allclose(whole[name], usual[name], rtol=1e-9, atol=1e-11)
