@@ -16,6 +16,10 @@ from typing import Any
 
 import jax
 
+from nrjax._numerics.whole_loops import ask_for_whole_loops
+
+# As the command line does; for the peers that use JAX as well.
+ask_for_whole_loops()
 PACKAGES = ("nrjax", "jax", "jaxlib", "equinox", "diffrax", "optimistix", "lineax", "numpy", "scipy")
 PEERS = ("numba", "qutip", "dynamiqs", "cmtj")
 
