@@ -24,6 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
     from jaxtyping import install_import_hook
 
     jax.config.update("jax_enable_x64", True)
+    # XLA reads its flags now, whatever a command that is tested sets later.
+    jax.block_until_ready(jax.numpy.zeros(2) + 1.0)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     # Every annotation is checked at run time. Modules are loaded when they are first asked for: the hook stays.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from nrjax import hanai2025_bilayer, sweep
+from nrjax import ShapeSolver, hanai2025_bilayer, sweep
 from nrjax.cli import main
 from nrjax.maps.blocks import Blocks
 from nrjax.maps.cost import foreseen
@@ -100,6 +100,16 @@ def test_damage_of_any_kind_is_noticed(tmp_path):
         dataset = swept(AXES, store=path, executor=executor)
     assert len(told) == 4 and executor.sent == 4
     np.testing.assert_array_equal(dataset["value"], exact(AXES))
+
+
+def test_a_store_knows_its_solver(tmp_path):
+    """Of maps that differ only in whether closed orbits are solved for."""
+    small = {"loss_rate": [0.05, 0.06], "interlayer_exchange": [6.0, 7.0]}
+    path = tmp_path / "map.zarr"
+    sweep(hanai2025_bilayer, small, store=path, progress=False, solver=ShapeSolver(cycles=False))
+    assert_refused(
+        lambda: sweep(hanai2025_bilayer, small, store=path, progress=False), ["map.zarr", "other input", "resume=False"]
+    )
 
 
 def test_other_input_and_other_folders_are_refused(tmp_path):

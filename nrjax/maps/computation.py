@@ -150,20 +150,23 @@ class _OfStates:
     make: Callable[[Any], Any]
     observation: Observation
     tell: Callable[[Any, SteadyState], dict[str, Any]]
+    cycles: bool = True
 
     def __call__(self, values: Any) -> dict[str, Any]:
         return self.tell(values, self.states(values))
 
     def states(self, values: Any) -> SteadyState:
-        return steady_states(self.make(values), solver=self.observation.solver)
+        return steady_states(self.make(values), solver=self.observation.solver, cycles=self.cycles)
 
     def near(self, values: Any, states: SteadyState) -> SteadyState:
         return continued_states(self.make(values), states, self.observation.solver)
 
 
-def traced(computation: Computation) -> Any:
-    """The whole computation as a function of a tile, to be traced anew."""
-    return _programs(computation.build, computation.observation)
+def traced(computation: Computation, cycles: bool = True) -> Any:
+    """The whole computation as a function of a tile, to be traced anew; with or without closed orbits, which take as
+    long to trace as all the rest."""
+    whole = _programs(computation.build, computation.observation)
+    return whole if cycles or not isinstance(whole, _OfStates) else dataclasses.replace(whole, cycles=False)
 
 
 def batched(build: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:

@@ -166,7 +166,9 @@ def _store(
     if store is None:
         return Memory(Blocks.of(grid, tile), None, "", resume)
     part = {name: jax.ShapeDtypeStruct((2,), values.dtype) for name, values in grid.items()}
-    digest = computation_digest(traced(Computation(build, observation, "")), part)
+    # How closed orbits are solved for is told by the source of nrjax and the solver; what the model says, by the rest.
+    digest = computation_digest(traced(Computation(build, observation, ""), cycles=False), part)
+    digest += "" if observation.solver is None else f" {observation.solver}"
     if refine:
         digest += f" refined {COARSE}"
     if Path(store).suffix == ".zarr":

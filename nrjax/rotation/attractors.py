@@ -159,19 +159,21 @@ def steady_states(
     solver: AbstractSteadyStateSolver | None = None,
     *,
     max_steps: int = 1500,
+    cycles: bool = True,
 ) -> SteadyState:
     """`steady_state` of many models, batched along the first axis of every array; one program for all that are alike.
 
     **Arguments** `models`: whose arrays have a leading axis (lanes). `m0`: one start for all, shape (L, n), or None.
-    `solver`, `max_steps`: as in `steady_state`.
+    `solver`, `max_steps`, `cycles`: as in `steady_state`.
 
     **Returns** a `SteadyState` whose arrays have that axis; bad lanes are flagged.
     """
     if not is_concrete(*jax.tree.leaves((models, m0))):
-        find = partial(steady_state, solver=solver, max_steps=max_steps, throw=False)
+        find = partial(steady_state, solver=solver, max_steps=max_steps, cycles=cycles, throw=False)
         return jax.vmap(lambda model: find(model, m0))(models)
     models, starts = _ready(models, m0)
-    return _solver_of_each(models, solver).find_many(models, starts, max_steps)
+    chosen = _solver_of_each(models, solver)
+    return (chosen if cycles else chosen.of_rigid_states()).find_many(models, starts, max_steps)
 
 
 def continued_states(
