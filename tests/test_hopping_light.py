@@ -83,7 +83,7 @@ def test_edges_of_the_mott_chase():
     np.testing.assert_allclose(steady_state(mott(-2.0, 0.0919999)).chase_frequency * units.GHz, 0.1191973154, rtol=1e-4)
 
 
-@pytest.mark.computes
+@pytest.mark.long
 def test_equal_damping_never_chases_where_light_is_reciprocal():
     """Of 10,000 random Mott bilayers of equal damping none; of Hund bilayers of equal damping some."""
     keys = jax.random.split(jax.random.key(3), 5)

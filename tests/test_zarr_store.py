@@ -235,7 +235,7 @@ def test_what_it_will_cost(tmp_path):
 
 
 def test_time_left(tmp_path):
-    """While another thread looks on: four of seven tiles done, at the rate of these."""
+    """While another thread looks on: some of seven tiles done, at the rate of these."""
     path, seen = tmp_path / "map.zarr", []
 
     def watched(x):
@@ -248,7 +248,7 @@ def test_time_left(tmp_path):
 
     with Counting() as executor:
         sweep(frequency_of, AXES, observe=watched, tile=20, store=path, executor=executor, progress=False)
-    told = [now for now in seen if now.done == 4]
+    told = [now for now in seen if 3 <= now.done <= 6]
     assert told and told[0].active and told[0].running >= 1
     assert told[0].seconds_left is not None and 0.1 < told[0].seconds_left < 60.0
     assert "left" in str(told[0]) and "running" in str(told[0])
