@@ -39,8 +39,8 @@ PART_S: Final = 90.0
 BOUNDS_S: Final = {"map": 0.1, "trajectories": 0.4, "designs": 0.3}
 START: Final = [[0.1, 0.0, 0.8], [0.0, 0.1, 0.6]]
 IN_A_FIELD: Final = {"field": [[0.0, 0.0, 0.1]] * 2}
-# The share of the device's memory that `little_memory` has.
-LITTLE: Final = "0.02"
+# The share of the device's memory that a part has, where it is a small one.
+SHARES: Final = {"little_memory": "0.02"}
 Row = dict[str, Any]
 
 
@@ -79,9 +79,8 @@ def on_both(function: Callable[[Any], Any], magnets: Any) -> tuple[Any, Any]:
         return here, jax.tree.map(np.asarray, function(jax.device_put(magnets, cpu)))
 
 
-def same_states(magnets: Any) -> Row:
+def same_states(here: Any, there: Any) -> Row:
     """How far the steady states are apart."""
-    here, there = on_both(nrjax.steady_states, magnets)
     same = here.phase == there.phase
     both = same & here.valid & there.valid
     apart = np.abs(here.rotation_frequency - there.rotation_frequency)[both]
@@ -97,7 +96,7 @@ def same_states(magnets: Any) -> Row:
 
 def agreement(sizes: Sizes) -> Iterator[Row]:
     """Random points here and on the CPU: labels, frequencies and the ends of trajectories."""
-    yield {"of": "steady states"} | same_states(bilayers(sizes.points))
+    yield {"of": "steady states"} | same_states(*on_both(nrjax.steady_states, bilayers(sizes.points)))
     magnets = bilayers(sizes.points)
 
     def ends(magnets: Any) -> Any:
@@ -109,17 +108,15 @@ def agreement(sizes: Sizes) -> Iterator[Row]:
 
 def agreement_in_a_field(sizes: Sizes) -> Iterator[Row]:
     """The general road's states here and on the CPU."""
-    yield same_states(bilayers(sizes.general[0], **IN_A_FIELD))
+    yield same_states(*on_both(nrjax.steady_states, bilayers(sizes.general[0], **IN_A_FIELD)))
 
 
 def random_bilayers(n: int) -> Any:
-    """Magnets all over their parameters, of which some twelfth keeps changing its shape."""
+    """Magnets all over their parameters, of which some keep changing their shape."""
     rng = np.random.default_rng(0)
     low, high = np.array([[0.0, -8.0], [-8.0, 0.0]]), 12.0
-    exchange, loss = (
-        rng.uniform(low, high, (n, 2, 2)),
-        rng.uniform(0.0, 0.15, (n, 2)) * (rng.uniform(size=(n, 2)) < 0.7),
-    )
+    exchange = rng.uniform(low, high, (n, 2, 2))
+    loss = rng.uniform(0.0, 0.15, (n, 2)) * (rng.uniform(size=(n, 2)) < 0.7)
     numbers = exchange, 10 ** rng.uniform(-2.7, -0.7, (n, 2)), loss, rng.uniform(3.0, 9.0, n)
 
     def build(exchange: Any, damping: Any, loss_rate: Any, temperature: Any) -> Any:
@@ -131,11 +128,10 @@ def random_bilayers(n: int) -> Any:
 def agreement_of_cycles(sizes: Sizes) -> Iterator[Row]:
     """Random magnets, closed orbits among them, here and on the CPU."""
     magnets = random_bilayers(sizes.cycles)
-    row = same_states(magnets)
     here, there = on_both(nrjax.steady_states, magnets)
     both = here.valid & there.valid & np.isfinite(here.period) & np.isfinite(there.period)
     apart = np.abs(here.period[both] / there.period[both] - 1.0)
-    yield row | {
+    yield same_states(here, there) | {
         "closed_orbits": int(both.sum()),
         "largest_relative_difference_of_periods": float(apart.max(initial=0.0)),
     }
@@ -279,8 +275,8 @@ def in_a_process(name: str, small: bool, seconds: float) -> list[Row]:
         path.touch()
         command = [sys.executable, __file__, "--into", str(path), *(["--small"] if small else []), name]
         memory = {"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
-        if name == "little_memory":
-            memory["XLA_PYTHON_CLIENT_MEM_FRACTION"] = LITTLE
+        if name in SHARES:
+            memory["XLA_PYTHON_CLIENT_MEM_FRACTION"] = SHARES[name]
         try:
             end = f"ended with status {subprocess.run(command, timeout=seconds, env=os.environ | memory).returncode}"
         except subprocess.TimeoutExpired:

@@ -4,11 +4,13 @@ import argparse
 import os
 import subprocess
 import sys
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
-from nrjax import hanai2025_bilayer, sweep
+from nrjax import compile_loops_whole, hanai2025_bilayer, sweep
 from nrjax._numerics.whole_loops import OPTION, ask_for_whole_loops
 from nrjax.cli import _set_up
 
@@ -47,6 +49,18 @@ def test_asked_for_too_late():
     ended = told("import jax.numpy as jnp; jnp.ones(2) + 1.0; import nrjax; print(nrjax.compile_loops_whole())")
     assert ended.stdout.split() == ["False"]
     assert "at the top of the script" in ended.stderr
+
+
+def test_without_a_processor(monkeypatch):
+    """Where JAX was told to use a GPU alone there is nothing to take whole: said, and no error."""
+
+    def none(backend: str) -> list[Any]:
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(jax, "local_devices", none)
+    with pytest.warns(UserWarning, match="has no CPU"):
+        assert not compile_loops_whole()
 
 
 def test_set_once(monkeypatch):

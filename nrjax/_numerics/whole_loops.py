@@ -22,14 +22,14 @@ def compile_loops_whole() -> bool:
 
     It is an option in the environment variable `XLA_FLAGS`, which XLA reads once: call it before JAX computes anything.
 
-    **Returns** whether XLA takes loops whole; with a warning if not, because JAX had already computed something, or
-    this version of it knows no such option. All works as before then.
+    **Returns** whether XLA takes loops whole; with a warning if not, because JAX had already computed something, has no
+    CPU, or is of a version that knows no such option. All works as before then.
     """
     ask_for_whole_loops()
     taken = _is_taken()
     if not taken:
         warnings.warn(
-            "XLA does not take loops whole: JAX had computed something before, or its version cannot. "
+            "XLA does not take loops whole: JAX had computed something before, has no CPU, or its version cannot. "
             "Call compile_loops_whole() at the top of the script; results are the same without it, and slower.",
             stacklevel=2,
         )
@@ -51,6 +51,10 @@ def _is_taken() -> bool:
     def turn(i: int, x: jax.Array) -> jax.Array:
         return jnp.sin(x[::-1]) + x * i
 
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    try:
+        processor = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX was told to do without one
+        return False
+    with jax.default_device(processor):
         program = jax.jit(lambda x: jax.lax.fori_loop(0, 1000, turn, x)).lower(jnp.zeros(1024)).compile()
     return TAKEN in (program.as_text() or "")

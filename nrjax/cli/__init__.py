@@ -73,12 +73,12 @@ def _set_up(options: argparse.Namespace) -> None:
     """Floating point, and programs kept from earlier runs, for commands that compute."""
     if not hasattr(options, "precision"):
         return
+    import jax
+
     from .._numerics.program_cache import keep_compiled_programs
     from .._numerics.whole_loops import ask_for_whole_loops
 
     ask_for_whole_loops()
-    import jax
-
     jax.config.update("jax_enable_x64", options.precision == "double")
     if not options.no_cache:
         keep_compiled_programs()

@@ -24,7 +24,7 @@ class AbstractOrderParameters(eqx.Module):
         dm_a/dt = Omega(m) x m_a + sum_b w_ab m_b - r_a(G) m_a,   G_ab = m_a . m_b,
 
     `is_isotropic` is true, and `exchange_rates`, `relaxation` and `precession_exchange` are given as well. The steady
-    states of two order parameters then follow from their shape, several hundred times faster.
+    states of two order parameters then follow from their shape, a hundred times faster.
     """
 
     @property

@@ -162,11 +162,11 @@ class _OfStates:
         return continued_states(self.make(values), states, self.observation.solver)
 
 
-def traced(computation: Computation, cycles: bool = True) -> Any:
-    """The whole computation as a function of a tile, to be traced anew; with or without closed orbits, which take as
-    long to trace as all the rest."""
+def traced(computation: Computation) -> Any:
+    """The whole computation as a function of a tile, to be traced anew. Without closed orbits, which take as long to
+    trace as all the rest."""
     whole = _programs(computation.build, computation.observation)
-    return whole if cycles or not isinstance(whole, _OfStates) else dataclasses.replace(whole, cycles=False)
+    return dataclasses.replace(whole, cycles=False) if isinstance(whole, _OfStates) else whole
 
 
 def batched(build: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:

@@ -58,7 +58,7 @@ def foreseen(
     total = math.prod(map(len, grid.values()))
     blocks = Blocks.of(grid, default_tile(total) if tile is None else tile)
     part = {name: jax.ShapeDtypeStruct((1,), values.dtype) for name, values in grid.items()}
-    shapes = jax.eval_shape(traced(Computation(build, observation, ""), cycles=False), part)
+    shapes = jax.eval_shape(traced(Computation(build, observation, "")), part)
     each = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     held = math.prod(blocks.edges) * (os.cpu_count() or 1)
     is_zarr = store is not None and Path(store).suffix == ".zarr"

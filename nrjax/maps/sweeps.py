@@ -167,7 +167,7 @@ def _store(
         return Memory(Blocks.of(grid, tile), None, "", resume)
     part = {name: jax.ShapeDtypeStruct((2,), values.dtype) for name, values in grid.items()}
     # How closed orbits are solved for is told by the source of nrjax and the solver; what the model says, by the rest.
-    digest = computation_digest(traced(Computation(build, observation, ""), cycles=False), part)
+    digest = computation_digest(traced(Computation(build, observation, "")), part)
     digest += "" if observation.solver is None else f" {observation.solver}"
     if refine:
         digest += f" refined {COARSE}"

@@ -23,7 +23,7 @@ class CorotatingSolver(AbstractSteadyStateSolver):
     """dm_a/dt = Omega x m_a for any model: a fixed point in a frame that turns with it.
 
     The motion is integrated until it is rigid, then polished by Newton's method in m and Omega together. For fields,
-    anisotropies, one layer, three and more; also for what `ShapeSolver` takes, hundreds of times slower.
+    anisotropies, one layer, three and more; also for what `ShapeSolver` takes, a hundred times slower.
     """
 
     def applies_to(self, model: Any) -> bool:

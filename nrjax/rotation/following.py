@@ -18,6 +18,7 @@ from ..magnets import AbstractOrderParameters, LayeredMagnet
 from ..motion.coordinates import Components
 from ..motion.integration import UNROLLED_LAYERS
 from ..motion.rigid_rotation import closest_rotation, turning
+from ..motion.step_sizes import SHORTEST_STEP
 
 # The next step, relative to the one that the error would allow; and by how much it may change.
 SAFETY: Final = 0.9
@@ -25,18 +26,17 @@ SHRINK: Final = 0.2
 GROW: Final = 10.0
 # Relative change of the moments in the first step.
 FIRST: Final = 1e-3
-# A step this much shorter than the whole time ends a lane that has gone wrong.
-SHORTEST: Final = 1e-9
 # Nonlinearity and |m|^2 below which moments that die out linearly have done so: what is nonlinear only damps further.
 LINEAR: Final = 1e-3
 
-_TABLEAU: Final = UnrolledTsit5()
+_SOLVER: Final = UnrolledTsit5()
 
 
 class Followed(NamedTuple):
     """A motion on its way: moments, their velocity (meV), time, next step (hbar/meV) and the steps tried.
 
     `rest`: what remains of the velocity without the closest rigid rotation, relative to the terms of dm/dt.
+    `vanishing`: whether the moments are so small that they only die out.
     """
 
     m: Array
@@ -97,7 +97,7 @@ def follow(
         chosen = Components(model, unrolled)
         term = diffrax.ODETerm(lambda t, y, args: chosen.rates(jnp.zeros(()), y))
         start, slope = chosen.start(now.m), chosen.start(now.velocity)
-        m, error, _, velocity, _ = _TABLEAU.step(term, now.time, now.time + took, start, None, slope, False)
+        m, error, _, velocity, _ = _SOLVER.step(term, now.time, now.time + took, start, None, slope, False)
         m, error, velocity = (chosen.moments(x) for x in (m, error, velocity))
         scale = tolerance * (1.0 + jnp.maximum(jnp.abs(now.m), jnp.abs(m)))
         relative = jnp.sqrt(jnp.mean((error / scale) ** 2))
@@ -113,7 +113,7 @@ def follow(
     def done(state: Any) -> Array:
         now, (duration, rigid, last) = state
         there = (now.rest < rigid) | now.vanishing | (now.time >= duration)
-        return there | (now.steps >= last) | ~(now.step > SHORTEST * duration)
+        return there | (now.steps >= last) | ~(now.step > SHORTEST_STEP * duration)
 
     limits = (duration, rigid, last)
     end, _ = iterate(
