@@ -55,12 +55,13 @@ class Sizes(eqx.Module):
     cycles: int
     cells: tuple[int, ...]
     settings: int
+    spin_steps: float
 
     @classmethod
     def of(cls, small: bool) -> "Sizes":
         if small:
-            return cls(64, 33, 64, 4, (4,), 32, (8,), 2)
-        return cls(10_000, 1001, 1_000_000, 65_536, (256, 10_000, 100_000), 2_000, (48, 100, 200), 4096)
+            return cls(64, 33, 64, 4, (4,), 32, (8,), 2, 1e4)
+        return cls(10_000, 1001, 1_000_000, 65_536, (256, 10_000, 100_000), 2_000, (48, 100, 200), 4096, 2e9)
 
 
 def bilayers(n: int, dtype: Any = float, **options: Any) -> Any:
@@ -206,7 +207,9 @@ def spin_lattices(sizes: Sizes) -> Iterator[Row]:
 
     for dtype in (np.float32, np.float64):
         for n in sizes.cells:
-            yield {"cells": n**3, "dtype": np.dtype(dtype).name} | lattices.nrjax_run(n, "nearest", dtype)
+            yield {"cells": n**3, "dtype": np.dtype(dtype).name} | lattices.nrjax_run(
+                n, "nearest", dtype, sizes.spin_steps
+            )
 
 
 def lindbladians(sizes: Sizes) -> Iterator[Row]:

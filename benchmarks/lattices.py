@@ -26,13 +26,13 @@ EXCHANGE, FIELD, TEMPERATURE, DAMPING, GYRO, FACTOR, DT = 10.0, 1.0, 2.0, 0.1, 2
 ROOT_3: Final = math.sqrt(3.0)
 
 
-def nrjax_run(n: int, reach: str | int, dtype: Any) -> dict[str, Any]:
-    """Spin steps per second of nrjax on n x n x n cells."""
+def nrjax_run(n: int, reach: str | int, dtype: Any, spin_steps: float = STEPS_OF_SPINS) -> dict[str, Any]:
+    """Spin steps per second of nrjax on n x n x n cells, over about so many of them."""
     magnet = nrjax.LayeredMagnet(
         jnp.asarray([[EXCHANGE]], dtype), DAMPING, -10.0, 0.0, 1.0, TEMPERATURE, gyro=GYRO, bath=nrjax.ClassicalBath()
     )
     lattice = nrjax.SpinLattice.from_layers(magnet, (n, n, n), reach=reach)
-    spins, steps = _start(lattice, None, jax.random.key(0)), max(4, int(STEPS_OF_SPINS // n**3))
+    spins, steps = _start(lattice, None, jax.random.key(0)), max(4, int(spin_steps // n**3))
     arguments = jnp.asarray(True), jnp.asarray(0), jnp.asarray(steps), jnp.asarray(0), jnp.asarray(DT, dtype)
     return speed(lambda: _advance_compiled(lattice, jax.random.key(1), spins, *arguments)[0], n**3 * steps)
 

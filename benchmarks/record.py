@@ -16,10 +16,10 @@ from typing import Any
 
 import jax
 
-from nrjax._numerics.whole_loops import ask_for_whole_loops
+from nrjax._numerics.cpu_options import ask_for_cpu_options
 
 # As the command line does; for the peers that use JAX as well.
-ask_for_whole_loops()
+ask_for_cpu_options()
 PACKAGES = ("nrjax", "jax", "jaxlib", "equinox", "diffrax", "optimistix", "lineax", "numpy", "scipy")
 PEERS = ("numba", "qutip", "dynamiqs", "cmtj")
 

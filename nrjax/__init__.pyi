@@ -1,7 +1,7 @@
 from . import lindblad as lindblad, plot as plot, presets as presets, units as units
+from ._numerics.cpu_options import tune_cpu as tune_cpu
 from ._numerics.program_cache import keep_compiled_programs as keep_compiled_programs
 from ._numerics.unrolled_runge_kutta import UnrolledTsit5 as UnrolledTsit5
-from ._numerics.whole_loops import compile_loops_whole as compile_loops_whole
 from ._version import __version__ as __version__
 from .bands import (
     Lattice as Lattice,

@@ -75,10 +75,10 @@ def _set_up(options: argparse.Namespace) -> None:
         return
     import jax
 
+    from .._numerics.cpu_options import ask_for_cpu_options
     from .._numerics.program_cache import keep_compiled_programs
-    from .._numerics.whole_loops import ask_for_whole_loops
 
-    ask_for_whole_loops()
+    ask_for_cpu_options()
     jax.config.update("jax_enable_x64", options.precision == "double")
     if not options.no_cache:
         keep_compiled_programs()

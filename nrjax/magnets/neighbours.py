@@ -1,10 +1,8 @@
 """Which spins of a lattice act on which: their mean, seen from every site."""
 
 import abc
-import functools
 import itertools
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,9 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics.validation import Numbers, float_array
+from .shifted_sums import Cells, Ends, shifted_sum
 
-Cells = tuple[int, int, int]
-Ends = tuple[bool, bool, bool]
 Rows = tuple[tuple[float, ...], ...]
 
 # Distances that differ by less, relatively, are one shell.
@@ -75,7 +72,7 @@ class Box(AbstractNeighbours):
         del a, b
         for axis in range(3):
             if spins.shape[axis] > 1:
-                spins = _mean_along(spins, range(-self.reach, self.reach + 1), axis, self.periodic[axis])
+                spins = _mean_along(spins, range(-self.reach, self.reach + 1), axis, self.periodic)
         return spins
 
     def own_share(self, cells: Cells) -> float:
@@ -161,16 +158,9 @@ class Shells(AbstractNeighbours):
         if len(weights) == 1 and math.prod(map(len, along)) == len(bonds):
             # A box: one axis after the other.
             for axis in range(3):
-                spins = _mean_along(spins, along[axis], axis, self.periodic[axis])
+                spins = _mean_along(spins, along[axis], axis, self.periodic)
             return spins
-        largest = max(weights, key=abs)
-        total = jnp.zeros_like(spins)
-        for step, weight in bonds:
-            there = spins
-            for axis in range(3):
-                there = shifted(there, -step[axis], axis, self.periodic[axis])
-            total = total + (weight / largest) * there
-        return total / (1.0 / largest)
+        return shifted_sum(spins, bonds, self.periodic)
 
     def own_share(self, cells: Cells) -> float:
         """0."""
@@ -219,19 +209,14 @@ class Matrix(AbstractNeighbours):
             raise ValueError(f"values has shape {self.values.shape}: it must be ({size}, {size}), a row for each cell.")
 
 
-def shifted(x: Array, step: int, axis: int, periodic: bool) -> Array:
-    """x moved up by so many cells along an axis; zero comes in at an open end."""
-    moved = jnp.roll(x, step, axis)
-    if step == 0 or periodic:
-        return moved
-    place = jnp.arange(x.shape[axis]) - step
-    inside = ((place >= 0) & (place < x.shape[axis])).reshape(-1, *[1] * (x.ndim - 1 - axis))
-    return jnp.where(inside, moved, 0.0)
-
-
-def _mean_along(x: Array, steps: Sequence[int], axis: int, periodic: bool) -> Array:
-    """The mean of x at the sites so many cells away along one axis. Divided last: see `turned`."""
-    return functools.reduce(operator.add, (shifted(x, -step, axis, periodic) for step in steps)) / len(steps)
+def _mean_along(x: Array, steps: Sequence[int], axis: int, periodic: Ends) -> Array:
+    """The mean of x at the sites so many cells away along one axis."""
+    bonds = []
+    for step in steps:
+        there = [0, 0, 0]
+        there[axis] = step
+        bonds.append(((there[0], there[1], there[2]), 1.0 / len(steps)))
+    return shifted_sum(x, bonds, periodic)
 
 
 def _is_sparse(values: Any) -> bool:

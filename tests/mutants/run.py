@@ -85,9 +85,9 @@ LIKELY = {
     "nrjax/_numerics/digests.py": ["test_provenance.py", "test_sweep.py", "test_spin_lattice.py"],
     "nrjax/_numerics/tiles.py": ["test_accelerators.py", "test_sweep.py", "test_executors.py", "test_simulate.py"],
     "nrjax/_numerics/refilled_loops.py": [
-        *("test_accelerators.py", "test_shape.py", "test_sweep.py", "test_whole_loops.py"),
+        *("test_accelerators.py", "test_shape.py", "test_sweep.py", "test_cpu_options.py"),
     ],
-    "nrjax/_numerics/whole_loops.py": ["test_whole_loops.py"],
+    "nrjax/_numerics.cpu_options.py": ["test_cpu_options.py"],
     "nrjax/_numerics/programs.py": ["test_executors.py", "test_accelerators.py", "test_sweep.py"],
     "nrjax/_numerics/ready_programs.py": ["test_ready_programs.py"],
     "nrjax/_numerics/failures.py": ["test_steady_state.py"],

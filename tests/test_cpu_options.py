@@ -1,4 +1,4 @@
-"""Loops taken whole by XLA: asked for in time or not, with the same results, to the bit whatever the tile."""
+"""XLA's options for a CPU: asked for in time or not, with the same results, to the bit whatever the tile."""
 
 import argparse
 import os
@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from nrjax import compile_loops_whole, hanai2025_bilayer, sweep
-from nrjax._numerics.whole_loops import OPTION, ask_for_whole_loops
+from nrjax import hanai2025_bilayer, sweep, tune_cpu
+from nrjax._numerics import cpu_options
+from nrjax._numerics.cpu_options import LOOPS, WIDTH, ask_for_cpu_options
 from nrjax.cli import _set_up
 
 AXES = {"loss_rate": np.linspace(0.0, 0.12, 31), "interlayer_exchange": np.linspace(0.0, 13.0, 17)}
@@ -19,8 +20,8 @@ MAPS = """
 import sys, numpy as np, jax
 jax.config.update("jax_enable_x64", True)
 import nrjax
-assert nrjax.compile_loops_whole()
-from tests.test_whole_loops import AXES
+assert nrjax.tune_cpu()
+from tests.test_cpu_options import AXES
 ways = {}, {"tile": 50}, {"tile": 300}
 maps = [nrjax.sweep(nrjax.hanai2025_bilayer, AXES, progress=False, **more) for more in ways]
 for name in maps[0]:
@@ -40,13 +41,13 @@ def told(script: str, *arguments: str, flags: str = "") -> subprocess.CompletedP
 
 def test_asked_for_in_time():
     """Flags that were set stay in force."""
-    script = "import nrjax, jax; print(nrjax.compile_loops_whole(), jax.device_count())"
+    script = "import nrjax, jax; print(nrjax.tune_cpu(), jax.device_count())"
     assert told(script, flags="--xla_force_host_platform_device_count=2").stdout.split() == ["True", "2"]
 
 
 def test_asked_for_too_late():
     """Said, with the remedy."""
-    ended = told("import jax.numpy as jnp; jnp.ones(2) + 1.0; import nrjax; print(nrjax.compile_loops_whole())")
+    ended = told("import jax.numpy as jnp; jnp.ones(2) + 1.0; import nrjax; print(nrjax.tune_cpu())")
     assert ended.stdout.split() == ["False"]
     assert "at the top of the script" in ended.stderr
 
@@ -60,20 +61,32 @@ def test_without_a_processor(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setattr(jax, "local_devices", none)
     with pytest.warns(UserWarning, match="has no CPU"):
-        assert not compile_loops_whole()
+        assert not tune_cpu()
 
 
-def test_set_once(monkeypatch):
-    """Whoever has set the option keeps the value."""
-    monkeypatch.setenv("XLA_FLAGS", f"--xla_backend_extra_options={OPTION}=7")
-    ask_for_whole_loops()
-    assert os.environ["XLA_FLAGS"] == f"--xla_backend_extra_options={OPTION}=7"
+@pytest.mark.parametrize("flags", [f"--xla_backend_extra_options={LOOPS}=7 {WIDTH}=128", f"{WIDTH}=128"])
+def test_set_once(flags, monkeypatch):
+    """Whoever has set an option keeps the value."""
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    ask_for_cpu_options()
+    assert os.environ["XLA_FLAGS"].startswith(flags)
+    assert all(os.environ["XLA_FLAGS"].count(option) == 1 for option in (LOOPS, WIDTH))
+
+
+@pytest.mark.parametrize("version, known", [("0.12.1", True), ("0.13.0", False), ("1.0", False)])
+def test_versions_that_were_not_tried(version, known, monkeypatch):
+    """XLA would end the process, had it that flag no more."""
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(cpu_options, "version", lambda name: version)
+    ask_for_cpu_options()
+    assert (WIDTH in os.environ["XLA_FLAGS"]) == known
+    assert LOOPS in os.environ["XLA_FLAGS"]
 
 
 def test_the_command_line_asks_for_them(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
     _set_up(argparse.Namespace(precision="double", no_cache=True))
-    assert OPTION in os.environ["XLA_FLAGS"]
+    assert LOOPS in os.environ["XLA_FLAGS"]
 
 
 @pytest.mark.computes
