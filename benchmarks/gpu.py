@@ -306,9 +306,9 @@ def main() -> None:
         spent = time.perf_counter() - begin
         if spent > LONGEST_S:
             result[name] = [{"left_out": f"{spent:.0f} s were spent"}]
-            continue
-        result[name] = in_a_process(name, options.small, options.longest)
-        result[name].append({"part_s": round(time.perf_counter() - begin - spent, 1)})
+        else:
+            result[name] = in_a_process(name, options.small, options.longest)
+            result[name].append({"part_s": round(time.perf_counter() - begin - spent, 1)})
         if options.small:
             print(name, result[name], flush=True)
         else:

@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import lindblad_peers
 import record
 
-from nrjax import Laser, LocalMoment, OpticalTransition
+from nrjax import Laser, Lattice, LocalMoment, OpticalTransition
 from nrjax.lindblad import (
     AndersonModel,
+    HubbardModel,
     SpinFermionModel,
     conduction_state,
     evolve,
@@ -137,6 +138,42 @@ def scaling():
     return rows
 
 
+def clusters():
+    """The same number of states and of settings, by the kind of model: time for each product with the Lindbladian."""
+    lit = np.array([0.0, 30.0, 0.0, 30.0])
+    chain = -20.0 * (np.eye(4, k=1) + np.eye(4, k=-1))
+    kinds = {
+        "Anderson, two impurities on two sites": (lambda x: build(INTENSITIES[-1] * x), 2.0),
+        "Hubbard, chain of four": (lambda x: HubbardModel(chain, 1000.0, lit * x), 0.15),
+        "Hubbard, ring of four": (lambda x: HubbardModel(Lattice.chain(4, 20.0), 1000.0, lit * x), 0.15),
+    }
+    rng = np.random.default_rng(0)
+    random = rng.normal(size=(256, 256)) + 1j * rng.normal(size=(256, 256))
+    runs, seconds = {}, {name: [] for name in kinds}
+    for name, (make, end) in kinds.items():
+        particles = make(1.0).space.particles
+        # All blocks of a particle number: the same for every kind.
+        rho = random @ random.conj().T * (particles[:, None] == particles)
+        rho = rho / np.trace(rho)
+
+        def run(scales, make=make, end=end, rho=rho):
+            def one(x):
+                solution = evolve(make(x), rho, [0.0, end], ["trace"])
+                return solution.state, solution.stats["products"]
+
+            return jax.vmap(one)(scales)
+
+        runs[name] = jax.jit(run)
+    scales = jnp.linspace(0.5, 1.5, SETTINGS)
+    # In turn, so that all meet the same machine; the first round compiles.
+    for _ in range(6):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            states, products = jax.block_until_ready(run(scales))
+            seconds[name].append((time.perf_counter() - start) / (int(products.max()) * states.size))
+    return {name: {"ns_per_product_and_number": 1e9 * float(np.median(s[1:]))} for name, s in seconds.items()}
+
+
 def trajectories():
     """Two impurities on six sites: 16384 states, a density matrix of 268 million complex numbers."""
     sites = 6
@@ -173,6 +210,7 @@ if __name__ == "__main__":
             "rtol": RTOL,
             "comparison": compare(),
             "projected": grown,
+            "clusters": clusters(),
             "trajectories": large,
         },
     )

@@ -1,12 +1,13 @@
 """Hubbard clusters and the pair with Hund's rule, against closed forms and exact matrices."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from nrjax import HundLight, LocalMoment, MottLight, units
+from nrjax import HundLight, Lattice, LocalMoment, MottLight, units
 from nrjax.lindblad import (
     AndersonModel,
     HubbardModel,
@@ -191,6 +192,33 @@ def test_derivatives_of_a_cluster():
     slopes = jax.jacfwd(spin)(point)
     for k, step in enumerate(1e-4 * jnp.eye(4)):
         assert float(slopes[k]) == pytest.approx(float(spin(point + step) - spin(point - step)) / 2e-4, abs=2e-6)
+
+
+def test_sites_that_are_not_joined():
+    """A ring without the operators of what it has not, against one of which nothing is known when it is built: the same
+    numbers, and the derivative with respect to a hop across it."""
+    ring = Lattice.chain(4, 0.2)
+    light, start = [0.0, 0.3, 0.0, 0.2], [UP, DOWN, UP, DOWN]
+
+    def spins(model):
+        found = evolve(model, product_state(model, start), [0.0, 1.0], ["impurity_spin"])
+        return found.observables["impurity_spin"][-1, :, 2]
+
+    def across(x):
+        hop = jnp.zeros((4, 4)).at[0, 2].set(x).at[2, 0].set(x)
+        return spins(HubbardModel(ring.hopping_matrix() + hop, 1.0, light))
+
+    few = HubbardModel(ring, 1.0, light)
+    assert len(few.generator.hamiltonian) == 4 + 4 + 4
+    whole = jax.jit(lambda t: spins(HubbardModel(t * ring.hopping_matrix(), 1.0, light)))(1.0)
+    np.testing.assert_allclose(spins(few), whole, atol=1e-13)
+    _, slope = jax.jvp(across, (0.0,), (1.0,))
+    differences = (across(1e-3) - across(-1e-3)) / 2e-3
+    assert np.abs(slope).max() > 1e-3
+    np.testing.assert_allclose(slope, differences, atol=1e-6)
+    # What was left out cannot come back unseen.
+    moved = eqx.tree_at(lambda model: model.hopping, few, few.hopping.at[0, 2].set(0.1).at[2, 0].set(0.1))
+    assert_refused(lambda: spins(moved), ["(0, 2)", "Build it anew"])
 
 
 def test_models_are_arguments_of_programs():

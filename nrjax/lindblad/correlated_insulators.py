@@ -13,14 +13,22 @@ from jaxtyping import Array, Complex, Float
 
 from .._numerics.hermitian_matrices import hermitian
 from .._numerics.small_matrices import safe_sqrt
-from .._numerics.validation import Number, Numbers, float_array, require_finite, require_nonnegative, require_positive
+from .._numerics.validation import (
+    Number,
+    Numbers,
+    float_array,
+    is_concrete,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
 from ..bands.lattices import Lattice
 from ..light.hopping_light import HundLight, MottLight
 from .elimination import EffectiveLindbladian, project
 from .fermions import Space, Sparse, annihilator, density, double_occupation, fermion_spin, identity, total
 from .generator import Generator
-from .models import AbstractLindbladModel, hopping_parameters
-from .operators import band, zeeman
+from .models import AbstractLindbladModel
+from .operators import Pairs, all_pairs_of, band, hopping_parameters, zeeman
 from .reservoir import Reservoir
 
 REFILLS: Final = ("none", "unpolarized", "return")
@@ -31,14 +39,19 @@ FORBIDDEN: Final = 50.0
 class AbstractInsulator(AbstractLindbladModel):
     """A model all of whose electrons sit on its orbitals: there is no band beside them, and no laser that is known."""
 
+    @property
+    @abc.abstractmethod
+    def light_rates(self) -> Float[Array, " lights"]:
+        """At which light takes electrons, in meV: one for each of `loss_indices`."""
+
     def light_values(self, t: Number) -> Float[Array, " lights"]:
-        """None: rates are given."""
-        return jnp.zeros(0, self.fixed_parameters().dtype)
+        """The rates of the light, whatever the time."""
+        return self.light_rates
 
     @property
     def light_indices(self) -> tuple[int, ...]:
-        """None."""
-        return ()
+        """Those of the losses."""
+        return self.loss_indices
 
     @property
     def driving_laser(self) -> None:
@@ -95,6 +108,9 @@ class HubbardModel(AbstractInsulator):
 
     **Raises** `ValueError` for numbers out of range.
 
+    Sites between which the given matrix is 0 have no operators, which is half the work on a chain: to differentiate
+    with respect to a hopping that is 0, build the model inside the function, of which nothing is known then.
+
     All three refills give spins the same torques. Sites that are all parallel have no doublons and see no light: more
     than one state is stationary.
 
@@ -109,6 +125,7 @@ class HubbardModel(AbstractInsulator):
     reservoir: Reservoir | None
     refill: str = eqx.field(static=True)
     sites: tuple[int, ...] = eqx.field(static=True)
+    bonds: Pairs = eqx.field(static=True)
 
     def __init__(
         self,
@@ -129,6 +146,7 @@ class HubbardModel(AbstractInsulator):
         self.reservoir = None
         self.refill = refill
         self.sites = tuple(range(n))
+        self.bonds = _bonds(hopping, n)
 
     def __check_init__(self) -> None:
         require_finite("repulsion", self.repulsion)
@@ -146,14 +164,26 @@ class HubbardModel(AbstractInsulator):
     def generator(self) -> Generator:
         """The fixed operators."""
         n = self.hopping.shape[0]
-        return _hubbard_generator(n, jnp.iscomplexobj(self.hopping), self.field is not None, self.refill)
+        if is_concrete(self.hopping):
+            i, j = np.nonzero(np.triu(np.asarray(self.hopping), 1))
+            new = set(zip(i.tolist(), j.tolist(), strict=True)) - set(self.bonds)
+            if new:
+                raise ValueError(
+                    f"hopping was 0 between the sites {sorted(new)} when the model was built. Build it anew."
+                )
+        return _hubbard_generator(n, jnp.iscomplexobj(self.hopping), self.field is not None, self.refill, self.bonds)
 
     def fixed_parameters(self) -> Float[Array, " parameters"]:
-        """theta in meV."""
-        parts = [hopping_parameters(self.hopping), self.repulsion]
+        """theta in meV; 0 for kappa."""
+        parts = [hopping_parameters(self.hopping, self.bonds), self.repulsion]
         parts += [] if self.field is None else [-2.0 * self.field]
-        parts += [self.pump_rate]
+        parts += [jnp.zeros_like(self.pump_rate)]
         return jnp.concatenate(parts + ([0.5 * self.refill_rate[None]] if self.refill == "unpolarized" else []))
+
+    @property
+    def light_rates(self) -> Float[Array, " n"]:
+        """kappa of every site."""
+        return self.pump_rate
 
     def spin_states(self) -> np.ndarray:
         """Those without doublons."""
@@ -172,13 +202,26 @@ class HubbardModel(AbstractInsulator):
         return MottLight(each + each.T)
 
 
+def _bonds(hopping: Any, n: int) -> Pairs:
+    """The pairs of sites i <= j that a hopping matrix joins as far as it is known, i = j included."""
+    if isinstance(hopping, Lattice):
+        with jax.ensure_compile_time_eval():
+            hopping = eqx.tree_at(
+                lambda lattice: lattice.hopping, hopping, np.ones(len(hopping.shape))
+            ).hopping_matrix()
+    if not is_concrete(*jax.tree.leaves(hopping)):
+        return all_pairs_of(n)
+    matrix = np.asarray(hopping)
+    return tuple((i, j) for i, j in all_pairs_of(n) if i == j or matrix[i, j] != 0)
+
+
 @functools.lru_cache(maxsize=32)
-def _hubbard_generator(n: int, complex_hopping: bool, field: bool, refill: str) -> Generator:
+def _hubbard_generator(n: int, complex_hopping: bool, field: bool, refill: str, bonds: Pairs) -> Generator:
     """The fixed operators of a Hubbard cluster, in the order of its parameters."""
     space = Space(0, 2 * n)
     modes = tuple(2 * i for i in range(n))
     doubles = [double_occupation(space, mode) for mode in modes]
-    operators = [*band(space, modes, complex_hopping), *doubles]
+    operators = [*band(space, modes, complex_hopping, bonds), *doubles]
     if field:
         operators += zeeman(space, [], modes)
     one = identity(space)
@@ -263,7 +306,12 @@ class HundModel(AbstractInsulator):
         mean, splitting = 0.25 * (3.0 * self.triplet + self.singlet), self.triplet - self.singlet
         wall = FORBIDDEN * jnp.maximum(self.triplet, self.singlet)
         t = self.hopping[0, 2]
-        return jnp.stack([t, mean, splitting, wall, self.linewidth, 0.5 * self.refill_rate])
+        return jnp.stack([t, mean, splitting, wall, jnp.zeros_like(t), 0.5 * self.refill_rate])
+
+    @property
+    def light_rates(self) -> Float[Array, "1"]:
+        """kappa."""
+        return self.linewidth[None]
 
     def spin_states(self) -> np.ndarray:
         """One electron at most in A and in B, none in orbital 2."""

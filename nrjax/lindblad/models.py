@@ -20,7 +20,7 @@ from ..light.local_moment import LocalMoment, stack_moments
 from .elimination import EffectiveLindbladian, project
 from .fermions import Space, Sparse, annihilator, density, fermion_spin, spin
 from .generator import Generator
-from .operators import anderson_generator, spin_fermion_generator, weighted_sum
+from .operators import anderson_generator, hopping_parameters, spin_fermion_generator, weighted_sum
 from .reservoir import Reservoir
 
 
@@ -423,16 +423,6 @@ def _checked_sites(sites: Sequence[int] | None, count: int, band: int) -> tuple[
             "for each impurity."
         )
     return chosen
-
-
-def hopping_parameters(hopping: Array) -> Array:
-    """The independent real parts of a Hermitian matrix: real part of the upper triangle, then its imaginary part."""
-    rows, columns = np.triu_indices(hopping.shape[0])
-    real = jnp.real(hopping)[rows, columns]
-    if not jnp.iscomplexobj(hopping):
-        return real
-    rows, columns = np.triu_indices(hopping.shape[0], 1)
-    return jnp.concatenate([real, jnp.imag(hopping)[rows, columns]])
 
 
 def _count(hopping: Array) -> int:

@@ -12,19 +12,35 @@ from jaxtyping import Array, Complex, Float
 from .fermions import PAULI, Space, annihilator, density, double_occupation, fermion_spin, spin, total
 from .generator import Generator
 
+Pairs = tuple[tuple[int, int], ...]
 
-def band(space: Space, modes: tuple[int, ...], complex_hopping: bool) -> list[Any]:
-    """c+_i c_j + h.c. for each pair (n_i on the diagonal), then i (c+_i c_j - h.c.)."""
+
+def all_pairs_of(sites: int) -> Pairs:
+    """Every pair i <= j of that many sites."""
+    return tuple(itertools.combinations_with_replacement(range(sites), 2))
+
+
+def band(space: Space, modes: tuple[int, ...], complex_hopping: bool, pairs: Pairs | None = None) -> list[Any]:
+    """c+_i c_j + h.c. for each pair i <= j (n_i on the diagonal), then i (c+_i c_j - h.c.); default all pairs."""
 
     def hop(i: int, j: int) -> Any:
         return total(annihilator(space, modes[i] + s).T @ annihilator(space, modes[j] + s) for s in range(2))
 
-    n = len(modes)
-    pairs = list(itertools.combinations_with_replacement(range(n), 2))
+    pairs = all_pairs_of(len(modes)) if pairs is None else pairs
     operators = [hop(i, i) if i == j else total([hop(i, j), hop(j, i)]) for i, j in pairs]
     if complex_hopping:
         operators += [total([1j * hop(i, j), -1j * hop(j, i)]) for i, j in pairs if i < j]
     return operators
+
+
+def hopping_parameters(hopping: Array, pairs: Pairs | None = None) -> Array:
+    """The numbers before these operators: real parts of a Hermitian matrix's entries, then imaginary ones."""
+    pairs = all_pairs_of(hopping.shape[0]) if pairs is None else pairs
+    rows, columns = np.array(pairs).T
+    real = jnp.real(hopping)[rows, columns]
+    if not jnp.iscomplexobj(hopping):
+        return real
+    return jnp.concatenate([real, jnp.imag(hopping)[rows[rows < columns], columns[rows < columns]]])
 
 
 def weighted_sum(weights: Float[Array, " operators"], operators: Sequence[Any]) -> Complex[Array, "n n"]:

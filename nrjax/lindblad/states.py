@@ -10,8 +10,8 @@ from jaxtyping import Array, Complex
 from .._numerics.hermitian_matrices import from_spectrum
 from .._numerics.validation import Number, Numbers, float_array, require, require_finite, require_positive
 from .fermions import PAULI, Space, density, total
-from .models import AbstractLindbladModel, hopping_parameters
-from .operators import band, weighted_sum, zeeman
+from .models import AbstractLindbladModel
+from .operators import band, hopping_parameters, weighted_sum, zeeman
 
 LARGEST_BYTES: Final = 2**31
 

@@ -71,6 +71,8 @@ LIKELY = {
     "nrjax/maps/computation.py": ["test_executors.py", "test_sweep.py"],
     "nrjax/maps/sweeps.py": ["test_zarr_store.py", "test_refinement.py", "test_sweep.py", "test_provenance.py"],
     "nrjax/magnets/neighbours.py": ["test_spin_lattice.py"],
+    "nrjax/magnets/shifted_sums.py": ["test_shifted_sums.py", "test_spin_lattice.py"],
+    "nrjax/lindblad/correlated_insulators.py": ["test_correlated_insulators.py"],
     "nrjax/magnets/spin_lattice.py": ["test_spin_lattice.py"],
     "nrjax/motion/spin_": ["test_spin_lattice.py"],
     "nrjax/light/hopping_light.py": ["test_hopping_light.py"],
