@@ -7,14 +7,26 @@ import sys
 from pathlib import Path
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
-from nrjax import AbstractBath, hanai2025_bilayer, illuminated_bilayer, steady_state, sweep
+from nrjax import (
+    AbstractBath,
+    ClassicalBath,
+    RotationLinewidth,
+    ShapeSolver,
+    hanai2025_bilayer,
+    illuminated_bilayer,
+    steady_state,
+    sweep,
+)
 from nrjax._numerics import digests
 from nrjax._numerics.digests import _source_digest, computation_digest
+from nrjax.maps import computation
+from nrjax.maps.computation import Observation, identity
 
 AXES = {"x": np.linspace(0.0, 0.05, 3)}
 SCALE = 0.0
@@ -101,6 +113,48 @@ def test_what_a_digest_sees():
     for model in (shifted(0.3), shifted(0.3), shifted(0.31)):
         found.append(computation_digest(lambda x, model=model: model.bath.field_squared_at_rate(x + 2.0, x), x))
     assert found[0] == found[1] != found[2]
+
+
+def test_what_tells_one_sweep_from_another(monkeypatch):
+    """Of nrjax's own parts without tracing what is computed; anything of a user's own is traced."""
+
+    def told(build=hanai2025_bilayer, dtype=jnp.float64, observe=("phase", "lengths"), solver=None, **options):
+        def made(loss_rate):
+            return build(loss_rate, 6.0, **options)
+
+        part, model = {"loss_rate": jax.ShapeDtypeStruct((2,), dtype)}, made(jnp.asarray(0.05, dtype))
+        return identity(made, Observation.of(observe, model, solver), model, part)
+
+    linewidths = [RotationLinewidth(spins=n) for n in (1e6, 2e6)]
+    with monkeypatch.context() as untraced:
+        untraced.setattr(computation, "traced", lambda *a: pytest.fail("traced"))
+        assert told() == told()
+        different = [
+            told(),
+            told(bath=ClassicalBath()),
+            told(field=[[0.0, 0.0, 0.1]] * 2),
+            told(dtype=jnp.float32),
+            told(observe="phase"),
+            told(observe=linewidths[0]),
+            told(observe=linewidths[1]),
+            told(solver=ShapeSolver()),
+            told(solver=ShapeSolver(cycles=False)),
+            told(build=lambda x, j: hanai2025_bilayer([x, 0.5 * x], j)),
+            told(build=lambda x, j: hanai2025_bilayer([x, 0.6 * x], j)),
+        ]
+        assert len(set(different)) == len(different)
+
+    def shifted(shift):
+        class Shifted(AbstractBath):
+            def reduced_rate(self, s):
+                return 1.0 + shift * s
+
+        return Shifted()
+
+    own = [told(bath=shifted(x)) for x in (0.3, 0.3, 0.31)]
+    assert own[0] == own[1] != own[2] and own[0] not in different
+    # Of a user's own bath also how its states are found.
+    assert told(bath=shifted(0.3), solver=ShapeSolver(cycles=False)) != told(bath=shifted(0.3), solver=ShapeSolver())
 
 
 @pytest.mark.parametrize("name", ["nrjax/units.py", "nrjax/light/laser.py", "nrjax/rotation/attractors.py"])

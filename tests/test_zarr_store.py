@@ -30,8 +30,8 @@ FINER = {
 
 
 def frequency_of(*, loss_rate, interlayer_exchange):
-    """A number made of a point, in place of a model."""
-    return 100.0 * loss_rate + interlayer_exchange
+    """A number made of a point, in place of a model: the same to the bit, whether product and sum are one operation."""
+    return 128.0 * loss_rate + interlayer_exchange
 
 
 def number(x):
@@ -44,7 +44,7 @@ def swept(axes, **options):
 
 
 def exact(axes):
-    return 100.0 * np.asarray(axes["loss_rate"])[:, None] + np.asarray(axes["interlayer_exchange"])
+    return 128.0 * np.asarray(axes["loss_rate"])[:, None] + np.asarray(axes["interlayer_exchange"])
 
 
 class Counting(concurrent.futures.ThreadPoolExecutor):

@@ -199,6 +199,17 @@ def _link_lapack() -> None:
     jax.jit(jax.numpy.linalg.inv).lower(jax.ShapeDtypeStruct((1, 1), np.float32))
 
 
+def known_digest(*values: Any) -> str | None:
+    """A digest of everything that decides what is computed with these values; None where some of it is not of nrjax and
+    its libraries. Of arrays in a `Place` only shape and type count."""
+    digest = hashlib.sha256(code_digest())
+    try:
+        _feed(digest, values)
+    except UnknownOrigin:
+        return None
+    return digest.hexdigest()
+
+
 def _save(program: ReadyProgram, path: Path) -> None:
     """Keep a program; where that fails, it is compiled again another time."""
     from jax.experimental import serialize_executable

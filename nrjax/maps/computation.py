@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import TypeAliasType
 
+from .._numerics.digests import computation_digest
 from .._numerics.programs import SharedProgram, made_once
+from .._numerics.ready_programs import Place, known_digest
 from ..rotation.attractors import continued_states, solver_for, steady_states
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservable, observable_of
 from ..rotation.rigid_states import RESULTS, SteadyState
@@ -167,6 +169,25 @@ def traced(computation: Computation) -> Any:
     trace as all the rest."""
     whole = _programs(computation.build, computation.observation)
     return dataclasses.replace(whole, cycles=False) if isinstance(whole, _OfStates) else whole
+
+
+def identity(build: Callable[..., Any], observation: Observation, model: Any, part: dict[str, Any]) -> str:
+    """What tells one computation from another in a store, whatever the points: a digest.
+
+    Of nrjax's own observables, solvers and parts of models the source tells what they do, and only what `build` makes
+    is traced; with anything of a user's own in it the whole computation is.
+
+    **Arguments** `model`: one that `build` makes. `part`: shapes of a few points.
+    """
+    if observation.function is None:
+        made = computation_digest(jax.vmap(lambda values: eqx.filter(build(**values), eqx.is_array)), part)
+        shapes = jax.tree.map(lambda x: Place(x.shape, x.dtype) if eqx.is_array(x) else x, model)
+        known = known_digest(made, shapes, observation.observables, observation.solver)
+        if known is not None:
+            return known
+    # How closed orbits are solved for is told by the source of nrjax and the solver; what the model says, by the rest.
+    digest = computation_digest(traced(Computation(build, observation, "")), part)
+    return digest if observation.solver is None else f"{digest} {observation.solver}"
 
 
 def batched(build: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:

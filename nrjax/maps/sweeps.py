@@ -21,7 +21,7 @@ from .._numerics.validation import Numbers, require_memory
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
 from ..rotation.solvers import AbstractSteadyStateSolver
 from .blocks import Blocks
-from .computation import Computation, Observation, Observe, batched, traced
+from .computation import Computation, Observation, Observe, batched, identity
 from .provenance import parameters
 from .refinement import COARSE, Refinement
 from .store import AbstractStore, Memory, fingerprint
@@ -84,7 +84,7 @@ def sweep(
     cannot be written or that holds other input.
     """
     grid, observation, corners = checked(build, axes, observe, solver, refine, tile, store)
-    kept = _store(store, grid, tile, refine, build, observation, resume)
+    kept = _store(store, grid, tile, refine, build, observation, corners[0], resume)
     table = Table(kept.blocks.axes, observation, origin() | parameter_attributes(corners))
     finished = kept.finished(table)
     if finished is not None:
@@ -158,6 +158,7 @@ def _store(
     refine: bool,
     build: Callable[..., Any],
     observation: Observation,
+    model: Any,
     resume: bool,
 ) -> AbstractStore:
     """Where the tiles of a grid are kept, with what identifies them."""
@@ -166,9 +167,7 @@ def _store(
     if store is None:
         return Memory(Blocks.of(grid, tile), None, "", resume)
     part = {name: jax.ShapeDtypeStruct((2,), values.dtype) for name, values in grid.items()}
-    # How closed orbits are solved for is told by the source of nrjax and the solver; what the model says, by the rest.
-    digest = computation_digest(traced(Computation(build, observation, "")), part)
-    digest += "" if observation.solver is None else f" {observation.solver}"
+    digest = identity(build, observation, model, part)
     if refine:
         digest += f" refined {COARSE}"
     if Path(store).suffix == ".zarr":

@@ -43,6 +43,9 @@ class ZarrStore(AbstractStore):
         self.goes_on = goes_on
         # Tiles that cannot be read, once they have been looked for.
         self.damaged: list[int] | None = None
+        # Variables, and columns of the ledger, that are open for writing.
+        self.arrays: dict[str, Any] = {}
+        self.columns: dict[str, Any] = {}
         # Where tiles are written: beside a store that grows, which stays as it was until all are there.
         self.path = target if older is None else target.with_name(target.name + GROWING)
 
@@ -200,7 +203,9 @@ class ZarrStore(AbstractStore):
         return open_group(self.path, "r+")
 
     def _array(self, name: str, some: np.ndarray) -> Any:
-        """The array of a variable over the whole grid, made when its first values come."""
+        """The array of a variable over the whole grid, made when its first values come; opened once."""
+        if name in self.arrays:
+            return self.arrays[name]
         if name not in self.group:
             from zarr.codecs import Crc32cCodec, ZstdCodec
 
@@ -216,11 +221,14 @@ class ZarrStore(AbstractStore):
                 fill_value=_nothing(some.dtype),
                 compressors=[ZstdCodec(level=1), Crc32cCodec()],
             )
-        return self.group[name]
+        self.arrays[name] = self.group[name]
+        return self.arrays[name]
 
     def _note(self) -> None:
         for name, values in (("digest", self.digests), ("finished", self.times), ("state", self.state)):
-            self.ledger[name][...] = values.reshape(self.blocks.counts)
+            if name not in self.columns:
+                self.columns[name] = self.ledger[name]
+            self.columns[name][...] = values.reshape(self.blocks.counts)
 
     def _damaged(self, group: Any, blocks: Blocks | None = None) -> list[int]:
         """Tiles that count as done and are not what was written, with a warning for each."""
