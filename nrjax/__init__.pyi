@@ -99,6 +99,7 @@ from .motion import (
     TemperatureCourse as TemperatureCourse,
     TrajectoryPhase as TrajectoryPhase,
     classify_trajectory as classify_trajectory,
+    defect_density as defect_density,
     instantaneous_frequency as instantaneous_frequency,
     local_chirality as local_chirality,
     simulate as simulate,

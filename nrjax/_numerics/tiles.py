@@ -155,7 +155,9 @@ def for_each_tile(
 
     # Sent a few at a time, so that the points on their way stay within bounds.
     own, at_a_time = executor is None, max(4, min(AT_A_TIME, POINTS_AT_A_TIME // tile))
-    if executor is None:
+    if executor is None and len(missing) == 1:
+        executor = _ThisThread()
+    elif executor is None:
         if threads is None:
             alone = jax.default_backend() == "cpu" and len(jax.local_devices()) == 1
             threads = (os.cpu_count() or 1) if alone else 1
@@ -191,6 +193,19 @@ def for_each_tile(
                 put(begun[future], future.result())
         if own:
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _ThisThread(concurrent.futures.Executor):
+    """Computes what it is given at once: one tile alone need not wait for a thread to begin and to end."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        """A future that is done."""
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def _is_double() -> bool:

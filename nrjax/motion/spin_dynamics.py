@@ -99,7 +99,7 @@ def simulate_spins(
     - `start`: moments (L, 3), for which spins are drawn at random; spins (L, X, Y, Z, 3); or a `SpinSolution` to go on
       from, with another key. Default: the magnet's moments in darkness, a little off collinear.
     - `observe`: name -> function of the spins (L, X, Y, Z, 3), called at the saved times: `structure_factor`,
-      `local_chirality`, or your own. Nothing else is stored.
+      `local_chirality`, `defect_density`, or your own. Nothing else is stored.
     - `checkpoint`: a .npz file for long runs, written about every minute; the same call goes on from it, and removes it
       at the end.
     - `progress`: a bar after two seconds, on a terminal.

@@ -73,7 +73,7 @@ LIKELY = {
     "nrjax/magnets/neighbours.py": ["test_spin_lattice.py"],
     "nrjax/magnets/shifted_sums.py": ["test_shifted_sums.py", "test_spin_lattice.py"],
     "nrjax/magnets/spin_lattice.py": ["test_spin_lattice.py"],
-    "nrjax/motion/spin_": ["test_spin_lattice.py"],
+    "nrjax/motion/spin_": ["test_spin_lattice.py", "test_spin_paths.py"],
     "nrjax/light/hopping_light.py": ["test_hopping_light.py"],
     "nrjax/lindblad/elimination.py": ["test_elimination.py"],
     "nrjax/maps/zarr_": ["test_zarr_store.py"],
