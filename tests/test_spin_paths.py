@@ -40,6 +40,7 @@ def test_rotations_follow_a_path_of_the_noise():
         found = diffrax.diffeqsolve(
             terms, diffrax.EulerHeun(), 0.0, T1, T1 / FINE, jnp.array(START), max_steps=2 * FINE
         )
+        assert found.ys is not None
         return found.ys[0]
 
     @jax.jit

@@ -68,7 +68,7 @@ LIKELY = {
     "nrjax/maps/refinement.py": ["test_refinement.py"],
     "nrjax/maps/scattered_points.py": ["test_scattered_points.py"],
     "nrjax/magnets/heat.py": ["test_experiment.py", "test_heat.py"],
-    "nrjax/maps/computation.py": ["test_zarr_store.py", "test_executors.py", "test_sweep.py"],
+    "nrjax/maps/computation.py": ["test_provenance.py", "test_executors.py", "test_sweep.py"],
     "nrjax/maps/sweeps.py": ["test_zarr_store.py", "test_refinement.py", "test_sweep.py", "test_provenance.py"],
     "nrjax/magnets/neighbours.py": ["test_spin_lattice.py"],
     "nrjax/magnets/shifted_sums.py": ["test_shifted_sums.py", "test_spin_lattice.py"],
