@@ -55,7 +55,8 @@ def with_qutip(arguments):
 def with_dynamiqs(rho, solver="Dopri8", intensities=INTENSITIES, rtol=RTOL):
     # The jump operators grow with the square root of the intensity.
     scales = np.sqrt(np.asarray(intensities) / intensities[-1])
-    return lindblad_peers.by_dynamiqs(build(intensities[-1]), rho, TIMES, solver, rtol, scales)
+    batch = [build(intensity) for intensity in intensities]
+    return lindblad_peers.by_dynamiqs(batch[-1], rho, TIMES, solver, rtol, scales, batch)
 
 
 def with_nrjax(rho, names=("impurity_spin", "site_spin", "doublon", "trace"), intensities=INTENSITIES):

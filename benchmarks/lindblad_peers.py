@@ -34,15 +34,19 @@ def by_qutip(model: Any, rho: Any, times: Any, method: str, rtol: float) -> np.n
     return result.states[-1].full()
 
 
-def by_dynamiqs(model: Any, rho: Any, times: Any, solver: str, rtol: float, scales: Any = None) -> Callable[[], Any]:
+def by_dynamiqs(
+    model: Any, rho: Any, times: Any, solver: str, rtol: float, scales: Any = None, batch: Any = ()
+) -> Callable[[], Any]:
     """A function without arguments: the density matrix at the last of `times` (ps) by `dynamiqs.mesolve`.
 
-    `scales`: factors of all jump operators, shape (batch,), for one batched call.
+    For one batched call `batch`: the models, whose Hamiltonians differ; `scales`: the factors of all jump operators
+    against those of `model`, shape (batch,).
     """
     dq: Any = importlib.import_module("dynamiqs")
     dq.set_precision("double")
     h, jumps = operators(model)
-    hamiltonian = dq.asqarray(h.toarray().astype(complex), layout=dq.dia)
+    each = [operators(one)[0].toarray().astype(complex) for one in batch]
+    hamiltonian = dq.asqarray(np.stack(each) if each else h.toarray().astype(complex), layout=dq.dia)
     batched = [dq.asqarray(x.toarray().astype(complex), layout=dq.dia) for x in jumps]
     if scales is not None:
         batched = [x * jnp.asarray(scales)[:, None, None] for x in batched]

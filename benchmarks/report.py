@@ -22,6 +22,8 @@ PEERS = {
     "qutip": "QuTiP",
     "dynamiqs": "dynamiqs",
 }
+# What the name of a comparison of first calls ends with.
+FIRST = ", first call"
 # Part of scaling.json, what its size counts, and the key of our own times.
 SIZES = (("lanes", "lanes", "simulate_many"), ("layers", "layers", "simulate_many"), ("hilbert", "states", "nrjax"))
 
@@ -167,7 +169,7 @@ def comparisons(r: dict[str, Any]) -> list[tuple[str, str, float]]:
                 found.append((f"{job}, warm", PEERS[peer], row[peer]["median_s"] / row[ours]["median_s"]))
                 if "first_call_s" in row[peer]:
                     first = row[peer]["first_call_s"] / row[ours]["first_call_s"]
-                    found.append((f"{job}, first call", PEERS[peer], first))
+                    found.append((f"{job}{FIRST}", PEERS[peer], first))
     for row in r["lattices"]["rows"]:
         if "numba" in row:
             speeds = (row[name]["spin_steps_per_s"] for name in ("nrjax", "numba"))
@@ -177,10 +179,22 @@ def comparisons(r: dict[str, Any]) -> list[tuple[str, str, float]]:
 
 
 def losses(r: dict[str, Any]) -> str:
-    """Every comparison that nrjax loses."""
-    lost = sorted(((v, job, peer) for job, peer, v in comparisons(r) if v < 1.0), key=lambda row: row[0])
+    """Every comparison that nrjax loses, first calls apart."""
+    lost = sorted((v, job, peer) for job, peer, v in comparisons(r) if v < 1.0 and not job.endswith(FIRST))
     lines = [(job, peer, f"{rounded(1.0 / v)} times slower") for v, job, peer in lost]
     return table(("job", "peer", "nrjax is"), lines) if lines else "No comparison was lost."
+
+
+def first_calls(r: dict[str, Any]) -> str:
+    """First calls in a process, with nothing kept, beside those of peers."""
+    lines = []
+    for part, what, ours in SIZES:
+        for row in r["scaling"][part]:
+            timed = [(name, row[key].get("first_call_s")) for key, name in PEERS.items() if key in row]
+            peers = [f"{name} {seconds(first)}" for name, first in timed if first is not None]
+            if peers and "first_call_s" in row[ours]:
+                lines.append((f"{row[what]:,} {what}", seconds(row[ours]["first_call_s"]), ", ".join(peers)))
+    return table(("first call", "nrjax", "peers"), lines)
 
 
 def meeting(r: dict[str, Any]) -> str:
@@ -203,6 +217,17 @@ def growth(r: dict[str, Any]) -> str:
             warm, first = row[ours]["median_s"], row[ours]["first_call_s"]
             lines.append((f"{row[what]:,} {what}", seconds(warm), seconds(first), ", ".join(peers)))
     return table(("size", "nrjax, warm", "nrjax, first call", "peers, warm"), lines)
+
+
+def clusters(r: dict[str, Any]) -> str:
+    """Time for each product of the Lindbladian of a model of 256 states."""
+    rows = r["lindblad"]["clusters"]
+    first = next(iter(rows.values()))["ns_per_product_and_number"]
+    lines = [
+        (name, f"{rounded(row['ns_per_product_and_number'])} ns", rounded(row["ns_per_product_and_number"] / first))
+        for name, row in rows.items()
+    ]
+    return table(("model", "time for each real number of a state", "of the first"), lines)
 
 
 def macrospins(r: dict[str, Any]) -> str:
@@ -255,6 +280,20 @@ def maps(r: dict[str, Any]) -> str:
     return table(
         ("map", "full", "refined", "solved in full", "labels that differ", "UNRESOLVED in full, refined"), lines
     )
+
+
+def sweep_peers(r: dict[str, Any]) -> str:
+    """One small map by every sweeper."""
+    lines = [
+        (
+            row["way"],
+            seconds(row["median_s"]),
+            f"{rounded(row['points'] / row['median_s'])} per s",
+            str(row["wrong_labels"]),
+        )
+        for row in r["sweep_peers"]["rows"]
+    ]
+    return table(("way", "time", "points of the map", "wrong labels"), lines)
 
 
 def stores(r: dict[str, Any]) -> str:
@@ -425,12 +464,15 @@ BLOCKS = {
     "summary": summary,
     "labels": labels,
     "losses": losses,
+    "first_calls": first_calls,
     "meeting": meeting,
     "growth": growth,
+    "clusters": clusters,
     "macrospins": macrospins,
     "compilation": compilation,
     "commands": commands,
     "maps": maps,
+    "sweep_peers": sweep_peers,
     "stores": stores,
     "lattices": lattices,
     "for_a_gpu": for_a_gpu,

@@ -73,7 +73,9 @@ def test_set_once(flags, monkeypatch):
     assert all(os.environ["XLA_FLAGS"].count(option) == 1 for option in (LOOPS, WIDTH))
 
 
-@pytest.mark.parametrize("version, known", [("0.12.1", True), ("0.13.0", False), ("1.0", False)])
+@pytest.mark.parametrize(
+    "version, known", [("0.12.1", True), ("0.12rc1", True), ("0.13.0.dev1", False), ("1.0", False)]
+)
 def test_versions_that_were_not_tried(version, known, monkeypatch):
     """XLA would end the process, had it that flag no more."""
     monkeypatch.setenv("XLA_FLAGS", "")

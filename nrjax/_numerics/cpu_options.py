@@ -1,6 +1,7 @@
 """What XLA's compiler is asked for on a CPU: loops over few lanes as one function each, and wide vectors."""
 
 import os
+import re
 import warnings
 from importlib.metadata import version
 from typing import Final
@@ -56,7 +57,7 @@ def ask_for_cpu_options() -> None:
 
 
 def _version(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version(name).split(".")[:2])
+    return tuple(map(int, re.findall(r"\d+", version(name))[:2]))
 
 
 def _is_taken() -> bool:
