@@ -300,6 +300,15 @@ def test_anderson_models_are_projected_by_the_engine():
     assert errors[0] < 0.02 * scale and errors[1] / errors[0] == pytest.approx(0.5, abs=0.1)
 
 
+def test_a_projection_on_spins_says_how_good_it_is():
+    """As the engine does, of every impurity, at full intensity and whatever the band."""
+    band = -(np.eye(2, k=1) + np.eye(2, k=-1))
+    weak, strong = LocalMoment(-40.0, 80.0, 4.9), LocalMoment(-40.0, 80.0, 15.0)
+    SpinFermionModel.project(AndersonModel([weak, weak], band))
+    with pytest.warns(UserWarning, match="virtual states are mixed in with an amplitude of 0.75"):
+        SpinFermionModel.project(AndersonModel([weak, strong], band))
+
+
 def test_what_cannot_be_projected():
     sites, hamiltonian, jumps, states = anderson()
     dephasing = [0.5 * sites.double[0]]

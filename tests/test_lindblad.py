@@ -150,6 +150,7 @@ def test_light_in_time_against_qutip():
     assert expected[1] > 10.0 * expected[0] and expected[1] > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:virtual states are mixed in")
 def test_the_projection_follows_the_light():
     """At every time of a pulse g, K and gamma are those of the laser of that time."""
     pulse = Laser(4e10, 1560.0, Gaussian(0.5, 0.6))

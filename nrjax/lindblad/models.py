@@ -12,7 +12,7 @@ from jaxtyping import Array, Complex, Float
 
 from .._numerics.hermitian_matrices import from_spectrum, hermitian
 from .._numerics.small_matrices import safe_sqrt
-from .._numerics.validation import Number, Numbers, float_array, require_finite
+from .._numerics.validation import Number, Numbers, float_array, is_concrete, require_finite
 from ..bands.lattices import Lattice
 from ..light.illumination import AbstractLight, GivenRates, Illumination
 from ..light.laser import Laser
@@ -308,8 +308,13 @@ class SpinFermionModel(AbstractLindbladModel):
     @classmethod
     def project(cls, model: AndersonModel) -> "SpinFermionModel":
         """The projection of an Anderson model on its local moments, to second order in the hybridization; under its
-        laser, if it has one."""
+        laser, if it has one. `AndersonModel.project` in closed form for a narrow band, with its warning."""
         p, laser = model.moments, model.laser
+        if is_concrete(*jax.tree.leaves((p, laser))):
+            # What the engine says of each impurity on a site of its own.
+            for a in range(model.impurities):
+                one = jax.tree.map(lambda x, a=a: x[a], p)
+                AndersonModel(one, [[0.0]], None if laser is None else laser.plateau()).project()
         projected = cls(
             p.sd_coupling(),
             0.0,
