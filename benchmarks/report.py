@@ -22,8 +22,6 @@ PEERS = {
     "qutip": "QuTiP",
     "dynamiqs": "dynamiqs",
 }
-# What the name of a comparison of first calls ends with.
-FIRST = ", first call"
 # Part of scaling.json, what its size counts, and the key of our own times.
 SIZES = (("lanes", "lanes", "simulate_many"), ("layers", "layers", "simulate_many"), ("hilbert", "states", "nrjax"))
 
@@ -165,11 +163,8 @@ def comparisons(r: dict[str, Any]) -> list[tuple[str, str, float]]:
     for part, what, ours in SIZES:
         for row in growth[part]:
             for peer in filter(row.__contains__, PEERS):
-                job = f"{row[what]:,} {what}"
-                found.append((f"{job}, warm", PEERS[peer], row[peer]["median_s"] / row[ours]["median_s"]))
-                if "first_call_s" in row[peer]:
-                    first = row[peer]["first_call_s"] / row[ours]["first_call_s"]
-                    found.append((f"{job}{FIRST}", PEERS[peer], first))
+                job = f"{row[what]:,} {what}, warm"
+                found.append((job, PEERS[peer], row[peer]["median_s"] / row[ours]["median_s"]))
     for row in r["lattices"]["rows"]:
         if "numba" in row:
             speeds = (row[name]["spin_steps_per_s"] for name in ("nrjax", "numba"))
@@ -179,8 +174,8 @@ def comparisons(r: dict[str, Any]) -> list[tuple[str, str, float]]:
 
 
 def losses(r: dict[str, Any]) -> str:
-    """Every comparison that nrjax loses, first calls apart."""
-    lost = sorted((v, job, peer) for job, peer, v in comparisons(r) if v < 1.0 and not job.endswith(FIRST))
+    """Every comparison that nrjax loses."""
+    lost = sorted((v, job, peer) for job, peer, v in comparisons(r) if v < 1.0)
     lines = [(job, peer, f"{rounded(1.0 / v)} times slower") for v, job, peer in lost]
     return table(("job", "peer", "nrjax is"), lines) if lines else "No comparison was lost."
 

@@ -40,15 +40,6 @@ class AbstractInsulator(AbstractLindbladModel):
     """A model all of whose electrons sit on its orbitals: there is no band beside them, and no laser that is known."""
 
     @property
-    @abc.abstractmethod
-    def light_rates(self) -> Float[Array, " lights"]:
-        """At which light takes electrons, in meV: one for each of `loss_indices`."""
-
-    def light_values(self, t: Number) -> Float[Array, " lights"]:
-        """The rates of the light, whatever the time."""
-        return self.light_rates
-
-    @property
     def light_indices(self) -> tuple[int, ...]:
         """Those of the losses."""
         return self.loss_indices
@@ -108,8 +99,8 @@ class HubbardModel(AbstractInsulator):
 
     **Raises** `ValueError` for numbers out of range.
 
-    Sites between which the given matrix is 0 have no operators, which is half the work on a chain: to differentiate
-    with respect to a hopping that is 0, build the model inside the function, of which nothing is known then.
+    Sites between which the given matrix is 0 have no operators, which spares work. To differentiate with respect
+    to a hopping that is 0, build the model inside the function: nothing is known of it there.
 
     All three refills give spins the same torques. Sites that are all parallel have no doublons and see no light: more
     than one state is stationary.
@@ -180,9 +171,8 @@ class HubbardModel(AbstractInsulator):
         parts += [jnp.zeros_like(self.pump_rate)]
         return jnp.concatenate(parts + ([0.5 * self.refill_rate[None]] if self.refill == "unpolarized" else []))
 
-    @property
-    def light_rates(self) -> Float[Array, " n"]:
-        """kappa of every site."""
+    def light_values(self, t: Number) -> Float[Array, " n"]:
+        """kappa of every site, whatever the time."""
         return self.pump_rate
 
     def spin_states(self) -> np.ndarray:
@@ -206,9 +196,7 @@ def _bonds(hopping: Any, n: int) -> Pairs:
     """The pairs of sites i <= j that a hopping matrix joins as far as it is known, i = j included."""
     if isinstance(hopping, Lattice):
         with jax.ensure_compile_time_eval():
-            hopping = eqx.tree_at(
-                lambda lattice: lattice.hopping, hopping, np.ones(len(hopping.shape))
-            ).hopping_matrix()
+            hopping = Lattice([1.0] * len(hopping.shape), hopping.shape).hopping_matrix()
     if not is_concrete(*jax.tree.leaves(hopping)):
         return all_pairs_of(n)
     matrix = np.asarray(hopping)
@@ -308,9 +296,8 @@ class HundModel(AbstractInsulator):
         t = self.hopping[0, 2]
         return jnp.stack([t, mean, splitting, wall, jnp.zeros_like(t), 0.5 * self.refill_rate])
 
-    @property
-    def light_rates(self) -> Float[Array, "1"]:
-        """kappa."""
+    def light_values(self, t: Number) -> Float[Array, "1"]:
+        """kappa, whatever the time."""
         return self.linewidth[None]
 
     def spin_states(self) -> np.ndarray:

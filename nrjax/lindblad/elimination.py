@@ -89,13 +89,19 @@ def project(hamiltonian: Any, jumps: Sequence[Any], subspace: Any) -> EffectiveL
     left = jnp.stack([pp - p @ x for pp, p in zip(split.stay, split.down, strict=True)]) if split.down else None
     kept = jnp.zeros((0, *effective.shape), effective.dtype) if left is None else left
     admixture = _size(x)
-    if _known(admixture) and float(admixture) > SMALL:
+    if _known(admixture):
+        warn_of(admixture)
+    return EffectiveLindbladian(effective, kept, admixture)
+
+
+def warn_of(admixture: Float[Array, ""]) -> None:
+    """Say so where the admixture of virtual states is not small."""
+    if float(admixture) > SMALL:
         warnings.warn(
             f"virtual states are mixed in with an amplitude of {float(admixture):.2g}: the projection is of second "
             "order in it. Weaken what leads out of the subspace, or evolve the whole system.",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return EffectiveLindbladian(effective, kept, admixture)
 
 
 def schur(hamiltonian: Any, jumps: Sequence[Any], subspace: Any) -> Complex[Array, "p2 p2"]:

@@ -17,7 +17,7 @@ from ..bands.lattices import Lattice
 from ..light.illumination import AbstractLight, GivenRates, Illumination
 from ..light.laser import Laser
 from ..light.local_moment import LocalMoment, stack_moments
-from .elimination import EffectiveLindbladian, project
+from .elimination import EffectiveLindbladian, project, warn_of
 from .fermions import Space, Sparse, annihilator, density, fermion_spin, spin
 from .generator import Generator
 from .operators import anderson_generator, hopping_parameters, spin_fermion_generator, weighted_sum
@@ -311,10 +311,7 @@ class SpinFermionModel(AbstractLindbladModel):
         laser, if it has one. `AndersonModel.project` in closed form for a narrow band, with its warning."""
         p, laser = model.moments, model.laser
         if is_concrete(*jax.tree.leaves((p, laser))):
-            # What the engine says of each impurity on a site of its own.
-            for a in range(model.impurities):
-                one = jax.tree.map(lambda x, a=a: x[a], p)
-                AndersonModel(one, [[0.0]], None if laser is None else laser.plateau()).project()
+            warn_of(jnp.max(_admixtures(p, None if laser is None else laser.plateau())))
         projected = cls(
             p.sd_coupling(),
             0.0,
@@ -402,6 +399,12 @@ def _root(matrix: Array) -> Array:
     """The square root of a positive matrix."""
     levels, states = jnp.linalg.eigh(matrix)
     return from_spectrum(jnp.sqrt(jnp.maximum(levels, 0.0)), states)
+
+
+@eqx.filter_jit
+def _admixtures(moments: LocalMoment, laser: Laser | None) -> Float[Array, " impurities"]:
+    """Of virtual states, as the engine finds it for each impurity on a site of its own."""
+    return jax.vmap(lambda one: AndersonModel(one, [[0.0]], laser).project().admixture)(moments)
 
 
 def _hopping(conduction: Lattice | Numbers) -> Array:

@@ -70,10 +70,8 @@ class Box(AbstractNeighbours):
     def mean(self, spins: Float[Array, "X Y Z"], a: int, b: int) -> Float[Array, "x y z"]:
         """Means along one axis after the other."""
         del a, b
-        for axis in range(3):
-            if spins.shape[axis] > 1:
-                spins = _mean_along(spins, range(-self.reach, self.reach + 1), axis, self.periodic)
-        return spins
+        around = range(-self.reach, self.reach + 1)
+        return _mean_of_box(spins, [around if n > 1 else (0,) for n in spins.shape], self.periodic)
 
     def own_share(self, cells: Cells) -> float:
         """One over the number of cells in the box."""
@@ -156,10 +154,7 @@ class Shells(AbstractNeighbours):
         along = [sorted({step[axis] for step, _ in bonds}) for axis in range(3)]
         weights = {weight for _, weight in bonds}
         if len(weights) == 1 and math.prod(map(len, along)) == len(bonds):
-            # A box: one axis after the other.
-            for axis in range(3):
-                spins = _mean_along(spins, along[axis], axis, self.periodic)
-            return spins
+            return _mean_of_box(spins, along, self.periodic)
         return shifted_sum(spins, bonds, self.periodic)
 
     def own_share(self, cells: Cells) -> float:
@@ -209,14 +204,18 @@ class Matrix(AbstractNeighbours):
             raise ValueError(f"values has shape {self.values.shape}: it must be ({size}, {size}), a row for each cell.")
 
 
-def _mean_along(x: Array, steps: Sequence[int], axis: int, periodic: Ends) -> Array:
-    """The mean of x at the sites so many cells away along one axis."""
-    bonds = []
-    for step in steps:
-        there = [0, 0, 0]
-        there[axis] = step
-        bonds.append(((there[0], there[1], there[2]), 1.0 / len(steps)))
-    return shifted_sum(x, bonds, periodic)
+def _mean_of_box(x: Array, along: Sequence[Sequence[int]], periodic: Ends) -> Array:
+    """The mean of x over a box, given by how many cells away along each axis: one axis after the other."""
+    for axis, steps in enumerate(along):
+        if list(steps) == [0]:
+            continue
+        bonds = []
+        for step in steps:
+            there = [0, 0, 0]
+            there[axis] = step
+            bonds.append(((there[0], there[1], there[2]), 1.0 / len(steps)))
+        x = shifted_sum(x, bonds, periodic)
+    return x
 
 
 def _is_sparse(values: Any) -> bool:

@@ -43,9 +43,8 @@ class ZarrStore(AbstractStore):
         self.goes_on = goes_on
         # Tiles that cannot be read, once they have been looked for.
         self.damaged: list[int] | None = None
-        # Variables, and columns of the ledger, that are open for writing.
+        # Variables that are open for writing.
         self.arrays: dict[str, Any] = {}
-        self.columns: dict[str, Any] = {}
         # Where tiles are written: beside a store that grows, which stays as it was until all are there.
         self.path = target if older is None else target.with_name(target.name + GROWING)
 
@@ -118,11 +117,10 @@ class ZarrStore(AbstractStore):
             group = open_group(self.path, "r+")
         else:
             group = self._create(table)
-        self.table, self.group, self.ledger = table, group, group[LEDGER]
-        self.ledger.attrs["begun"] = time.time()
-        self.state = self.ledger["state"][:].ravel()
-        self.digests = self.ledger["digest"][:].ravel()
-        self.times = self.ledger["finished"][:].ravel()
+        self.table, self.group, ledger = table, group, group[LEDGER]
+        ledger.attrs["begun"] = time.time()
+        self.columns = {name: ledger[name] for name in ("digest", "finished", "state")}
+        self.digests, self.times, self.state = (column[:].ravel() for column in self.columns.values())
         self.state[self._damaged(group) if self.damaged is None else self.damaged] = MISSING
         self.state[self.state != DONE] = MISSING
         if self.older is not None:
@@ -225,10 +223,8 @@ class ZarrStore(AbstractStore):
         return self.arrays[name]
 
     def _note(self) -> None:
-        for name, values in (("digest", self.digests), ("finished", self.times), ("state", self.state)):
-            if name not in self.columns:
-                self.columns[name] = self.ledger[name]
-            self.columns[name][...] = values.reshape(self.blocks.counts)
+        for column, values in zip(self.columns.values(), (self.digests, self.times, self.state), strict=True):
+            column[...] = values.reshape(self.blocks.counts)
 
     def _damaged(self, group: Any, blocks: Blocks | None = None) -> list[int]:
         """Tiles that count as done and are not what was written, with a warning for each."""
