@@ -21,7 +21,7 @@ from nrjax._numerics.cpu_options import ask_for_cpu_options
 # As the command line does; for the peers that use JAX as well.
 ask_for_cpu_options()
 PACKAGES = ("nrjax", "jax", "jaxlib", "equinox", "diffrax", "optimistix", "lineax", "numpy", "scipy")
-PEERS = ("numba", "qutip", "dynamiqs", "cmtj")
+PEERS = ("numba", "qutip", "dynamiqs", "cmtj", "spirit")
 
 
 def all_cores() -> ProcessPoolExecutor:

@@ -93,6 +93,37 @@ plot.snapshot(runs[0.0])
 plot.snapshot(runs[2.0])
 
 # %% [markdown]
+# ## What a mean field leaves out
+#
+# A layer of nrjax is a mean that obeys a closed equation. Infinitely many single spins, each in the mean field of all, have a
+# whole distribution of directions: the black line. The closure sets the chase on a little late, and lets it be a tenth too slow.
+
+
+# %%
+def single_spins(loss_rate):
+    layers = nrjax.LayeredMagnet(
+        [[10.0, 6.0], [6.0, 5.0]],
+        [0.1, 0.002],
+        sd_coupling=-10.0,
+        loss_rate=[0.0, loss_rate],
+        temperature=2.0,
+        bath=nrjax.ClassicalBath(),
+    )
+    return nrjax.FokkerPlanckMagnet(layers)
+
+
+def closure(loss_rate):
+    return single_spins(loss_rate).magnet
+
+
+line = {"loss_rate": np.linspace(0.0, 0.12, 61)}
+exact, closed = (nrjax.sweep(build, line, progress=False) for build in (single_spins, closure))
+for name, build in (("single spins", single_spins), ("closure", closure)):
+    (onset,) = nrjax.boundary(build, nrjax.Boundary.ANTIALIGNED_CHIRAL, "loss_rate", (0.0, 0.12))
+    print(f"{name}: the chase begins at {onset:.5f} meV")
+plot.characteristic(exact, beside={"closure": closed})
+
+# %% [markdown]
 # ## When it starts
 #
 # A chase grows from the tilt that thermal motion leaves. Layers of N spins fluctuate, and each realization starts at a time of

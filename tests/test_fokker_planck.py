@@ -1,12 +1,25 @@
 """Single spins with thermal noise, infinitely many of them, against an independent prototype and closed forms."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import nrjax
-from nrjax import FokkerPlanckMagnet, Phase, hanai2025_bilayer, steady_state
+from nrjax import (
+    Boundary,
+    ClassicalBath,
+    FokkerPlanckMagnet,
+    LayeredMagnet,
+    Phase,
+    boundary,
+    hanai2025_bilayer,
+    steady_state,
+)
+from nrjax.rotation import indicator
+from nrjax.rotation.collinear_distributions import collinear_distributions, tilt_growth
 from tests.differences import slope
 from tests.magnets import classical_bilayer
 from tests.refusal import assert_refused
@@ -50,6 +63,9 @@ def test_harmonics_left_out_are_told():
     for state, error in zip(states, errors, strict=True):
         assert 0.2 < float(state.residual) / error < 5.0
     assert [bool(state.valid) for state in states] == [False, False, True]
+    assert [int(state.phase) for state in states] == [Phase.UNRESOLVED, Phase.UNRESOLVED, Phase.CHIRAL]
+    with pytest.raises(RuntimeError, match="a greater lmax"):
+        steady_state(FokkerPlanckMagnet(classical_bilayer(*CLEAR, gyro=2.0), 4))
 
 
 @pytest.mark.parametrize("gyro", [0.0, 2.0])
@@ -94,17 +110,86 @@ def test_the_published_linewidths(point, gyro, expected):
 
 
 def test_derivatives_and_sweeps():
-    def frequency(loss):
-        return steady_state(FokkerPlanckMagnet(classical_bilayer(6.0, 2.0, loss, 2.0), 6)).chase_frequency
+    @jax.jit
+    def seen(loss):
+        state = steady_state(FokkerPlanckMagnet(classical_bilayer(6.0, 2.0, loss, 2.0)))
+        return jnp.stack([state.chase_frequency, state.growth_rate])
 
-    np.testing.assert_allclose(jax.grad(frequency)(0.08), slope(frequency, 0.08, 1e-4), rtol=1e-6)
+    np.testing.assert_allclose(jax.jacfwd(seen)(0.08), slope(seen, 0.08, 1e-4), rtol=1e-6)
     found = nrjax.sweep(
         lambda loss: FokkerPlanckMagnet(classical_bilayer(6.0, 2.0, loss, 2.0)),
         {"loss": [0.0, 0.05, 0.08]},
         progress=False,
     )
     assert found.phase.values[-1] == Phase.CHIRAL and found.phase.values[0] == Phase.ALIGNED
-    np.testing.assert_allclose(found.chase_frequency[-1], frequency(0.08), rtol=1e-9)
+    np.testing.assert_allclose(found.chase_frequency[-1], seen(0.08)[0], rtol=1e-9)
+
+
+# Where the chase begins, and for weak exchange ends again, at T = 3 meV and gyro = 2, by an independent prototype.
+ONSETS = [
+    (1.5, 3.0, []),
+    (1.5, 3.5, [0.034372, 0.07201]),
+    (1.5, 4.0, [0.027861]),
+    (1.5, 5.0, [0.024004]),
+    (1.5, 7.0, [0.02177]),
+    (1.0, 3.5, []),
+    (1.0, 4.0, []),
+    (1.0, 5.0, [0.026701]),
+    (1.0, 7.0, [0.022632]),
+]
+CLOSURES = [(3.0, []), (3.5, [0.035574, 0.07106]), (4.0, [0.028329]), (5.0, [0.024242]), (7.0, [0.021911])]
+
+
+def single_spins(loss, exchange, factor=1.5):
+    return FokkerPlanckMagnet(classical_bilayer(exchange, 3.0, loss, 2.0), 6, factor)
+
+
+def onsets(build, **fixed):
+    return boundary(build, Boundary.ANTIALIGNED_CHIRAL, "loss", (0.0, 0.12), **fixed)
+
+
+def test_the_published_onsets():
+    for factor, exchange, expected in ONSETS:
+        found = onsets(single_spins, exchange=exchange, factor=factor)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5.1e-6 if exchange == 3.5 else 5.1e-7)
+    for exchange, expected in CLOSURES:
+        found = onsets(lambda loss, exchange: single_spins(loss, exchange).magnet, exchange=exchange)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5.1e-6 if exchange == 3.5 else 5.1e-7)
+
+
+def test_boundaries_separate_the_phases():
+    """Next to each onset, and to where moments vanish: the states that Newton's method finds from the closure's."""
+    # The last four lie where the closure is in the other of the two phases.
+    for loss, exchange, factor, expected in (
+        (0.0237, 5.0, 1.5, Phase.ANTIALIGNED),
+        (0.0243, 5.0, 1.5, Phase.CHIRAL),
+        (0.035, 3.5, 1.5, Phase.CHIRAL),
+        (0.0718, 3.5, 1.5, Phase.CHIRAL),
+        (0.04, 3.5, 1.0, Phase.ANTIALIGNED),
+        (0.04, 4.0, 1.0, Phase.ANTIALIGNED),
+    ):
+        state = steady_state(single_spins(loss, exchange, factor))
+        assert bool(state.valid) and int(state.phase) == expected, (loss, exchange, factor)
+    model = single_spins(0.021, 5.0)
+    state = steady_state(model)
+    upright = collinear_distributions(model, -1.0)
+    np.testing.assert_allclose(np.abs(upright.m), state.lengths, rtol=1e-9)
+    np.testing.assert_allclose(tilt_growth(model, -1.0), state.growth_rate, rtol=1e-6)
+    # Small moments at c = 3/2 are the closure's.
+    for kind in (Boundary.CHIRAL_PARAMAGNETIC, Boundary.ALIGNED_ANTIALIGNED):
+        of_both = [
+            boundary(build, kind, "loss", (0.0, 0.5), exchange=6.0)
+            for build in (single_spins, lambda loss, exchange: single_spins(loss, exchange).magnet)
+        ]
+        assert of_both[0].size == 1
+        np.testing.assert_allclose(*of_both, rtol=1e-12)
+
+
+def test_derivatives_of_a_boundary():
+    def growth(loss):
+        return indicator(single_spins(loss, 5.0), Boundary.ANTIALIGNED_CHIRAL)
+
+    np.testing.assert_allclose(jax.grad(growth)(0.03), slope(growth, 0.03, 1e-5), rtol=1e-6)
 
 
 def test_what_it_refuses():
@@ -115,5 +200,9 @@ def test_what_it_refuses():
     )
     assert_refused(lambda: FokkerPlanckMagnet(classical, 1), ["lmax = 1", "2 or greater"])
     assert_refused(lambda: FokkerPlanckMagnet(classical, 6, 0.0), ["llg_factor", "greater than 0"])
+    three = LayeredMagnet(jnp.ones((3, 3)), 0.1, -10.0, 0.0, 1.0, 3.0, bath=ClassicalBath())
+    for other in (three, FokkerPlanckMagnet(three), classical_bilayer(*CLEAR, field=[0.0, 0.0, 1.0])):
+        onset = functools.partial(indicator, other, Boundary.ANTIALIGNED_CHIRAL)
+        assert_refused(onset, ["two magnetic layers", "Sweep it"])
     with pytest.raises(NotImplementedError, match="steady_state"):
         nrjax.simulate(FokkerPlanckMagnet(classical), [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]], 1.0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from nrjax import Boundary, boundary, hanai2025_bilayer, plot, simulate, sweep
+from nrjax import Boundary, Phase, boundary, hanai2025_bilayer, plot, simulate, sweep
 from tests.refusal import assert_refused
 
 
@@ -23,6 +23,32 @@ def test_phase_diagram_shows_phases_and_exact_lines():
     exact = boundary(hanai2025_bilayer, Boundary.ANTIALIGNED_CHIRAL, "interlayer_exchange", (0.2, 12), loss_rate=0.06)
     nearest = points[np.argsort(np.abs(points[:, 0] - 0.06))[:4]]
     assert np.abs(nearest[:, 1] - exact).min() < 2e-3
+
+
+def test_boundaries_are_drawn_where_there_are_any():
+    """Those of a magnet in a field would be another's; single spins have their own."""
+    axes = {"loss_rate": np.linspace(0, 0.12, 4), "interlayer_exchange": np.linspace(0.2, 12, 3)}
+
+    def in_a_field(loss_rate, interlayer_exchange):
+        return hanai2025_bilayer(loss_rate, interlayer_exchange, field=[0.0, 0.0, 0.1])
+
+    dataset = sweep(hanai2025_bilayer, axes, progress=False)
+    with pytest.warns(UserWarning, match="No boundaries are drawn.* Zeeman"):
+        assert not {"antialigned - chiral"} & legend_texts(plot.phase_diagram(dataset, in_a_field))
+
+
+def test_another_sweep_is_drawn_beside():
+    axes = {"loss_rate": np.linspace(0.0, 0.08, 5)}
+    one, other = (
+        sweep(lambda loss_rate, j=j: hanai2025_bilayer(loss_rate, j), axes, progress=False) for j in (6.0, 7.0)
+    )
+    figure = plot.characteristic(one, ["chase_frequency"], beside={"seven": other})
+    solid, dashed = (np.asarray(line.get_ydata()) for line in figure.axes[0].lines)
+    chases = np.asarray(other.phase) == Phase.CHIRAL
+    np.testing.assert_allclose(dashed[chases], other.chase_frequency.values[chases])
+    assert solid[-1] == one.chase_frequency[-1] and "seven" in legend_texts(figure)
+    with pytest.raises(ValueError, match="'plane' has axes"):
+        plot.characteristic(one, beside={"plane": other.expand_dims("gyro")})
 
 
 def test_trajectory_shows_space_shape_and_components():

@@ -26,6 +26,7 @@ from nrjax.rotation import following
 from nrjax.rotation.attractors import solver_for
 from nrjax.rotation.corotating_solver import deviated
 from nrjax.rotation.corotating_states import growth_rate
+from tests.differences import slope
 from tests.magnets import magnet_of
 from tests.refusal import assert_refused
 from tests.systems.bilayer import UNEQUAL, Bilayer
@@ -147,11 +148,27 @@ def test_derivatives_by_either_solver():
 
     def seen(p, solver):
         near = continued(eqx.combine(unravel(p), rest), state, solver)
-        return jnp.stack([*near.lengths, near.angle, near.chase_frequency, near.rotation_frequency])
+        return jnp.stack([*near.lengths, near.angle, near.chase_frequency, near.rotation_frequency, near.growth_rate])
 
     by_shape, in_space = (jax.jit(jax.jacfwd(functools.partial(seen, solver=s)))(p) for s in ALL_SOLVERS.values())
     assert np.abs(by_shape).max() > 1.0
     np.testing.assert_allclose(in_space, by_shape, rtol=1e-6, atol=1e-6 * float(jnp.max(jnp.abs(by_shape))))
+
+
+@pytest.mark.parametrize("along", [(0.0, 0.0, 0.1), (0.0, 0.02, 0.1)])
+def test_derivatives_of_a_growth_rate_in_a_field(along):
+    """Of a chase about the field, whose phase is free, and of the state in a slanting one."""
+    model = magnet_of(UNEQUAL, field=along)
+    state = jax.tree.map(jax.lax.stop_gradient, steady_state(model, throw=False))
+
+    loss = model.loss_rate[1]
+
+    @jax.jit
+    def growth(loss):
+        lit = eqx.tree_at(lambda m: m.light.loss_rate, model, model.loss_rate.at[1].set(loss))
+        return continued(lit, state).growth_rate
+
+    np.testing.assert_allclose(jax.grad(growth)(loss), slope(growth, loss, 1e-6), rtol=1e-6)
 
 
 def test_the_solver_is_the_first_that_applies():

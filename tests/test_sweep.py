@@ -25,7 +25,7 @@ from nrjax import (
 )
 from nrjax._numerics.files import atomic
 from nrjax.maps.zarr_layout import DONE, open_group, status
-from nrjax.rotation import shape_solver
+from nrjax.rotation import RESULTS, shape_solver
 from nrjax.rotation.observables import OF_EVERY_STATE
 from tests.refusal import assert_refused
 
@@ -59,6 +59,7 @@ def test_metadata():
         zip(dataset["phase"].attrs["flag_meanings"].split(), dataset["phase"].attrs["flag_values"], strict=True)
     )
     assert flags == {phase.name.lower(): phase.value for phase in Phase}
+    assert set(dataset["result"].attrs["flag_meanings"].split()) == set(RESULTS._name_to_item)
     assert dataset.attrs["dtype"] == "float64" and dataset.attrs["nrjax_version"]
     assert dataset["loss_rate"].attrs["units"] == "meV"
 

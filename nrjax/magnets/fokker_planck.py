@@ -39,7 +39,7 @@ class FokkerPlanckMagnet(AbstractOrderParameters):
     **Arguments**
 
     - `magnet`: an isotropic `LayeredMagnet` with a `ClassicalBath`; light counts with its full intensity.
-    - `lmax`: spherical harmonics up to this degree, 2 or more. Default 6; `steady_state` tells in `residual` what those
+    - `lmax`: spherical harmonics up to this degree, 2 or more. Default 8; `steady_state` tells in `residual` what those
       beyond would change.
     - `llg_factor`: c. 3/2, the default, gives small moments the rates of the closure; 1 is the usual convention, in
       which 2 alpha is the Landau-Lifshitz damping of a single spin. The equilibrium is the same for every c.
@@ -53,7 +53,7 @@ class FokkerPlanckMagnet(AbstractOrderParameters):
     llg_factor: Float[Array, ""]
     lmax: int = eqx.field(static=True)
 
-    def __init__(self, magnet: LayeredMagnet, lmax: int = 6, llg_factor: Number = 1.5):
+    def __init__(self, magnet: LayeredMagnet, lmax: int = 8, llg_factor: Number = 1.5):
         if magnet.field_terms:
             kinds = ", ".join(type(term).__name__ for term in magnet.field_terms)
             raise ValueError(f"a FokkerPlanckMagnet is isotropic, and this magnet has {kinds}. Leave it out.")
@@ -106,21 +106,27 @@ class FokkerPlanckMagnet(AbstractOrderParameters):
         precession = self.magnet.precession_vector(m) + omega[None, :]
         return precession, self.llg_factor * (self.magnet.exchange_rates() @ m)
 
-    def generators(self, m: Float[Array, "L 3"], omega: Float[Array, "3"], more: int = 0) -> Float[Array, "L K K"]:
+    def generators(
+        self,
+        m: Float[Array, "L 3"],
+        omega: Float[Array, "3"],
+        more: int = 0,
+        part: tuple[np.ndarray, ...] | None = None,
+    ) -> Float[Array, "L J K"]:
         """M_a of d<Y>_a/dt = M_a <Y>_a for the means of all harmonics, in the frame that turns with Omega.
 
-        **Arguments** `m`, `omega`: moments (L, 3) and angular velocity in meV. `more`: degrees beyond `lmax`.
+        **Arguments** `m`, `omega`: moments (L, 3) and angular velocity in meV. `more`: degrees beyond `lmax`. `part`:
+        the numbers of the rows and columns that are wanted, from `np.ix_`.
         """
         basis = harmonics(self.lmax + more)
-        turn, pull, spread = (jnp.asarray(x, m.dtype) for x in (basis.turn, basis.pull, basis.spread))
+        chosen = part or np.ix_(*[np.arange(basis.spread.size)] * 2)
+        # Transposed: rows are what changes.
+        turn, pull = (jnp.asarray(np.swapaxes(x, 1, 2)[:, *chosen], m.dtype) for x in (basis.turn, basis.pull))
+        spread = jnp.asarray(np.diag(basis.spread)[chosen], m.dtype)
         precession, drive = self.drives(m, omega)
 
         def one(precession: Array, drive: Array, diffusion: Array) -> Array:
-            return (
-                jnp.einsum("i,ijk->kj", drive, pull)
-                - jnp.einsum("i,ijk->kj", precession, turn)
-                + diffusion * jnp.diag(spread)
-            )
+            return jnp.einsum("i,ijk->jk", drive, pull) - jnp.einsum("i,ijk->jk", precession, turn) + diffusion * spread
 
         return jax.vmap(one)(precession, drive, self.diffusion())
 
@@ -135,15 +141,43 @@ class FokkerPlanckMagnet(AbstractOrderParameters):
     def modes(self, m: Float[Array, "L 3"], omega: Float[Array, "3"]) -> DistributionModes:
         """The linearization about the distribution of moments m that turn with Omega (meV)."""
         means = self.distributions(m, omega)
-        shape = means[:, 1:].shape
+        others = np.arange(1, means.shape[1])
+        return DistributionModes(means, *self.linearized(means, omega, others))
 
-        def rates(flat: Array) -> Array:
-            some = jnp.concatenate([jnp.ones((self.layers, 1), flat.dtype), flat.reshape(shape)], axis=1)
-            return jnp.einsum("aij,aj->ai", self.generators(self.moments(some), omega), some)[:, 1:].ravel()
+    def linearized(
+        self,
+        means: Float[Array, "L K"],
+        omega: Float[Array, "3"],
+        among: np.ndarray,
+        present: np.ndarray | None = None,
+    ) -> tuple[Float[Array, "M M"], Float[Array, "M 3"]]:
+        """How fast deviations of some harmonics from a stationary distribution change, in meV, M = L (their number),
+        and what a turn about each axis adds to them.
 
-        turn = jnp.asarray(harmonics(self.lmax).turn, m.dtype)
-        turned = jnp.einsum("kij,ai->kaj", turn, means)[:, :, 1:].reshape(3, -1).T
-        return DistributionModes(means, jax.jacfwd(rates)(means[:, 1:].ravel()), turned)
+        **Arguments** `means`: of all harmonics. `among`: the numbers of harmonics that change each other alone.
+        `present`: of those whose means may not be zero; default all.
+        """
+        present = np.arange(means.shape[1]) if present is None else present
+        m, there = self.moments(means), means[:, present]
+
+        def rates(m: Array) -> Array:
+            return jnp.einsum("aij,aj->ai", self.generators(m, omega, part=np.ix_(among, present)), there)
+
+        # A deviation changes in its own fields, and in those that the moments of all of them make.
+        of_each = self.generators(m, omega, part=np.ix_(among, among))
+        own = jnp.einsum("aij,ab->aibj", of_each, jnp.eye(self.layers, dtype=m.dtype))
+        direction = jnp.asarray(harmonics(self.lmax).direction[:, among], m.dtype)
+        size = self.layers * len(among)
+        jacobian = (own + jnp.einsum("aibk,kj->aibj", jax.jacfwd(rates)(m), direction)).reshape(size, size)
+        return jacobian, self.turned(means)[:, :, among].reshape(3, -1).T
+
+    def turned(self, means: Float[Array, "L K"]) -> Float[Array, "3 L K"]:
+        """How the means of all harmonics change when the distributions are turned about each axis, per radian."""
+        return jnp.einsum("kij,ai->kaj", jnp.asarray(harmonics(self.lmax).turn, means.dtype), means)
+
+    def rates_at_rest(self) -> Float[Array, "L L"]:
+        """W of dm/dt = W m for small moments, in meV: (2c/3) (rates of exchange and light) - 2 D_a."""
+        return 2.0 / 3.0 * self.llg_factor * self.magnet.exchange_rates() - jnp.diag(self.free_relaxation())
 
     def moments(self, distributions: Float[Array, "L K"], more: int = 0) -> Float[Array, "L 3"]:
         """<S>_a, shape (L, 3)."""

@@ -322,6 +322,10 @@ class LayeredMagnet(AbstractOrderParameters):
         """
         return self.exchange_rates() - jnp.diag(self.relaxation_in(self.effective_field(m)))
 
+    def rates_at_rest(self) -> Float[Array, "L L"]:
+        """`linear_rates` of vanishing moments."""
+        return self.linear_rates(jnp.zeros((self.layers, 3), self.dtype))
+
     def relaxation_in(self, field: Float[Array, "L 3"]) -> Float[Array, " L"]:
         """r_a = 2 alpha_a phi(h_a) + loss_a in meV, shape (L,), in a field h of shape (L, 3)."""
         phi = self.bath.relaxation_rate(jnp.sum(field**2, axis=-1), self.temperature)

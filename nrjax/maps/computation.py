@@ -20,7 +20,15 @@ from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservab
 from ..rotation.rigid_states import RESULTS, SteadyState
 from ..rotation.solvers import AbstractSteadyStateSolver
 
-RESULT_NAMES: Final = ("successful", "modulated", "not_settled", "not_an_attractor", "nonfinite", "inconsistent")
+RESULT_NAMES: Final = (
+    "successful",
+    "modulated",
+    "not_settled",
+    "not_an_attractor",
+    "nonfinite",
+    "inconsistent",
+    "truncated",
+)
 # Computations that a process remembers having received.
 REMEMBERED: Final = 32
 

@@ -1,6 +1,7 @@
 """Phases over one and two parameters, their boundaries, and an observable beside them."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import jax
@@ -17,7 +18,7 @@ from matplotlib.patches import Patch
 from .._numerics.ready_programs import kept
 from ..magnets import LayeredMagnet
 from ..motion.phases import Phase
-from ..rotation.boundaries import Boundary, indicator
+from ..rotation.boundaries import Bilayer, Boundary, indicator, without_boundaries
 from ..rotation.observables import AbstractObservable, is_frequency, observable_of
 from ..rotation.stability_in_space import SpatialGrowth
 from .style import AXIS_LABELS, COLOURS
@@ -29,14 +30,16 @@ LINES: Final[dict[Boundary, Any]] = {
     Boundary.CHIRAL_PARAMAGNETIC: "--",
     Boundary.COLLINEAR_PARAMAGNETIC: "-.",
 }
+# Along each axis, of closed forms and of others.
 BOUNDARY_SAMPLES: Final = 401
+SAMPLES_OF_SOLUTIONS: Final = 101
 # What a probe makes of the frequencies of a rotation.
 NOTES: Final = {"chase_frequency": ("no spectral line",), "rotation_frequency": ("the line that a probe sees",)}
 
 
 def phase_diagram(
     dataset: xr.Dataset,
-    build: Callable[..., LayeredMagnet] | None = None,
+    build: Callable[..., Bilayer] | None = None,
     observable: str | AbstractObservable = "chase_frequency",
 ) -> Figure:
     """The phases of a two-dimensional sweep, and beside them an observable: frequencies where something rotates.
@@ -46,7 +49,8 @@ def phase_diagram(
     - `dataset`: from `sweep` over two axes; the first becomes horizontal.
       Chases that fall apart in space are hatched if it has a `spatial_growth_rate` (`SpatialGrowth()` among what is
       observed).
-    - `build`: the function that the sweep was made with; if given, the closed-form phase boundaries are drawn on top.
+    - `build`: the function that the sweep was made with; if given, the phase boundaries are drawn on top. Only
+      isotropic bilayers have them: for others a warning says that none are drawn.
     - `observable`: what is drawn on the right, one number of those in the dataset.
 
     **Returns** a matplotlib Figure; `figure.savefig(path)` writes it.
@@ -93,21 +97,34 @@ def phase_diagram(
 
 
 def characteristic(
-    dataset: xr.Dataset, observables: Sequence[str | AbstractObservable] = ("chase_frequency", "rotation_frequency")
+    dataset: xr.Dataset,
+    observables: Sequence[str | AbstractObservable] = ("chase_frequency", "rotation_frequency"),
+    beside: Mapping[str, xr.Dataset] | None = None,
 ) -> Figure:
     """Observables against one parameter, over bands of the colour of their phase.
 
-    **Arguments** `dataset`: from `sweep` over one axis. `observables`: one panel for each.
+    **Arguments**
+
+    - `dataset`: from `sweep` over one axis.
+    - `observables`: one panel for each.
+    - `beside`: further sweeps over the same axis, by name, as dashed lines: say, the closure of a
+      `FokkerPlanckMagnet`.
 
     **Returns** a matplotlib Figure.
 
-    **Raises** `ValueError` if the dataset does not have one axis with two points or more.
+    **Raises** `ValueError` if the dataset does not have one axis with two points or more, or another has other axes.
     """
     dims = [str(d) for d in dataset["phase"].dims]
     if len(dims) != 1 or dataset.sizes[dims[0]] < 2:
         raise ValueError(
             f"the dataset has axes {dict(dataset['phase'].sizes)}: characteristic needs one with 2 points or more."
         )
+    others = dict(beside or {})
+    for name, other in others.items():
+        if other["phase"].dims != dataset["phase"].dims:
+            raise ValueError(
+                f"{name!r} has axes {other['phase'].dims}: give a sweep over {dims[0]!r}, as the first is."
+            )
     x, phases = dataset[dims[0]].values, dataset["phase"].values
     figure = Figure(figsize=(7.5, 3.0 * len(observables)), layout="constrained")
     panels: Any = figure.subplots(len(observables), 1, sharex=True, squeeze=False)[:, 0]
@@ -117,6 +134,8 @@ def characteristic(
         for start, stop in zip(starts, [*starts[1:], len(x)], strict=True):
             axes.axvspan(edges[start], edges[stop], color=COLOURS[Phase(int(phases[start]))], alpha=0.25, linewidth=0)
         axes.plot(x, _seen(dataset, seen).values, color="black", linewidth=1.8)
+        for number, (name, other) in enumerate(others.items()):
+            axes.plot(other[dims[0]].values, _seen(other, seen).values, "--", color=f"C{number}", label=name)
         axes.set_ylabel("\n".join([seen.label, *NOTES.get(seen.name, ())]))
         if is_frequency(seen):
             axes.set_ylim(bottom=0)
@@ -125,6 +144,7 @@ def characteristic(
     handles = [
         Patch(color=COLOURS[p], alpha=0.25, label=p.name.lower()) for p in Phase if p in {Phase(int(q)) for q in phases}
     ]
+    handles += panels[0].get_legend_handles_labels()[0]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
@@ -186,10 +206,15 @@ def _draw_unstable(axes: Axes, dataset: xr.Dataset) -> list[Any]:
 def draw_boundaries(
     panels: Sequence[Axes], build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]
 ) -> list[Any]:
-    """Contours at zero of every boundary's closed form, black in the first panel and grey in the others; returns the
+    """Contours at zero of every boundary's function, black in the first panel and grey in the others; returns the
     legend's entries of those that cross the window."""
     (x_name, x), (y_name, y) = horizontal, vertical
-    xs, ys = (np.linspace(v.min(), v.max(), BOUNDARY_SAMPLES) for v in (x, y))
+    magnet = build(**{x_name: jnp.asarray(x[0]), y_name: jnp.asarray(y[0])})
+    if reason := without_boundaries(magnet):
+        warnings.warn(f"No boundaries are drawn: {reason}", stacklevel=3)
+        return []
+    samples = BOUNDARY_SAMPLES if isinstance(magnet, LayeredMagnet) else SAMPLES_OF_SOLUTIONS
+    xs, ys = (np.linspace(v.min(), v.max(), samples) for v in (x, y))
 
     @kept
     def of_every_kind(xs: Any, ys: Any) -> Any:
@@ -197,7 +222,7 @@ def draw_boundaries(
             magnet = build(**{x_name: a, y_name: b})
             return [indicator(magnet, kind) for kind in Boundary]
 
-        return jax.vmap(jax.vmap(value, (0, None)), (None, 0))(xs, ys)
+        return jax.lax.map(lambda b: jax.vmap(lambda a: value(a, b))(xs), ys)
 
     drawn = []
     for kind, found in zip(Boundary, of_every_kind(jnp.asarray(xs), jnp.asarray(ys)), strict=True):

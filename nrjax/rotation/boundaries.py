@@ -1,4 +1,4 @@
-"""Phase boundaries of an isotropic bilayer in closed form, and its exceptional point."""
+"""Phase boundaries of an isotropic bilayer, and its exceptional point."""
 
 import enum
 import functools
@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from .._numerics.validation import Number
-from ..magnets import LayeredMagnet
+from ..magnets import AbstractOrderParameters, FokkerPlanckMagnet, LayeredMagnet
 from .bilayer_branches import chiral_condition
+from .collinear_distributions import tilt_growth
 from .edges_along import Indicators, edges_along
 
 SCAN: Final = 512
@@ -26,6 +27,9 @@ class Boundary(enum.Enum):
     - `ALIGNED_CHIRAL`: trace W = 0 on the aligned state.
     - `CHIRAL_PARAMAGNETIC`: trace W(m = 0) = 0 while det W(m = 0) > 0 (a complex pair crosses).
     - `COLLINEAR_PARAMAGNETIC`: det W(m = 0) = 0 while trace W(m = 0) < 0 (a real eigenvalue crosses).
+
+    Of infinitely many single spins (`FokkerPlanckMagnet`) the chase begins where a tilt of the whole distribution grows
+    on the collinear state; that growth rate takes the place of trace W, and precession has a part in it.
     """
 
     ALIGNED_ANTIALIGNED = "aligned - antialigned"
@@ -35,30 +39,52 @@ class Boundary(enum.Enum):
     COLLINEAR_PARAMAGNETIC = "collinear - paramagnetic"
 
 
-def indicator(model: LayeredMagnet, kind: Boundary) -> Float[Array, ""]:
+Bilayer = LayeredMagnet | FokkerPlanckMagnet
+
+
+def indicator(model: Bilayer, kind: Boundary) -> Float[Array, ""]:
     """The function whose zero is the boundary (meV; meV^2 for determinants; W_BA/j_BA for the first); NaN elsewhere.
 
     **Arguments** `model`: an isotropic bilayer with damping > 0 in layer 0. **Returns** a scalar, differentiable.
 
+    **Raises** `ValueError` for other magnets.
+
     **Source** docs/physics.md, "Boundaries".
     """
+    if reason := without_boundaries(model):
+        raise ValueError(reason)
+    layers = model.magnet if isinstance(model, FokkerPlanckMagnet) else model
     if kind in (Boundary.ANTIALIGNED_CHIRAL, Boundary.ALIGNED_CHIRAL):
-        # The chiral family ends on the collinear one where its angle closes.
         cosine = -1.0 if kind is Boundary.ANTIALIGNED_CHIRAL else 1.0
+        if isinstance(model, FokkerPlanckMagnet):
+            return tilt_growth(model, cosine)
+        # The chiral family ends on the collinear one where its angle closes.
         return chiral_condition(model, jnp.asarray(cosine, model.exchange.dtype))[0]
     if kind is Boundary.ALIGNED_ANTIALIGNED:
-        exchange = model.exchange[1, 0]
+        exchange = layers.exchange[1, 0]
         coupled = exchange != 0
-        return jnp.where(coupled, model.exchange_rates()[1, 0] / jnp.where(coupled, exchange, 1.0), jnp.nan)
-    w = model.linear_rates(jnp.zeros((2, 3), model.exchange.dtype))
+        return jnp.where(coupled, layers.exchange_rates()[1, 0] / jnp.where(coupled, exchange, 1.0), jnp.nan)
+    w = model.rates_at_rest()
     trace, determinant = w[0, 0] + w[1, 1], w[0, 0] * w[1, 1] - w[0, 1] * w[1, 0]
     if kind is Boundary.CHIRAL_PARAMAGNETIC:
         return jnp.where(determinant > 0, trace, jnp.nan)
     return jnp.where(trace < 0, determinant, jnp.nan)
 
 
+def without_boundaries(model: AbstractOrderParameters) -> str:
+    """Why a model has no boundaries, and what to do; nothing if it has."""
+    layers = model.magnet if isinstance(model, FokkerPlanckMagnet) else model
+    if isinstance(layers, LayeredMagnet) and layers.shape_closes:
+        return ""
+    terms = [type(term).__name__ for term in getattr(layers, "field_terms", ())]
+    return (
+        f"boundaries are those of two magnetic layers on which only the exchange acts, got a {type(model).__name__} of "
+        f"{model.layers} with {', '.join(terms) or 'nothing'} besides. Sweep it, and look where the phase changes."
+    )
+
+
 def boundary(
-    build: Callable[..., LayeredMagnet],
+    build: Callable[..., Bilayer],
     kind: Boundary,
     unknown: str,
     between: tuple[Number, Number],
@@ -77,13 +103,13 @@ def boundary(
     **Returns** every value of `unknown` in the range where the boundary is crossed, ascending, to rounding. Empty
     if there is none.
 
-    **Raises** `ValueError` if the range is empty or reversed.
+    **Raises** `ValueError` if the range is empty or reversed, and for magnets that are no isotropic bilayers.
     """
     return boundaries_along(build, (kind,), unknown, between, fixed)[0]
 
 
 def boundaries_along(
-    build: Callable[..., LayeredMagnet],
+    build: Callable[..., Bilayer],
     kinds: tuple[Boundary, ...],
     unknown: str,
     between: tuple[Number, Number],

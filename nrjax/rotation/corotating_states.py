@@ -138,15 +138,15 @@ def growth_beside(jacobian: Float[Array, "M M"], turned: Float[Array, "M 3"], le
 
     **Arguments** `turned`: those of the rotation about each axis. `least`: how long one must be to count.
     """
-    turned = jax.lax.stop_gradient(turned)
-    # An orthonormal basis of the directions that a rotation reaches. Moments along its axis it does not move.
-    left, weights, _ = jnp.linalg.svd(turned, full_matrices=False)
-    basis = jnp.where((weights > least)[None, :], left, 0.0)
-    orbit = basis @ basis.T
-    shape_only = jnp.eye(len(jacobian), dtype=jacobian.dtype) - orbit
-    far = jnp.sqrt(jnp.sum(jacobian**2)) + 1.0
-    reduced = shape_only @ jacobian @ shape_only - jax.lax.stop_gradient(far) * orbit
-    return largest_real_part(reduced)
+    still, now = jax.lax.stop_gradient((jacobian, turned))
+    # The linearization maps those directions to themselves, J T = T M, so that J - T C has the rest of its spectrum for
+    # every constant C, also while J and T change. This one moves M far to the left. Moments are not turned about their
+    # own axis.
+    left, weights, right = jnp.linalg.svd(now, full_matrices=False)
+    far = jnp.sqrt(jnp.sum(still**2)) + 1.0
+    reached = weights > least
+    inverse = jnp.where(reached, far / jnp.where(reached, weights, 1.0), 0.0)
+    return largest_real_part(jacobian - turned @ (right.T @ (inverse[:, None] * left.T)))
 
 
 def describe(model: AbstractOrderParameters, projector: Array, m: Array, omega: Array, converged: Array) -> RigidMotion:

@@ -11,13 +11,12 @@ from jaxtyping import Array, Float
 
 from .._numerics.root_scan import roots_along
 from .._numerics.validation import Number
-from ..magnets import LayeredMagnet
 
-Indicators = Callable[[LayeredMagnet], Float[Array, " functions"]]
+Indicators = Callable[[Any], Float[Array, " functions"]]
 
 
 def edges_along(
-    build: Callable[..., LayeredMagnet],
+    build: Callable[..., Any],
     indicators: Indicators,
     unknown: str,
     between: tuple[Number, Number],
@@ -46,7 +45,7 @@ def edges_along(
 
 
 @functools.lru_cache(maxsize=64)
-def _values(build: Callable[..., LayeredMagnet], indicators: Indicators) -> Callable[..., Array]:
+def _values(build: Callable[..., Any], indicators: Indicators) -> Callable[..., Array]:
     def values(x: Array, which: Array, point: dict[str, Array]) -> Array:
         return indicators(
             build(**{name: jnp.where(which == i, x, point[name]) for i, name in enumerate(sorted(point))})

@@ -9,9 +9,12 @@ from jaxtyping import Array, Float
 
 from .._numerics.small_matrices import safe_sqrt
 from ..magnets import FokkerPlanckMagnet
+from ..motion.phases import Phase
+from ..motion.rigid_rotation import closest_rotation
+from .collinear_distributions import collinear_distributions
 from .corotating_solver import CorotatingSolver
 from .corotating_states import growth_beside, least_steps, phase_of
-from .rigid_states import SteadyState, rigid_state
+from .rigid_states import RESULTS, SteadyState, rigid_state
 from .shape_solver import ShapeSolver
 from .solvers import AbstractSteadyStateSolver
 
@@ -20,6 +23,8 @@ MORE: Final = 2
 TRUNCATED: Final = 1e-4
 # How much a rotation must change the means of the harmonics to count as one.
 TURNED: Final = 1e-7
+# Between the moments of two layers, where the closure's state is no attractor: collinear, and the openings of a chase.
+COSINES: Final = (-1.0, 1.0, -0.98, -0.9, -0.6, 0.9)
 
 
 class FokkerPlanckSolver(AbstractSteadyStateSolver):
@@ -27,7 +32,8 @@ class FokkerPlanckSolver(AbstractSteadyStateSolver):
     steady state of the closure (`model.magnet`).
 
     `residual` is what harmonics of two more degrees change of the moments, relative to the longest. `growth_rate` is
-    that of the whole distribution. Which of several states is found, the closure decides.
+    that of the whole distribution. Which of several states is found, the closure decides. Where its state is none of
+    the distribution's attractors, next to a boundary, two layers are tried collinear, then tilted.
 
     **Source** docs/physics.md, "Single spins".
     """
@@ -39,9 +45,22 @@ class FokkerPlanckSolver(AbstractSteadyStateSolver):
     @eqx.filter_jit
     def find(self, model: FokkerPlanckMagnet, start: Float[Array, "L 3"], max_steps: int) -> SteadyState:
         """The state next to the one that the closure reaches from `start`."""
+        fixed = jax.tree.map(jax.lax.stop_gradient, model)
         closure = ShapeSolver() if model.magnet.shape_closes else CorotatingSolver()
-        seed = closure.find(jax.tree.map(jax.lax.stop_gradient, model.magnet), start, max_steps)
-        return self.near(model, seed)
+        first = self.near(model, closure.find(fixed.magnet, start, max_steps))
+        if not model.magnet.shape_closes:
+            return first
+        # More harmonics may be wanted, but no other state.
+        decided = first.valid | (first.result == RESULTS.truncated)
+
+        def elsewhere() -> SteadyState:
+            def closer(found: SteadyState, cosine: Array) -> tuple[SteadyState, None]:
+                here = jax.lax.cond(found.valid, lambda: found, lambda: _at(model, *_tilted(fixed, cosine)))
+                return jax.tree.map(lambda a, b: jnp.where(here.valid, a, b), here, found), None
+
+            return jax.lax.scan(closer, first, jnp.asarray(COSINES, start.dtype))[0]
+
+        return jax.lax.cond(decided, lambda: first, elsewhere)
 
     def find_many(self, models: FokkerPlanckMagnet, starts: Float[Array, "lanes L 3"], max_steps: int) -> SteadyState:
         """`find`, lane by lane: see `FokkerPlanckMagnet.distributions`."""
@@ -53,15 +72,8 @@ class FokkerPlanckSolver(AbstractSteadyStateSolver):
 
     def near(self, model: FokkerPlanckMagnet, state: SteadyState) -> SteadyState:
         """Newton's method from the moments and the angular velocity of `state`."""
-        m, omega, converged = _polish(model, state.m, state.angular_velocity)
-        growth = _growth_rate(model, m, omega)
-        more = model.moments(model.distributions(m, omega, MORE), MORE)
-        size = jnp.max(safe_sqrt(jnp.sum(m**2, axis=1)))
-        residual = jnp.max(safe_sqrt(jnp.sum((more - m) ** 2, axis=1))) / jnp.maximum(size, 1e-12)
-        residual = jnp.maximum(jnp.where(size > 1e-9, residual, 0.0), jnp.finfo(m.dtype).eps)
-        attractor = converged & state.is_rigid & (growth < 0)
-        phase = phase_of(model, m, omega)
-        return rigid_state(model, m, omega, phase, growth, attractor, residual=residual, tolerance=TRUNCATED)
+        found = _at(model, state.m, state.angular_velocity)
+        return _resolved(found, found.valid & state.is_rigid)
 
 
 @eqx.filter_jit
@@ -72,6 +84,38 @@ def _find_each(solver: FokkerPlanckSolver, models: Any, starts: Array, max_steps
 @eqx.filter_jit
 def _find_each_near(solver: FokkerPlanckSolver, models: Any, states: SteadyState) -> SteadyState:
     return jax.lax.map(lambda lane: solver.near(lane[0], lane[1]), (models, states))
+
+
+def _tilted(model: FokkerPlanckMagnet, cosine: Array) -> tuple[Array, Array]:
+    """Two moments with the lengths of a collinear state at another angle, and how the closure would turn them."""
+    sides = [collinear_distributions(model, sign).m for sign in (-1.0, 1.0)]
+    lengths = jnp.abs(jnp.where(cosine < 0, sides[0], sides[1]))
+    sine = jnp.sqrt(1.0 - cosine**2)
+    zero = jnp.zeros_like(cosine)
+    m = jnp.stack([jnp.stack([zero, zero, lengths[0]]), lengths[1] * jnp.stack([sine, zero, cosine])])
+    return m, closest_rotation(m, model.magnet.vector_field(0.0, m))[0]
+
+
+def _at(model: FokkerPlanckMagnet, m: Array, omega: Array) -> SteadyState:
+    """The state that Newton's method finds from moments m and an angular velocity in meV."""
+    m, omega, converged = _polish(model, m, omega)
+    growth = _growth_rate(model, m, omega)
+    more = model.moments(model.distributions(m, omega, MORE), MORE)
+    size = jnp.max(safe_sqrt(jnp.sum(m**2, axis=1)))
+    residual = jnp.max(safe_sqrt(jnp.sum((more - m) ** 2, axis=1))) / jnp.maximum(size, 1e-12)
+    residual = jnp.maximum(jnp.where(size > 1e-9, residual, 0.0), jnp.finfo(m.dtype).eps)
+    attractor = converged & (growth < 0)
+    phase = phase_of(model, m, omega)
+    state = rigid_state(model, m, omega, phase, growth, attractor, residual=residual, tolerance=TRUNCATED)
+    left_out = state.result == RESULTS.inconsistent
+    result = RESULTS.where(left_out, RESULTS.truncated, state.result)
+    return _resolved(eqx.tree_at(lambda s: s.result, state, result), state.valid)
+
+
+def _resolved(state: SteadyState, valid: Array) -> SteadyState:
+    """UNRESOLVED where the state is not valid."""
+    phase = jnp.where(valid, state.phase, Phase.UNRESOLVED).astype(jnp.int32)
+    return eqx.tree_at(lambda s: (s.phase, s.valid), state, (phase, valid))
 
 
 def _polish(model: FokkerPlanckMagnet, start: Array, omega: Array) -> tuple[Array, Array, Array]:

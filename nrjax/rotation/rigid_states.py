@@ -41,6 +41,10 @@ class RESULTS(eqx.Enumeration):
         "what the solver takes for granted. Look at state.residual; use simulate(), and report it."
     )
     nonfinite = "NaN or infinity in the parameters, in m0 or in the dynamics. Check the lane's parameters."
+    truncated = (
+        "Spherical harmonics that were left out would change the state: look at state.residual, and make the "
+        "FokkerPlanckMagnet with a greater lmax."
+    )
 
 
 class SteadyState(eqx.Module):

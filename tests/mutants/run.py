@@ -37,6 +37,7 @@ LIKELY = {
     "nrjax/rotation/shape_solver.py": ["test_random_agreement.py", "test_solvers.py", "test_steady_state.py"],
     "nrjax/rotation/phase_noise.py": ["test_phase_noise.py", "test_fokker_planck.py"],
     "nrjax/rotation/fokker_planck_solver.py": ["test_fokker_planck.py"],
+    "nrjax/rotation/collinear_distributions.py": ["test_fokker_planck.py"],
     "nrjax/magnets/fokker_planck.py": ["test_fokker_planck.py"],
     "nrjax/rotation/spectral_lines.py": ["test_phase_noise.py"],
     "nrjax/rotation/stability_in_space.py": ["test_stability_in_space.py"],
