@@ -185,6 +185,16 @@ def test_boundaries_separate_the_phases():
         np.testing.assert_allclose(*of_both, rtol=1e-12)
 
 
+@pytest.mark.parametrize("cosine", [-1.0, 1.0])
+def test_collinear_states_of_either_sense(cosine):
+    """Weakly coupled in darkness there are two, each with Langevin's lengths."""
+    dark = FokkerPlanckMagnet(classical_bilayer(0.3, 1.5, 0.0, 2.0), 16)
+    m = np.asarray(collinear_distributions(dark, cosine).m)
+    x = np.array([[10.0, 0.3], [0.3, 5.0]]) @ m / 1.5
+    np.testing.assert_allclose(m, 1.0 / np.tanh(x) - 1.0 / x, rtol=1e-9)
+    assert m[0] > 0 and m[1] * cosine > 0.1
+
+
 def test_derivatives_of_a_boundary():
     def growth(loss):
         return indicator(single_spins(loss, 5.0), Boundary.ANTIALIGNED_CHIRAL)
