@@ -59,7 +59,7 @@ lint: .venv/.test
 types: .venv/.test
 	$(BIN)/pyright
 
-BENCHMARKS := first_call phase_diagram sweeps sweep_peers lattices trajectories macrospins lindblad inverse_design work_precision scaling
+BENCHMARKS := first_call phase_diagram sweeps sweep_peers lattices spin_peers trajectories macrospins lindblad inverse_design work_precision scaling
 
 bench: .venv/.bench  ## Run the benchmarks; writes their results, tables and pictures.
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done

@@ -170,6 +170,7 @@ def comparisons(r: dict[str, Any]) -> list[tuple[str, str, float]]:
             speeds = (row[name]["spin_steps_per_s"] for name in ("nrjax", "numba"))
             ours, theirs = speeds
             found.append((f"{row['cells']:,} spins, {row['dtype']}", PEERS["numba"], ours / theirs))
+    found.extend(at_equal_error(r))
     return found
 
 
@@ -318,6 +319,37 @@ def lattices(r: dict[str, Any]) -> str:
         cells = (f"{rounded(ours / 1e6)} million", "" if peer is None else f"{rounded(peer / 1e6)} million")
         lines.append((f"{row['cells']:,}", names[row["reach"]], row["dtype"], *cells))
     return table(("spins", "exchange", "precision", "nrjax, spin steps per s", "Numba"), lines)
+
+
+AVERAGES = {"cube": "cube of 32^3 spins in a field", "chain": "open chain"}
+
+
+def spin_peers(r: dict[str, Any]) -> str:
+    """Speeds at an equal error of an average."""
+    lines = []
+    for job, name in AVERAGES.items():
+        for row in r["spin_peers"][job]["at_equal_error"]:
+            lines.append(
+                (
+                    f"{name}, within {r['spin_peers']['within'][job]}",
+                    row["scheme"],
+                    f"{row['dt_ps']} ps",
+                    f"{row['error']:+.4f} ± {row['standard_error']:.4f}",
+                    f"{rounded(row['spin_steps_per_s'] / 1e6)} million",
+                    f"{rounded(row['megaspin_ps_per_s'])} ps",
+                )
+            )
+    head = ("average", "scheme", "longest step", "error", "spin steps per s", "of a million spins, per s")
+    return table(head, lines)
+
+
+def at_equal_error(r: dict[str, Any]) -> Iterable[tuple[str, str, float]]:
+    """(job, peer, how many times faster nrjax is) in double precision, against the best scheme of each peer."""
+    for job, name in AVERAGES.items():
+        rows = r["spin_peers"][job]["at_equal_error"]
+        best = max((row for row in rows if row["peer"]), key=lambda row: row["megaspin_ps_per_s"])
+        (ours,) = (row for row in rows if row["scheme"] == "nrjax, float64")
+        yield name, best["scheme"].split(",")[0], ours["megaspin_ps_per_s"] / best["megaspin_ps_per_s"]
 
 
 def for_a_gpu(r: dict[str, Any]) -> str:
@@ -470,6 +502,7 @@ BLOCKS = {
     "sweep_peers": sweep_peers,
     "stores": stores,
     "lattices": lattices,
+    "spin_peers": spin_peers,
     "for_a_gpu": for_a_gpu,
     "on_a_gpu": on_a_gpu,
     "gpu_in_short": gpu_in_short,
