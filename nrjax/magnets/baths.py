@@ -40,6 +40,7 @@ def _polynomial(coefficients: Sequence[float], t: Array) -> Array:
     return total
 
 
+# With e = exp(-2 x): q = (x (1 + e) - (1 - e)) / ((1 - e) x^2), dq/ds = (coth x/2x - 2 e/(1 - e)^2 - q) / x^2.
 # The value and the slope each end in a division: XLA keeps the result of a division, but computes sums and products
 # anew for everything that uses them (see `small_matrices.solve`).
 @jax.custom_jvp
@@ -48,7 +49,9 @@ def reduced_coth(s: Float[Array, "..."]) -> Float[Array, "..."]:
     small = s < _SERIES_LIMIT
     safe = jnp.where(small, 1.0, s)
     x = jnp.sqrt(safe)
-    return jnp.where(small, _polynomial(_SERIES, jnp.where(small, s, 0.0)), x / jnp.tanh(x) - 1.0) / safe
+    e = jnp.exp(-2.0 * x)
+    series = _polynomial(_SERIES, jnp.where(small, s, 0.0))
+    return jnp.where(small, series, x * (1.0 + e) - (1.0 - e)) / jnp.where(small, 1.0, (1.0 - e) * safe)
 
 
 @reduced_coth.defjvp
@@ -57,11 +60,12 @@ def reduced_coth_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arr
     small = s < _SERIES_LIMIT
     safe = jnp.where(small, 1.0, s)
     x = jnp.sqrt(safe)
-    coth = 1.0 / jnp.tanh(x)
+    e = jnp.exp(-2.0 * x)
+    inverse = 1.0 / ((1.0 - e) * safe)
     series = _polynomial([n * c for n, c in enumerate(_SERIES)][1:], jnp.where(small, s, 0.0))
     value = reduced_coth(s)
-    slope = jnp.where(small, series, 0.5 * (coth / x - coth**2 + 1.0) - value) / safe
-    return value, slope * change
+    steep = 0.5 * x * (1.0 + e) * inverse - 2.0 * e * (inverse * safe) ** 2 - value
+    return value, jnp.where(small, series, steep) / safe * change
 
 
 class AbstractBath(eqx.Module):

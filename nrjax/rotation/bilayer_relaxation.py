@@ -9,7 +9,6 @@ by its own exact equation, since rounding and step errors would swamp it.
 Source of the coefficients: Sandu et al., Atmospheric Environment 31 (1997) 3459 (Rodas3).
 """
 
-import math
 from typing import Final, NamedTuple
 
 import jax
@@ -39,16 +38,19 @@ LINEAR_FIELD: Final = 1e-3
 # sin^2 of the angle above which the Gram matrix itself resolves the tilt.
 RESOLVED_TILT: Final = 0.1
 # The least sin^2 kept while a collinear motion is unstable: a deviation that a real magnet always has, from which the
-# instability grows without a long wait. And the least kept otherwise, for the logarithm's sake.
+# instability grows without a long wait. And the least kept otherwise, from which it can grow back.
 LEAST_TILT: Final = 1e-2
 NO_TILT: Final = 1e-20
+# The exponent by which a tilt may grow or shrink in one step: more than there is between the least and the greatest.
+STEEPEST: Final = 60.0
 
 
 class Motion(NamedTuple):
-    """A shape on its way: Gram matrix, ln det G, time and next step in hbar/meV, whether it has arrived (at m = 0)."""
+    """A shape on its way: Gram matrix, sin^2 of the angle (by its own equation, and so also where det G is rounding),
+    time and next step in hbar/meV, whether it has arrived (at m = 0)."""
 
     gram: Gram
-    log_tilt: Array
+    tilt: Array
     time: Array
     step: Array
     arrived: Array
@@ -62,11 +64,10 @@ class Journey(NamedTuple):
     steps: Array
 
 
-def log_tilt(gram: Gram) -> Array:
-    """ln det G, floored at the least tilt."""
+def tilt_of(gram: Gram) -> Array:
+    """sin^2 of the angle, floored at the least tilt."""
     product = gram.aa * gram.bb
-    tiny = jnp.finfo(product.dtype).tiny
-    return jnp.log(jnp.maximum(jnp.maximum(product - gram.ab**2, NO_TILT * product), tiny))
+    return jnp.maximum((product - gram.ab**2) / jnp.maximum(product, jnp.finfo(product.dtype).tiny), NO_TILT)
 
 
 def rosenbrock_step(shape: ShapeDynamics, g: Gram, rates: Gram, jacobian: Matrix, step: Array) -> tuple[Gram, Gram]:
@@ -129,13 +130,13 @@ def attempt_step(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Moti
     # err^(-1/4): slightly more cautious than the order asks, and two square roots are cheap.
     next_step = step * jnp.clip(0.9 * jax.lax.rsqrt(jnp.sqrt(jnp.maximum(relative, 1e-12))), 0.2, 8.0)
 
-    new, tilt = _with_tilt(shape, new, motion.log_tilt, step, trace_w, jnp.where(stable, NO_TILT, LEAST_TILT))
+    new, tilt = _with_tilt(shape, new, motion, step, trace_w, jnp.where(stable, NO_TILT, LEAST_TILT))
     arrived, paramagnetic = _has_arrived(shape, paramagnet_is_stable, g, rates, jacobian, stable)
     # The share of the step that is taken, all or nothing: a quotient, so that XLA decides once and not for each entry.
     moved = jnp.where(accept & ~arrived, step, 0.0) / step > 0.5
     return Motion(
         Gram(*(jnp.where(moved, x, y) for x, y in zip(new, g, strict=True))),
-        jnp.where(moved, tilt, motion.log_tilt),
+        jnp.where(moved, tilt, motion.tilt),
         jnp.where(moved, motion.time + step, motion.time),
         jnp.where(jnp.isfinite(next_step), next_step, 1e-3),
         arrived | ~(jnp.abs(total + rates.aa + rates.bb + rates.ab) < DIVERGED),
@@ -144,22 +145,22 @@ def attempt_step(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Moti
 
 
 def _with_tilt(
-    shape: ShapeDynamics, new: Gram, before: Array, step: Array, trace_w: Array, least: Array
+    shape: ShapeDynamics, new: Gram, before: Motion, step: Array, trace_w: Array, least: Array
 ) -> tuple[Gram, Array]:
     """The new Gram matrix made possible (m_A and m_B are real vectors), with the tilt from d ln det G/dt = 2 tr W."""
     aa, bb = jnp.maximum(new.aa, 0.0), jnp.maximum(new.bb, 0.0)
     product = aa * bb
     r_a, r_b = shape.relaxation_rates(Gram(aa, bb, new.ab))
     trace_end = shape.w_aa - r_a + shape.w_bb - r_b
-    followed = before + step * (trace_w + trace_end)
     tiny = jnp.finfo(product.dtype).tiny
-    floor = jnp.log(jnp.maximum(least * product, tiny))
-    ceiling = jnp.log(jnp.maximum(product, tiny))
-    followed = jnp.clip(followed, floor, ceiling)
-    resolved = (followed > ceiling + math.log(RESOLVED_TILT)) & (new.ab**2 < product)
-    bound = jnp.sqrt(jnp.maximum(product - jnp.exp(followed), 0.0))
+    # No logarithms: on a CPU XLA asks the C library for them, number by number.
+    grown = jnp.exp(jnp.clip(step * (trace_w + trace_end), -STEEPEST, STEEPEST))
+    followed = grown * (before.tilt * (before.gram.aa * before.gram.bb)) / jnp.maximum(product, tiny)
+    followed = jnp.clip(followed, least, 1.0)
+    resolved = (followed > RESOLVED_TILT) & (new.ab**2 < product)
+    bound = jnp.sqrt(product * (1.0 - followed))
     ab = jnp.where(resolved, new.ab, jnp.where(new.ab < 0, -bound, bound))
-    tilt = jnp.where(resolved, jnp.log(jnp.maximum(product - ab * ab, tiny)), followed)
+    tilt = jnp.where(resolved, tilt_of(Gram(aa, bb, ab)), followed)
     return Gram(aa, bb, ab), tilt
 
 
@@ -189,7 +190,7 @@ def set_out(shape: ShapeDynamics, start: Gram) -> tuple[Array, Journey]:
     _, jacobian, _ = shape.linearize(start)
     size = jnp.sqrt(sum((x * x for row in jacobian for x in row), jnp.zeros_like(start.aa)))
     zero = jnp.zeros_like(start.aa)
-    motion = Motion(start, log_tilt(start), zero, 0.1 / jnp.maximum(size, 1e-12), zero > 0, zero > 0)
+    motion = Motion(start, tilt_of(start), zero, 0.1 / jnp.maximum(size, 1e-12), zero > 0, zero > 0)
     return paramagnet_is_stable(shape), Journey(motion, zero.astype(jnp.int32))
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array
 from .._numerics.refilled_loops import iterate
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
-from .bilayer_relaxation import Journey, attempt_step, paramagnet_is_stable
+from .bilayer_relaxation import Journey, Motion, attempt_step, paramagnet_is_stable
 
 # Relative error of one step: here the motion itself is the answer.
 STEP_TOLERANCE: Final = 1e-4
@@ -56,7 +56,7 @@ def watch_for_repetition(shape: ShapeDynamics, start: Journey, max_steps: int) -
         (before, steps), watch = state
         motion = attempt_step(shape, stable, before, STEP_TOLERANCE)
         took = motion.time - before.time
-        watch = _observe(shape, watch, before.gram, motion.gram, motion.log_tilt, took)
+        watch = _observe(shape, watch, before.gram, motion.gram, _log_determinant(motion), took)
         return Journey(motion, steps + 1), watch
 
     def done(state: tuple[Journey, Watch]) -> Array:
@@ -78,10 +78,18 @@ def is_modulated(watch: Watch) -> Array:
     return watch.repeats >= REPEATS
 
 
-def _observe(shape: ShapeDynamics, watch: Watch, before: Gram, after: Gram, log_tilt: Array, took: Array) -> Watch:
+def _log_determinant(motion: Motion) -> Array:
+    """ln det G."""
+    determinant = motion.tilt * (motion.gram.aa * motion.gram.bb)
+    return jnp.log(jnp.maximum(determinant, jnp.finfo(determinant.dtype).tiny))
+
+
+def _observe(
+    shape: ShapeDynamics, watch: Watch, before: Gram, after: Gram, log_determinant: Array, took: Array
+) -> Watch:
     """The watch after a step from `before` to `after`.
 
-    **Arguments** `log_tilt`: ln det G after the step. `took`: its duration in hbar/meV, 0 if it was rejected.
+    **Arguments** `log_determinant`: ln det G after the step. `took`: its duration in hbar/meV, 0 if it was rejected.
     """
     moved = took > 0
     since = watch.since + took
@@ -101,7 +109,7 @@ def _observe(shape: ShapeDynamics, watch: Watch, before: Gram, after: Gram, log_
     match = (
         maximum
         & (jnp.abs(height - watch.anchor) < EXACTNESS * amplitude)
-        & (jnp.abs(log_tilt - watch.anchor_tilt) < TILT_DRIFT)
+        & (jnp.abs(log_determinant - watch.anchor_tilt) < TILT_DRIFT)
         & (amplitude > LEAST_AMPLITUDE * height)
     )
     misses = jnp.where(match, 0, watch.misses + maximum.astype(jnp.int32))
@@ -118,7 +126,7 @@ def _observe(shape: ShapeDynamics, watch: Watch, before: Gram, after: Gram, log_
         jnp.where(moved, rate, watch.rate),
         at_end(total, jnp.minimum(watch.lowest, total)),
         jnp.where(renew, height, watch.anchor),
-        jnp.where(renew, log_tilt, watch.anchor_tilt),
+        jnp.where(renew, log_determinant, watch.anchor_tilt),
         jnp.where(renew, 0, watch.repeats + match.astype(jnp.int32)),
         jnp.where(renew, 0, misses),
     )

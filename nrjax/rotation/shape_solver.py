@@ -21,7 +21,7 @@ from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 from ..motion.phases import Phase
 from . import bilayer_states
-from .bilayer_relaxation import VANISHED, Journey, Motion, is_slow_spiral, log_tilt, set_out, settle
+from .bilayer_relaxation import VANISHED, Journey, Motion, is_slow_spiral, set_out, settle, tilt_of
 from .modulated_shapes import Watch, is_modulated, nothing_seen, watch_for_repetition
 from .rigid_states import RESULTS, MovingShape, SteadyState, moving_state, reached_state, rigid_state, unsolved_shape
 from .shape_cycles import Turn, find_cycle
@@ -134,7 +134,7 @@ def _watched(model: AbstractOrderParameters, search: Search, max_steps: int) -> 
 def _arrived(m: Float[Array, "2 n"], phase: Int[Array, ""]) -> Search:
     """A search that has come to an end."""
     gram, zero = gram_of(m), jnp.zeros((), m.dtype)
-    motion = Motion(gram, log_tilt(gram), zero, zero, zero == 0, phase == Phase.PARAMAGNETIC)
+    motion = Motion(gram, tilt_of(gram), zero, zero, zero == 0, phase == Phase.PARAMAGNETIC)
     return Search(Journey(motion, zero.astype(jnp.int32)), nothing_seen(gram))
 
 
