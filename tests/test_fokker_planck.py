@@ -170,6 +170,10 @@ def test_boundaries_separate_the_phases():
     ):
         state = steady_state(single_spins(loss, exchange, factor))
         assert bool(state.valid) and int(state.phase) == expected, (loss, exchange, factor)
+    # Also from a start that is turned: m_A along its own, m_B on its side.
+    start = np.array([[0.3, 0.0, 0.0], [0.0, 0.1, 0.0]])
+    m = np.asarray(steady_state(single_spins(0.035, 3.5), start).m)
+    assert m[0, 0] > 0.1 and m[1, 1] > 1e-3 and np.abs(m[:, 2]).max() < 1e-6 and abs(m[0, 1]) < 0.01 * m[0, 0]
     model = single_spins(0.021, 5.0)
     state = steady_state(model)
     upright = collinear_distributions(model, -1.0)

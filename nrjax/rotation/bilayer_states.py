@@ -149,14 +149,19 @@ def moments(state: BilayerState, like: Float[Array, "2 n"]) -> Float[Array, "2 n
 
     Rotation symmetry leaves the orientation free; this choice turns with `like`.
     """
+    first, second = plane_of(like)
+    a, b = safe_sqrt(state.gram.aa), safe_sqrt(state.gram.bb)
+    return jnp.stack([a * first, b * (state.cosine * first + state.sine * second)])
+
+
+def plane_of(like: Float[Array, "2 n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Two unit vectors: along like_A, and across it towards like_B."""
     axes = jnp.eye(like.shape[1], dtype=like.dtype)
     first = _unit(like[0], axes[-1])
     rest = like[1] - jnp.sum(like[1] * first) * first
     # Some direction perpendicular to the first, where `like` offers none.
     axis = jnp.where(jnp.abs(first[0]) < 0.8, axes[0], axes[1])
-    second = _unit(rest, _unit(axis - jnp.sum(axis * first) * first, axis))
-    a, b = safe_sqrt(state.gram.aa), safe_sqrt(state.gram.bb)
-    return jnp.stack([a * first, b * (state.cosine * first + state.sine * second)])
+    return first, _unit(rest, _unit(axis - jnp.sum(axis * first) * first, axis))
 
 
 def _unit(vector: Array, otherwise: Array) -> Array:

@@ -29,7 +29,8 @@ class Boundary(enum.Enum):
     - `COLLINEAR_PARAMAGNETIC`: det W(m = 0) = 0 while trace W(m = 0) < 0 (a real eigenvalue crosses).
 
     Of infinitely many single spins (`FokkerPlanckMagnet`) the chase begins where a tilt of the whole distribution grows
-    on the collinear state; that growth rate takes the place of trace W, and precession has a part in it.
+    on the collinear state; that growth rate takes the place of trace W, and precession has a part in it. As exact as
+    its harmonics: compare two `lmax`.
     """
 
     ALIGNED_ANTIALIGNED = "aligned - antialigned"

@@ -11,6 +11,7 @@ from .._numerics.small_matrices import safe_sqrt
 from ..magnets import FokkerPlanckMagnet
 from ..motion.phases import Phase
 from ..motion.rigid_rotation import closest_rotation
+from .bilayer_states import plane_of
 from .collinear_distributions import collinear_distributions
 from .corotating_solver import CorotatingSolver
 from .corotating_states import growth_beside, least_steps, phase_of
@@ -47,15 +48,16 @@ class FokkerPlanckSolver(AbstractSteadyStateSolver):
         """The state next to the one that the closure reaches from `start`."""
         fixed = jax.tree.map(jax.lax.stop_gradient, model)
         closure = ShapeSolver() if model.magnet.shape_closes else CorotatingSolver()
-        first = self.near(model, closure.find(fixed.magnet, start, max_steps))
+        seed = closure.find(fixed.magnet, start, max_steps)
+        first = self.near(model, seed)
         if not model.magnet.shape_closes:
             return first
-        # More harmonics may be wanted, but no other state.
-        decided = first.valid | (first.result == RESULTS.truncated)
+        # More harmonics may be wanted, but no other state; and beside a closure that keeps moving none is told.
+        decided = first.valid | (first.result == RESULTS.truncated) | ~seed.is_rigid
 
         def elsewhere() -> SteadyState:
             def closer(found: SteadyState, cosine: Array) -> tuple[SteadyState, None]:
-                here = jax.lax.cond(found.valid, lambda: found, lambda: _at(model, *_tilted(fixed, cosine)))
+                here = jax.lax.cond(found.valid, lambda: found, lambda: _at(model, *_tilted(fixed, cosine, start)))
                 return jax.tree.map(lambda a, b: jnp.where(here.valid, a, b), here, found), None
 
             return jax.lax.scan(closer, first, jnp.asarray(COSINES, start.dtype))[0]
@@ -73,7 +75,8 @@ class FokkerPlanckSolver(AbstractSteadyStateSolver):
     def near(self, model: FokkerPlanckMagnet, state: SteadyState) -> SteadyState:
         """Newton's method from the moments and the angular velocity of `state`."""
         found = _at(model, state.m, state.angular_velocity)
-        return _resolved(found, found.valid & state.is_rigid)
+        result = RESULTS.where(state.is_rigid, found.result, RESULTS.not_an_attractor)
+        return _resolved(found, result, found.valid & state.is_rigid)
 
 
 @eqx.filter_jit
@@ -86,13 +89,13 @@ def _find_each_near(solver: FokkerPlanckSolver, models: Any, states: SteadyState
     return jax.lax.map(lambda lane: solver.near(lane[0], lane[1]), (models, states))
 
 
-def _tilted(model: FokkerPlanckMagnet, cosine: Array) -> tuple[Array, Array]:
-    """Two moments with the lengths of a collinear state at another angle, and how the closure would turn them."""
+def _tilted(model: FokkerPlanckMagnet, cosine: Array, like: Array) -> tuple[Array, Array]:
+    """Two moments with the lengths of a collinear state at another angle, in the plane of `like`, and how the closure
+    would turn them."""
     sides = [collinear_distributions(model, sign).m for sign in (-1.0, 1.0)]
     lengths = jnp.abs(jnp.where(cosine < 0, sides[0], sides[1]))
-    sine = jnp.sqrt(1.0 - cosine**2)
-    zero = jnp.zeros_like(cosine)
-    m = jnp.stack([jnp.stack([zero, zero, lengths[0]]), lengths[1] * jnp.stack([sine, zero, cosine])])
+    along, across = plane_of(like)
+    m = jnp.stack([lengths[0] * along, lengths[1] * (cosine * along + jnp.sqrt(1.0 - cosine**2) * across)])
     return m, closest_rotation(m, model.magnet.vector_field(0.0, m))[0]
 
 
@@ -109,13 +112,13 @@ def _at(model: FokkerPlanckMagnet, m: Array, omega: Array) -> SteadyState:
     state = rigid_state(model, m, omega, phase, growth, attractor, residual=residual, tolerance=TRUNCATED)
     left_out = state.result == RESULTS.inconsistent
     result = RESULTS.where(left_out, RESULTS.truncated, state.result)
-    return _resolved(eqx.tree_at(lambda s: s.result, state, result), state.valid)
+    return _resolved(state, result, state.valid)
 
 
-def _resolved(state: SteadyState, valid: Array) -> SteadyState:
-    """UNRESOLVED where the state is not valid."""
+def _resolved(state: SteadyState, result: RESULTS, valid: Array) -> SteadyState:
+    """The state with its result, UNRESOLVED where it is not valid."""
     phase = jnp.where(valid, state.phase, Phase.UNRESOLVED).astype(jnp.int32)
-    return eqx.tree_at(lambda s: (s.phase, s.valid), state, (phase, valid))
+    return eqx.tree_at(lambda s: (s.phase, s.result, s.valid), state, (phase, result, valid))
 
 
 def _polish(model: FokkerPlanckMagnet, start: Array, omega: Array) -> tuple[Array, Array, Array]:
