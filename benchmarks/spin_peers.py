@@ -105,6 +105,7 @@ def ours(job: str, dtype: Any, dt: float, exact: float) -> dict[str, Any]:
     exchange, field, warmth = (EXCHANGE, FIELD, TEMPERATURE) if job == "cube" else (2.0 * BOND, 0.0, WARMTH)
     magnet = nrjax.LayeredMagnet(
         jnp.asarray([[exchange]], dtype),
+        # Dark; the mobility is twice the damping and c = 3/2.
         *(MOBILITY / 3.0, -10.0, 0.0, 1.0, warmth),
         gyro=GYRO,
         bath=nrjax.ClassicalBath(),

@@ -1,8 +1,12 @@
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
-from nrjax import Boundary, Phase, boundary, hanai2025_bilayer, plot, simulate, sweep
+from nrjax import Boundary, FokkerPlanckMagnet, Phase, boundary, hanai2025_bilayer, plot, simulate, sweep
+from nrjax.plot import phase_maps
+from tests.magnets import classical_bilayer
 from tests.refusal import assert_refused
 
 
@@ -35,6 +39,28 @@ def test_boundaries_are_drawn_where_there_are_any():
     dataset = sweep(hanai2025_bilayer, axes, progress=False)
     with pytest.warns(UserWarning, match="No boundaries are drawn.* Zeeman"):
         assert not {"antialigned - chiral"} & legend_texts(plot.phase_diagram(dataset, in_a_field))
+
+
+def test_boundaries_of_single_spins_are_drawn(monkeypatch):
+    """The line of the distribution, at a few points, and not that of its closure."""
+    monkeypatch.setattr(phase_maps, "SAMPLES_OF_SOLUTIONS", 21)
+
+    def build(loss, exchange):
+        return FokkerPlanckMagnet(bilayer(exchange, loss), 3)
+
+    def bilayer(exchange, loss):
+        magnet = classical_bilayer(1.0, 3.0, 0.0)
+        matrix = jnp.asarray([[10.0, 0.0], [0.0, 5.0]]) + exchange * jnp.asarray([[0.0, 1.0], [1.0, 0.0]])
+        light = jnp.stack([jnp.zeros_like(loss), loss])
+        return eqx.tree_at(lambda m: (m.exchange, m.light.loss_rate), magnet, (matrix, light))
+
+    axes = {"loss": np.linspace(0.03, 0.04, 3), "exchange": np.linspace(3.2, 3.8, 3)}
+    dataset = sweep(lambda loss, exchange: bilayer(exchange, loss), axes, progress=False)
+    left = plot.phase_diagram(dataset, build).axes[0]
+    drawn = [c for c in left.collections if c.get_linestyle() and len(c.get_paths()) and hasattr(c, "levels")]
+    points = np.concatenate([p.vertices for c in drawn for p in c.get_paths()])
+    (exact,) = boundary(build, Boundary.ANTIALIGNED_CHIRAL, "exchange", (3.2, 3.8), loss=0.035)
+    assert np.abs(points[np.argsort(np.abs(points[:, 0] - 0.035))[:2], 1] - exact).min() < 2e-3
 
 
 def test_another_sweep_is_drawn_beside():

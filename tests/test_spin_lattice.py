@@ -539,3 +539,11 @@ def test_single_precision_takes_the_same_steps():
         start = jnp.asarray(spins, dtype)
         runs.append(simulate_spins(lattice, KEY, looks[-1], dt=0.028, saveat=looks, start=start, progress=False))
     np.testing.assert_allclose(runs[1].moments, runs[0].moments, atol=2e-3)
+
+
+def test_times_that_rounding_hardly_tells_apart_are_a_step_apart():
+    """Without noise a spin precesses between any two times that differ."""
+    magnet = jax.tree.map(lambda x: x.astype(jnp.float32), one_layer(field=(0.0, 0.0, 1.0), damping=0.0))
+    start, looks = jnp.asarray([[[[[1.0, 0.0, 0.0]]]]], jnp.float32), np.array([2000.0, 2000.0006])
+    run = simulate_spins(SpinLattice(magnet, (1, 1, 1)), KEY, 2000.0006, dt=2.0, saveat=looks, start=start)
+    assert np.diff(np.asarray(run.ts)) > 0 and np.abs(np.diff(np.asarray(run.moments), axis=0)).max() > 1e-4

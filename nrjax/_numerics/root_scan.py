@@ -13,6 +13,8 @@ from .ready_programs import kept
 
 # Roots bisected together, filled up with copies: their number asks for no other program.
 TOGETHER: Final = 8
+# Of a bracket: to rounding in double precision.
+HALVINGS: Final = 60
 
 Value = Callable[..., Float[Array, " functions"]]
 
@@ -40,22 +42,31 @@ def roots_along(value: Value, grid: Float[Array, " scan"], *arguments: Any) -> l
     return [together[which == function] for function in range(values.shape[1])]
 
 
+def bisected(
+    value: Callable[[Array], Array], start: Array, stop: Array, sign: Array, halvings: int = HALVINGS
+) -> Float[Array, ""]:
+    """Where value(x) changes sign between start and stop; `sign`: its sign at the start."""
+
+    def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        start, stop = bracket
+        middle = 0.5 * (start + stop)
+        same = jnp.sign(value(middle)) == sign
+        return jnp.where(same, middle, start), jnp.where(same, stop, middle)
+
+    start, stop = jax.lax.fori_loop(0, halvings, halve, (start, stop))
+    return 0.5 * (start + stop)
+
+
 @functools.lru_cache(maxsize=64)
 def _programs(value: Value) -> tuple[Any, Any]:
     """Its values on a grid, and the roots of function number `which` in brackets."""
 
     def bisect(starts: Array, stops: Array, which: Array, *arguments: Any) -> Array:
         def one(start: Array, stop: Array, which: Array) -> Array:
-            sign = jnp.sign(value(start, *arguments)[which])
+            def of_one(x: Array) -> Array:
+                return value(x, *arguments)[which]
 
-            def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-                start, stop = bracket
-                middle = 0.5 * (start + stop)
-                same = jnp.sign(value(middle, *arguments)[which]) == sign
-                return jnp.where(same, middle, start), jnp.where(same, stop, middle)
-
-            start, stop = jax.lax.fori_loop(0, 60, halve, (start, stop))
-            return 0.5 * (start + stop)
+            return bisected(of_one, start, stop, jnp.sign(of_one(start)))
 
         return jax.vmap(one)(starts, stops, which)
 

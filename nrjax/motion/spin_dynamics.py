@@ -93,8 +93,9 @@ def simulate_spins(
     - `lattice`: a `SpinLattice`; its docstring has the equations.
     - `key`: from `jax.random.key`. The same key gives the same noise at the same site and step, whatever the batch.
     - `t1`: final time in ps.
-    - `dt`: the longest step in ps. Default: no spin turns by more than 0.3 in a step, nor is a kick larger. The error
-      of averages goes like dt^2; interacting spins ask for smaller steps than single ones, so compare two.
+    - `dt`: the longest step in ps, but for the rounding of saved times. Default: no spin turns by more than 0.3 in a
+      step, nor is a kick larger. The error of averages goes like dt^2; interacting spins ask for smaller steps than
+      single ones, so compare two.
     - `saveat`: times in ps at which moments are saved, increasing, shape (times,). Steps end on them. Default: t1.
     - `start`: moments (L, 3), for which spins are drawn at random; spins (L, X, Y, Z, 3); or a `SpinSolution` to go on
       from, with another key. Default: the magnet's moments in darkness, a little off collinear.
@@ -127,8 +128,9 @@ def simulate_spins(
     longest = _longest_step(lattice) if dt is None else jnp.asarray(dt, dtype) * units.ps
     edges = jnp.concatenate([jnp.zeros(1, dtype), times]) * units.ps
     # Intervals of whole steps must not get another one by the rounding of late times.
-    rounding = 4.0 * jnp.finfo(dtype).eps * edges[1:]
-    counts = jnp.maximum(jnp.ceil((jnp.diff(edges) - rounding) / longest * (1.0 - 1e-9)), 0).astype(jnp.int32)
+    lengths, rounding = jnp.diff(edges), 4.0 * jnp.finfo(dtype).eps * edges[1:]
+    whole = jnp.ceil((lengths - rounding) / longest * (1.0 - 1e-9))
+    counts = jnp.where(lengths > 0, jnp.maximum(whole, 1), 0).astype(jnp.int32)
     noise = jax.random.fold_in(key, 1)
     if is_concrete(*jax.tree.leaves((eqx.filter(lattice, eqx.is_array), key, counts))):
         run = _Run(lattice, noise, edges, counts, observe, progress)

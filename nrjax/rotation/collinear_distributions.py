@@ -1,19 +1,19 @@
 """Collinear states of infinitely many single spins, stable or not, and how fast a tilt grows on them."""
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._numerics.root_scan import bisected
 from ..magnets import FokkerPlanckMagnet
 from .corotating_states import growth_beside
 
-# Fields between which states are looked for, as shares of the largest that there can be, and halvings of a bracket.
+# Fields between which states are looked for, as shares of the largest that there can be.
 WEAKEST: Final = 1e-3
 SCAN: Final = 512
-HALVINGS: Final = 60
 
 
 class CollinearDistributions(NamedTuple):
@@ -48,16 +48,7 @@ def collinear_distributions(model: FokkerPlanckMagnet, cosine: float) -> Colline
     signs = jnp.sign(jax.vmap(value)(grid))
     crossed = signs[:-1] * signs[1:] <= 0
     place = SCAN - 2 - jnp.argmax(crossed[::-1])
-    sign = signs[place]
-
-    def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        start, stop = bracket
-        middle = 0.5 * (start + stop)
-        same = jnp.sign(value(middle)) == sign
-        return jnp.where(same, middle, start), jnp.where(same, stop, middle)
-
-    start, stop = jax.lax.fori_loop(0, HALVINGS, halve, (grid[place], grid[place + 1]))
-    root = jax.lax.stop_gradient(0.5 * (start + stop))
+    root = jax.lax.stop_gradient(bisected(value, grid[place], grid[place + 1], signs[place]))
     # One step of Newton's method carries the derivatives by the implicit function theorem.
     slope = jax.lax.stop_gradient(jax.grad(lambda kappa: miss(kappa)[0])(root))
     kappa = root - miss(root)[0] / slope

@@ -56,8 +56,12 @@ class FokkerPlanckSolver(AbstractSteadyStateSolver):
         decided = first.valid | (first.result == RESULTS.truncated) | ~seed.is_rigid
 
         def elsewhere() -> SteadyState:
+            sides = jnp.stack([jnp.abs(collinear_distributions(fixed, sign).m) for sign in (-1.0, 1.0)])
+
             def closer(found: SteadyState, cosine: Array) -> tuple[SteadyState, None]:
-                here = jax.lax.cond(found.valid, lambda: found, lambda: _at(model, *_tilted(fixed, cosine, start)))
+                m = _tilted(sides[(cosine > 0).astype(int)], cosine, start)
+                omega, _ = closest_rotation(m, fixed.magnet.vector_field(0.0, m))
+                here = jax.lax.cond(found.valid, lambda: found, lambda: _at(model, m, omega, jnp.asarray(True)))
                 return jax.tree.map(lambda a, b: jnp.where(here.valid, a, b), here, found), None
 
             return jax.lax.scan(closer, first, jnp.asarray(COSINES, start.dtype))[0]
@@ -74,9 +78,7 @@ class FokkerPlanckSolver(AbstractSteadyStateSolver):
 
     def near(self, model: FokkerPlanckMagnet, state: SteadyState) -> SteadyState:
         """Newton's method from the moments and the angular velocity of `state`."""
-        found = _at(model, state.m, state.angular_velocity)
-        result = RESULTS.where(state.is_rigid, found.result, RESULTS.not_an_attractor)
-        return _resolved(found, result, found.valid & state.is_rigid)
+        return _at(model, state.m, state.angular_velocity, state.is_rigid)
 
 
 @eqx.filter_jit
@@ -89,36 +91,26 @@ def _find_each_near(solver: FokkerPlanckSolver, models: Any, states: SteadyState
     return jax.lax.map(lambda lane: solver.near(lane[0], lane[1]), (models, states))
 
 
-def _tilted(model: FokkerPlanckMagnet, cosine: Array, like: Array) -> tuple[Array, Array]:
-    """Two moments with the lengths of a collinear state at another angle, in the plane of `like`, and how the closure
-    would turn them."""
-    sides = [collinear_distributions(model, sign).m for sign in (-1.0, 1.0)]
-    lengths = jnp.abs(jnp.where(cosine < 0, sides[0], sides[1]))
+def _tilted(lengths: Array, cosine: Array, like: Array) -> Array:
+    """Two moments at an angle, in the plane of `like`."""
     along, across = plane_of(like)
-    m = jnp.stack([lengths[0] * along, lengths[1] * (cosine * along + jnp.sqrt(1.0 - cosine**2) * across)])
-    return m, closest_rotation(m, model.magnet.vector_field(0.0, m))[0]
+    return jnp.stack([lengths[0] * along, lengths[1] * (cosine * along + jnp.sqrt(1.0 - cosine**2) * across)])
 
 
-def _at(model: FokkerPlanckMagnet, m: Array, omega: Array) -> SteadyState:
-    """The state that Newton's method finds from moments m and an angular velocity in meV."""
+def _at(model: FokkerPlanckMagnet, m: Array, omega: Array, rigid: Array) -> SteadyState:
+    """The state that Newton's method finds from moments m and an angular velocity in meV. `rigid`: whether it may."""
     m, omega, converged = _polish(model, m, omega)
     growth = _growth_rate(model, m, omega)
     more = model.moments(model.distributions(m, omega, MORE), MORE)
     size = jnp.max(safe_sqrt(jnp.sum(m**2, axis=1)))
     residual = jnp.max(safe_sqrt(jnp.sum((more - m) ** 2, axis=1))) / jnp.maximum(size, 1e-12)
     residual = jnp.maximum(jnp.where(size > 1e-9, residual, 0.0), jnp.finfo(m.dtype).eps)
-    attractor = converged & (growth < 0)
+    attractor = converged & rigid & (growth < 0)
     phase = phase_of(model, m, omega)
     state = rigid_state(model, m, omega, phase, growth, attractor, residual=residual, tolerance=TRUNCATED)
-    left_out = state.result == RESULTS.inconsistent
-    result = RESULTS.where(left_out, RESULTS.truncated, state.result)
-    return _resolved(state, result, state.valid)
-
-
-def _resolved(state: SteadyState, result: RESULTS, valid: Array) -> SteadyState:
-    """The state with its result, UNRESOLVED where it is not valid."""
-    phase = jnp.where(valid, state.phase, Phase.UNRESOLVED).astype(jnp.int32)
-    return eqx.tree_at(lambda s: (s.phase, s.result, s.valid), state, (phase, result, valid))
+    result = RESULTS.where(state.result == RESULTS.inconsistent, RESULTS.truncated, state.result)
+    phase = jnp.where(state.valid, phase, Phase.UNRESOLVED).astype(jnp.int32)
+    return eqx.tree_at(lambda s: (s.phase, s.result), state, (phase, result))
 
 
 def _polish(model: FokkerPlanckMagnet, start: Array, omega: Array) -> tuple[Array, Array, Array]:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .. import units
 from .._numerics.precision import newton_tolerance
+from .._numerics.root_scan import bisected
 from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import is_concrete
 from ..magnets import LayeredMagnet, ThermalModel
@@ -133,16 +134,10 @@ def _at_one_temperature(find: Find, magnet: LayeredMagnet, thermal: ThermalModel
     rises = (values[:-1] < 0) & (values[1:] >= 0)
     first = jnp.argmax(rises)
 
-    def halve(_: object, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        below = value(middle) < 0
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-    low, high = jax.lax.fori_loop(0, HALVINGS, halve, (grid[first], grid[first + 1]))
-    # In darkness the first value is 0 already.
+    # In darkness the first value is 0 already; elsewhere values begin below 0.
     dark = values[0] >= 0
-    root = jax.lax.stop_gradient(jnp.where(dark, grid[0], 0.5 * (low + high)))
+    risen = bisected(value, grid[first], grid[first + 1], -jnp.ones_like(base), HALVINGS)
+    root = jax.lax.stop_gradient(jnp.where(dark, grid[0], risen))
     left, slope = jax.jvp(lambda t: excess(t)[0], (root,), (jnp.ones_like(root),))
     # Newton's last step, which carries the derivative of the root by the implicit function theorem.
     slope = jax.lax.stop_gradient(jnp.where(jnp.isfinite(slope) & (slope != 0), slope, 1.0))
