@@ -4,9 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
 
 from nrjax import ClassicalBath, LayeredMagnet, ShapeDynamics, hanai2025_bilayer
 from nrjax._numerics import refilled_loops
+from nrjax._numerics.matrix_exponentials import phi_coefficients
+from nrjax._numerics.precision import exponential_reach
 from nrjax._numerics.refilled_loops import iterate
 from nrjax._numerics.small_matrices import (
     Adjugate,
@@ -17,7 +21,7 @@ from nrjax._numerics.small_matrices import (
     largest_real_part_3,
 )
 from nrjax.magnets import Gram
-from nrjax.rotation.bilayer_relaxation import rosenbrock_step
+from nrjax.rotation.bilayer_relaxation import exponential_step
 
 M = jnp.asarray([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
 
@@ -65,22 +69,70 @@ def test_only_for_isotropic_bilayers():
         ShapeDynamics(LayeredMagnet([[1.0]], 0.1, -1.0, 0.0, 1.0, 1.0))
 
 
-def test_rosenbrock_step_has_order_three():
-    shape = ShapeDynamics(hanai2025_bilayer(0.05, 6.0))
-    start = Gram(*(jnp.asarray(x) for x in (0.5, 0.2, -0.1)))
+def exponential_steps(shape, start, duration, steps):
+    """G after so many equal steps."""
 
     @jax.jit
     def integrate(steps):
         def body(_, g):
             rates, jacobian, _ = shape.linearize(g)
-            return rosenbrock_step(shape, g, rates, jacobian, 2.0 / steps)[0]
+            return exponential_step(shape, g, rates, jacobian, characteristic(jacobian), duration / steps)[0]
 
         return jnp.stack(jax.lax.fori_loop(0, steps, body, start))
 
-    exact = integrate(4096)
-    errors = [float(jnp.max(jnp.abs(integrate(n) - exact))) for n in (16, 32, 64)]
+    return integrate(steps)
+
+
+def test_exponential_step_has_order_three():
+    shape = ShapeDynamics(hanai2025_bilayer(0.05, 6.0))
+    start = Gram(*(jnp.asarray(x) for x in (0.5, 0.2, -0.1)))
+    exact = solve_ivp(
+        lambda t, g: shape.vector_field(t, jnp.asarray(g)),
+        (0, 2),
+        np.stack(start),
+        rtol=1e-12,
+        atol=1e-12,
+        method="DOP853",
+    )
+    errors = [np.abs(exponential_steps(shape, start, 2.0, n) - exact.y[:, -1]).max() for n in (16, 32, 64)]
     orders = np.log2(np.asarray(errors[:-1]) / np.asarray(errors[1:]))
     assert (orders > 2.8).all() and (orders < 3.4).all()
+
+
+def test_exponential_step_is_exact_where_the_motion_is_linear():
+    """So little of a shape that no field bends it, through thirty radians in one step: d ln det G/dt and the rest are
+    those of W(m = 0)."""
+    shape = ShapeDynamics(hanai2025_bilayer(0.11, 10.0))
+    start = Gram(*(1e-9 * jnp.asarray(x) for x in (0.5, 0.2, -0.1)))
+    rates, jacobian, trace_w = shape.linearize(start)
+    duration = jnp.asarray(30.0)
+    new, error, trace_end = exponential_step(shape, start, rates, jacobian, characteristic(jacobian), duration)
+    exact = expm(30.0 * np.asarray(jacobian)) @ np.asarray(start)
+    np.testing.assert_allclose(new, exact, rtol=0, atol=1e-4 * np.abs(np.asarray(start)).max())
+    assert np.abs(np.asarray(error)).max() < 1e-6 * np.abs(exact).max()
+    np.testing.assert_allclose(trace_end, trace_w, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("share", [1e-11, 1e-3, 0.1, 1.0])
+def test_phi_of_a_matrix(share, dtype):
+    """Against SciPy's matrix exponential, up to the largest norm; of matrices whose eigenvalues lie far apart, too."""
+    size, tolerance = share * exponential_reach(dtype), 3e-5 if dtype == jnp.float64 else 3e-3
+    rng = np.random.default_rng(7)
+    for scales in ([1.0, 1.0, 1.0], [1.0, 1e-3, 0.1]):
+        for _ in range(30):
+            matrix = rng.normal(size=(3, 3)) * np.asarray(scales)
+            # Nothing grows beyond reach: no eigenvalue has a positive real part.
+            matrix -= max(0.0, np.linalg.eigvals(matrix).real.max()) * np.eye(3)
+            matrix *= size / np.linalg.norm(matrix)
+            # The upper right block of the exponential of [[A, 1], [0, 0]].
+            block = np.zeros((6, 6))
+            block[:3, :3], block[:3, 3:] = matrix, np.eye(3)
+            exact = expm(block)[:3, 3:]
+            entries = tuple(tuple(jnp.asarray(x, dtype) for x in row) for row in matrix)
+            c = [np.float64(x) for x in phi_coefficients(*characteristic(entries))]
+            ours = c[0] * np.eye(3) + c[1] * matrix + c[2] * matrix @ matrix
+            np.testing.assert_allclose(ours, exact, rtol=0, atol=tolerance * max(1.0, np.abs(exact).max()))
 
 
 def test_small_matrices():

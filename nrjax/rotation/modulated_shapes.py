@@ -11,7 +11,7 @@ from ..magnets.shape import ShapeDynamics
 from .bilayer_relaxation import Journey, Motion, attempt_step, paramagnet_is_stable
 
 # Relative error of one step: here the motion itself is the answer.
-STEP_TOLERANCE: Final = 1e-4
+STEP_TOLERANCE: Final = 5e-4
 # Times that a maximum must return, and how exactly, relative to the amplitude of the oscillation.
 REPEATS: Final = 8
 EXACTNESS: Final = 1e-3
