@@ -9,8 +9,7 @@ from scipy.linalg import expm
 
 from nrjax import ClassicalBath, LayeredMagnet, ShapeDynamics, hanai2025_bilayer
 from nrjax._numerics import refilled_loops
-from nrjax._numerics.matrix_exponentials import phi_coefficients
-from nrjax._numerics.precision import exponential_reach
+from nrjax._numerics.matrix_exponentials import REACH, phi_coefficients
 from nrjax._numerics.refilled_loops import iterate
 from nrjax._numerics.small_matrices import (
     Adjugate,
@@ -100,39 +99,58 @@ def test_exponential_step_has_order_three():
 
 
 def test_exponential_step_is_exact_where_the_motion_is_linear():
-    """So little of a shape that no field bends it, through thirty radians in one step: d ln det G/dt and the rest are
-    those of W(m = 0)."""
+    """So little of a shape that no field bends it, in one step through more than four radians."""
     shape = ShapeDynamics(hanai2025_bilayer(0.11, 10.0))
     start = Gram(*(1e-9 * jnp.asarray(x) for x in (0.5, 0.2, -0.1)))
     rates, jacobian, trace_w = shape.linearize(start)
-    duration = jnp.asarray(30.0)
+    duration = jnp.asarray(20.0 / np.linalg.norm(np.asarray(jacobian)))
+    assert float(duration) * np.abs(np.linalg.eigvals(np.asarray(jacobian)).imag).max() > 4.0
     new, error, trace_end = exponential_step(shape, start, rates, jacobian, characteristic(jacobian), duration)
-    exact = expm(30.0 * np.asarray(jacobian)) @ np.asarray(start)
+    exact = expm(float(duration) * np.asarray(jacobian)) @ np.asarray(start)
     np.testing.assert_allclose(new, exact, rtol=0, atol=1e-4 * np.abs(np.asarray(start)).max())
     assert np.abs(np.asarray(error)).max() < 1e-6 * np.abs(exact).max()
     np.testing.assert_allclose(trace_end, trace_w, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
-@pytest.mark.parametrize("share", [1e-11, 1e-3, 0.1, 1.0])
-def test_phi_of_a_matrix(share, dtype):
-    """Against SciPy's matrix exponential, up to the largest norm; of matrices whose eigenvalues lie far apart, too."""
-    size, tolerance = share * exponential_reach(dtype), 3e-5 if dtype == jnp.float64 else 3e-3
+def phi_by_scipy(matrix):
+    """The upper right block of the exponential of [[A, 1], [0, 0]]."""
+    block = np.zeros((6, 6))
+    block[:3, :3], block[:3, 3:] = matrix, np.eye(3)
+    return expm(block)[:3, 3:]
+
+
+def phi_by_polynomial(matrix, dtype):
+    entries = tuple(tuple(jnp.asarray(x, dtype) for x in row) for row in matrix)
+    norm = jnp.asarray(np.linalg.norm(matrix), dtype)
+    c0, c1, c2 = (np.float64(x) for x in phi_coefficients(*characteristic(entries), norm))
+    return c0 * np.eye(3) + c1 * matrix + c2 * matrix @ matrix
+
+
+@pytest.mark.parametrize(
+    ("norm", "double", "single"),
+    [(1e-8, 1e-12, 1e-6), (0.3, 1e-12, 1e-5), (20.0, 1e-6, 1e-4), (0.99 * REACH, 3e-3, 3e-3)],
+)
+def test_phi_of_a_matrix(norm, double, single):
+    """Of matrices of which nothing grows, some with eigenvalues far apart."""
     rng = np.random.default_rng(7)
     for scales in ([1.0, 1.0, 1.0], [1.0, 1e-3, 0.1]):
         for _ in range(30):
             matrix = rng.normal(size=(3, 3)) * np.asarray(scales)
-            # Nothing grows beyond reach: no eigenvalue has a positive real part.
             matrix -= max(0.0, np.linalg.eigvals(matrix).real.max()) * np.eye(3)
-            matrix *= size / np.linalg.norm(matrix)
-            # The upper right block of the exponential of [[A, 1], [0, 0]].
-            block = np.zeros((6, 6))
-            block[:3, :3], block[:3, 3:] = matrix, np.eye(3)
-            exact = expm(block)[:3, 3:]
-            entries = tuple(tuple(jnp.asarray(x, dtype) for x in row) for row in matrix)
-            c = [np.float64(x) for x in phi_coefficients(*characteristic(entries))]
-            ours = c[0] * np.eye(3) + c[1] * matrix + c[2] * matrix @ matrix
-            np.testing.assert_allclose(ours, exact, rtol=0, atol=tolerance * max(1.0, np.abs(exact).max()))
+            matrix *= norm / np.linalg.norm(matrix)
+            exact = phi_by_scipy(matrix)
+            scale = max(1.0, np.abs(exact).max())
+            np.testing.assert_allclose(phi_by_polynomial(matrix, jnp.float64), exact, rtol=0, atol=double * scale)
+            np.testing.assert_allclose(phi_by_polynomial(matrix, jnp.float32), exact, rtol=0, atol=single * scale)
+
+
+def test_phi_beyond_its_reach():
+    """What is slow is exact, what is fast is gone as 1/z, and what turns fast does not grow."""
+    fast, slow = phi_by_polynomial(np.diag([-1e5, -0.03, -0.02]), jnp.float64)[[0, 1], [0, 1]]
+    assert fast == pytest.approx(1e-5, rel=1e-2) and slow == pytest.approx(np.expm1(-0.03) / -0.03, rel=1e-5)
+    turning = np.array([[-0.1, -500.0, 0.0], [500.0, -0.1, 0.0], [0.0, 0.0, -1.0]])
+    after = np.eye(3) + turning @ phi_by_polynomial(turning, jnp.float64)
+    assert np.abs(np.linalg.eigvals(after)).max() < 1.0
 
 
 def test_small_matrices():

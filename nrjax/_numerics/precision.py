@@ -42,12 +42,6 @@ def newton_tolerance(dtype: Any) -> float:
     return _by_type(dtype, 1e-9, 3e-5)
 
 
-def exponential_reach(dtype: Any) -> float:
-    """The norm of a matrix up to which its exponential, by doubling, keeps three digits: 1024 in double, 64 in single
-    precision."""
-    return _by_type(dtype, 1024.0, 64.0)
-
-
 def singular_value(dtype: Any) -> float:
     """Relative singular value below which a direction is a symmetry and not a stiffness."""
     return _by_type(dtype, 1e-9, 1e-5)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._numerics.matrix_exponentials import phi_coefficients
-from .._numerics.precision import exponential_reach
 from .._numerics.refilled_loops import iterate
 from .._numerics.small_matrices import Matrix, adjugate, characteristic, complex_pair, is_stable, solve, stored
 from ..magnets.relaxation import Gram
@@ -39,11 +38,13 @@ DIVERGED: Final = 1e12
 # |h|^2/T^2 below which a stable paramagnet has won: the nonlinearity is negligible and only damps further.
 LINEAR_FIELD: Final = 1e-3
 # The error of sin^2 of the angle, as a share of it, below which the Gram matrix itself resolves the tilt; and the
-# roundings that it counts as; or sin^2 itself. Where it does not, how much of ln sin^2 a step may leave open.
+# roundings that it counts as; or sin^2 itself. Where it does not, how much of ln sin^2 a step may leave open, unless
+# sin^2 is so small that the lengths do not notice.
 RESOLVED: Final = 0.1
 LARGE_TILT: Final = 0.1
 ROUNDINGS: Final = 1e3
 LARGEST_DRIFT: Final = 1.0
+NEGLIGIBLE_TILT: Final = 1e-8
 # The least sin^2 kept while a collinear motion is unstable: a deviation that a real magnet always has, from which the
 # instability grows without a long wait. And the least kept otherwise, from which it can grow back.
 LEAST_TILT: Final = 1e-2
@@ -84,14 +85,14 @@ def exponential_step(
 
         U = G + h phi(h J) f,   new = U + error,   error = h phi(h J) [f(U) - f(G) - J (U - G)]/3.
 
-    **Arguments** `invariants`: what `characteristic` gives of `jacobian`. `step`: h, with h |J| at most
-    `exponential_reach`.
+    **Arguments** `invariants`: what `characteristic` gives of `jacobian`. `step`: h.
 
     **Returns** the new Gram matrix, the error of U, and trace W at U.
     """
     scale = 1.0 + step
     trace, minors, determinant = invariants
-    c0, c1, c2 = phi_coefficients(step * trace, step**2 * minors, step**3 * determinant)
+    size = jnp.sqrt(sum((x * x for row in jacobian for x in row), jnp.zeros_like(step)))
+    c0, c1, c2 = phi_coefficients(step * trace, step**2 * minors, step**3 * determinant, step * size)
     c0, c1, c2 = stored(step * c0, scale), stored(step**2 * c1, scale), stored(step**3 * c2, scale)
 
     def times_jacobian(v: Any) -> tuple[Array, ...]:
@@ -134,8 +135,7 @@ def attempt_step(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Moti
     rates, jacobian, trace_w = shape.linearize(g)
     trace, minors, determinant = (stored(x, scale) for x in characteristic(jacobian))
     stable = is_stable(trace, minors, determinant)
-    size = sum((x * x for row in jacobian for x in row), jnp.full_like(g.aa, jnp.finfo(g.aa.dtype).tiny))
-    step = jnp.minimum(motion.step, exponential_reach(size.dtype) * jax.lax.rsqrt(size))
+    step = motion.step
     new, error, trace_end = exponential_step(shape, g, rates, jacobian, (trace, minors, determinant), step)
     new, tilt, drift = _with_tilt(new, error, motion, step, trace_w, trace_end, jnp.where(stable, NO_TILT, LEAST_TILT))
 
@@ -180,12 +180,14 @@ def _with_tilt(
     followed = grown * (before.tilt * (before.gram.aa * before.gram.bb)) / jnp.maximum(product, limits.tiny)
     followed = stored(jnp.clip(followed, least, 1.0), 1.0 + step)
     open_by = bb * jnp.abs(error.aa) + aa * jnp.abs(error.bb) + 2.0 * jnp.abs(new.ab * error.ab)
-    doubt = (open_by + ROUNDINGS * limits.eps * product) / jnp.maximum(followed * product, limits.tiny)
+    own = jnp.maximum(product - new.ab**2, limits.tiny)
+    doubt = (open_by + ROUNDINGS * limits.eps * product) / own
     resolved = ((doubt < RESOLVED) | (followed > LARGE_TILT)) & (new.ab**2 < product)
     bound = jnp.sqrt(product * (1.0 - followed))
     ab = jnp.where(resolved, new.ab, jnp.where(new.ab < 0, -bound, bound))
     tilt = jnp.where(resolved, tilt_of(Gram(aa, bb, ab)), followed)
-    return Gram(aa, bb, ab), tilt, jnp.where(resolved, 0.0, step * jnp.abs(trace_end - trace_w))
+    matters = ~resolved & (jnp.maximum(followed, before.tilt) > NEGLIGIBLE_TILT)
+    return Gram(aa, bb, ab), tilt, jnp.where(matters, step * jnp.abs(trace_end - trace_w), 0.0)
 
 
 def _has_arrived(
