@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 from tqdm import tqdm
@@ -43,20 +42,24 @@ def progress_bar(total: int, label: str, progress: bool, unit: str = "points", d
 
 
 class Progress:
-    """A `progress_bar` that tells finished tiles, too; for use in a `with` statement."""
+    """A `progress_bar` that tells finished tiles, too; for use in a `with` statement. Without `progress` it is none."""
 
     def __init__(self, points: int, tiles: int, label: str, progress: bool):
-        self.bar, self.tiles, self.done = progress_bar(points, label, progress), tiles, 0
+        self.bar = progress_bar(points, label, progress) if progress else None
+        self.tiles, self.done = tiles, 0
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
     def tell(self, points: int) -> None:
         """One tile more, of so many points."""
         self.done += 1
+        if self.bar is None:
+            return
         self.bar.set_postfix_str(f"tile {self.done}/{self.tiles}", refresh=False)
         self.bar.update(points)
 
@@ -89,6 +92,9 @@ def run_tiles(
     with Progress(total, tiles, label, progress) as bar:
 
         def keep(index: int, result: PyTree) -> None:
+            if tiles == 1 and order is None:
+                results.append(result)
+                return
             # Straight to its place: a device computes the next tile meanwhile.
             if not results:
                 results.append(jax.tree.map(lambda x: np.empty((total, *x.shape[1:]), x.dtype), result))
@@ -151,7 +157,7 @@ def for_each_tile(
 
     def put(index: int, result: PyTree) -> None:
         size = sizes.pop(index)
-        keep(index, jax.tree.map(lambda x: x[:size], result))
+        keep(index, result if size == tile else jax.tree.map(lambda x: x[:size], result))
 
     # Sent a few at a time, so that the points on their way stay within bounds.
     own, at_a_time = executor is None, max(4, min(AT_A_TIME, POINTS_AT_A_TIME // tile))
@@ -210,7 +216,7 @@ class _ThisThread(concurrent.futures.Executor):
 
 def _is_double() -> bool:
     """Whether numbers are in double precision here."""
-    return bool(jnp.result_type(float) == jnp.float64)
+    return jax.dtypes.canonicalize_dtype(float) == np.float64
 
 
 def _require_safe(executor: concurrent.futures.Executor | None) -> None:

@@ -31,7 +31,7 @@ PLAUSIBLE: Final = {
 """Name -> the range (of absolute values) in which numbers are usual, and the likely mistake outside it."""
 
 
-def is_concrete(*values: Number | None) -> bool:
+def is_concrete(*values: Any) -> bool:
     """Whether the values are known numbers, rather than placeholders of a jit, vmap or grad trace."""
     return not any(isinstance(value, jax.core.Tracer) for value in values)
 
@@ -49,7 +49,7 @@ def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None,
         if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == bool:
             raise TypeError(f"of type {array.dtype}")
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} = {value!r} is not real numbers. Pass a number or an array of numbers.") from error
+        raise _not_numbers(name, value) from error
     if not hasattr(value, "dtype") and dtype is not None:
         array = array.astype(dtype)
     elif jax.typeof(array).weak_type or not jnp.issubdtype(array.dtype, jnp.floating):
@@ -62,6 +62,27 @@ def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None,
         raise ValueError(
             f"{name} has shape {array.shape}, which does not fit {shape}. Pass a scalar or an array of shape {shape}."
         ) from error
+
+
+def numpy_floats(name: str, value: Numbers) -> np.ndarray:
+    """`float_array` in NumPy, where an operation of JAX on few numbers would take as long as what is done with them.
+
+    **Raises** `ValueError` if `value` is not numeric.
+    """
+    if not is_concrete(value):
+        raise ValueError(f"{name} is traced: give known numbers, or take the function that works under jit and vmap.")
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"of type {array.dtype}")
+    except (TypeError, ValueError) as error:
+        raise _not_numbers(name, value) from error
+    own = array.dtype if hasattr(value, "dtype") and array.dtype.kind == "f" else float
+    return array.astype(jax.dtypes.canonicalize_dtype(own), copy=False)
+
+
+def _not_numbers(name: str, value: Any) -> ValueError:
+    return ValueError(f"{name} = {value!r} is not real numbers. Pass a number or an array of numbers.")
 
 
 def unit_vector(name: str, value: Numbers) -> Array:

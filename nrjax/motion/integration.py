@@ -1,6 +1,7 @@
 """Integrating spin dynamics in time: the one front door to Diffrax."""
 
 import concurrent.futures
+import dataclasses
 import functools
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -24,6 +25,7 @@ from .._numerics.validation import (
     float_array,
     is_concrete,
     moments_array,
+    numpy_floats,
     require,
     require_finite,
     require_memory,
@@ -338,19 +340,23 @@ def simulate_many(
 
     **Raises** `ValueError` for bad input.
     """
-    arrays, static = eqx.partition(models, eqx.is_array)
-    lanes = jax.tree.leaves(arrays)[0].shape[0]
+    # In NumPy, and as a list: every operation of JAX on few numbers, and every look through a magnet, would cost as
+    # much as a trajectory.
+    leaves, structure = jax.tree.flatten(models)
+    arrays = [np.asarray(x) for x in leaves if eqx.is_array(x)]
+    places = iter(range(len(arrays)))
+    frame = jax.tree.unflatten(structure, [_Slot(next(places)) if eqx.is_array(x) else x for x in leaves])
+    lanes = arrays[0].shape[0]
     layers = models.exchange.shape[-1]
     if models.exchange.ndim != 3:
         raise ValueError(
             f"models.exchange has shape {models.exchange.shape}: it must be (lanes, L, L). "
             "Make a batch with jax.vmap(build)(values)."
         )
-    starts = float_array("m0", m0)
+    starts = numpy_floats("m0", m0)
     if starts.shape not in ((layers, 3), (lanes, layers, 3)):
         raise ValueError(f"m0 has shape {starts.shape}: it must be ({layers}, 3) or ({lanes}, {layers}, 3).")
-    # In NumPy from here: every operation of JAX on few numbers would cost as much as a trajectory.
-    starts = np.broadcast_to(np.asarray(starts), (lanes, layers, 3))
+    starts = np.broadcast_to(starts, (lanes, layers, 3))
     if tile is None:
         tile = _default_tile(lanes)
     if tile < 1:
@@ -361,15 +367,19 @@ def simulate_many(
     # As arrays, so that another tolerance needs no other program.
     tolerances = np.asarray([rtol, rtol if atol is None else atol], dtype)
     tile = min(tile, lanes)
-    stops = np.broadcast_to(np.asarray(float_array("t1", t1)), (lanes,))
-    # Lanes of like cost side by side: precession sets the step.
-    order = np.argsort(stops * _precession_rate(np.asarray(arrays.exchange), np.asarray(arrays.gyro)), kind="stable")
+    stops = np.broadcast_to(numpy_floats("t1", t1), (lanes,))
+    order = None
+    if tile < lanes:
+        # Lanes of like cost side by side: precession sets the step.
+        rate = _precession_rate(np.asarray(models.exchange), np.asarray(models.gyro))
+        order = np.argsort(stops * rate, kind="stable")
     require_times(saveat, 0.0, np.min(stops))
-    times = None if saveat is None else float_array("saveat", saveat)
-    # NumPy's arrays, and a function with a name, so that other processes can have them.
-    packed = jax.tree.map(np.asarray, (arrays, starts, stops))
-    run = functools.partial(_integrate, static, max_steps, jax.tree.map(np.asarray, times), tolerances)
-    return run_tiles(run, packed, tile, order=order, executor=executor, progress=progress, label="simulate")
+    times = None if saveat is None else numpy_floats("saveat", saveat)
+    # A function with a name, so that other processes can have it.
+    run = functools.partial(_integrate, frame, max_steps, times, tolerances)
+    return run_tiles(
+        run, (*arrays, starts, stops), tile, order=order, executor=executor, progress=progress, label="simulate"
+    )
 
 
 def _default_tile(lanes: int) -> int:
@@ -385,15 +395,26 @@ def _precession_rate(exchange: Float[np.ndarray, "lanes L L"], gyro: Float[np.nd
     return np.abs(gyro) * np.max(np.sum(others, axis=2), axis=1)
 
 
-def _integrate(static: LayeredMagnet, max_steps: int | None, times: Any, tolerances: Any, part: Any) -> Solution:
-    """The trajectories of a tile of lanes."""
-    return _batch_solver(static, max_steps)(*part, times, tolerances)
+@dataclasses.dataclass(frozen=True)
+class _Slot:
+    """Where an array of a batch belongs in a model."""
+
+    index: int
+
+
+def _integrate(frame: LayeredMagnet, max_steps: int | None, times: Any, tolerances: Any, part: Any) -> Solution:
+    """The trajectories of a tile of lanes.
+
+    **Arguments** `frame`: the model, with `_Slot`s for the arrays that a tile brings.
+    """
+    return _batch_solver(frame, max_steps)(part, times, tolerances)
 
 
 @made_once
-def _batch_solver(static: LayeredMagnet, max_steps: int | None) -> Any:
-    def one(arrays: Any, start: Array, t1: Any, times: Any, tolerances: Any) -> Solution:
-        model = eqx.combine(arrays, static)
+def _batch_solver(frame: LayeredMagnet, max_steps: int | None) -> Any:
+    def one(lane: tuple[Array, ...], times: Any, tolerances: Any) -> Solution:
+        *arrays, start, t1 = lane
+        model = jax.tree.map(lambda x: arrays[x.index] if isinstance(x, _Slot) else x, frame)
         solver = UnrolledTsit5() if model.layers <= UNROLLED_LAYERS else None
         rtol, atol = tolerances
         return simulate(
@@ -409,7 +430,7 @@ def _batch_solver(static: LayeredMagnet, max_steps: int | None) -> Any:
             watch_tilt=False,
         )
 
-    return SharedProgram(jax.vmap(one, in_axes=(0, 0, 0, None, None)), shared=[3, 4])
+    return SharedProgram(jax.vmap(one, in_axes=(0, None, None)), shared=[1, 2])
 
 
 def _rates(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:
