@@ -17,6 +17,7 @@ from ..motion.phases import Phase
 from ..rotation.attractors import solver_for
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
 from . import configuration
+from .ahead import ImportedAhead
 from .outputs import print_exposure, save, save_picture
 
 PLANE: Final = {"loss_rate": [0.0, 0.12, 401], "interlayer_exchange": [0.0, 12.0, 401]}
@@ -88,28 +89,30 @@ def _observable_flag(parser: argparse.ArgumentParser, words: str, default: str) 
 
 
 def _phase_diagram(options: argparse.Namespace) -> int:
-    from .. import plot
-
     seen = options.observable or "chase_frequency"
     return _sweep(
         options,
         PLANE,
-        lambda data, build: plot.phase_diagram(data, None if options.no_boundaries else build, seen),
+        lambda plot, data, build: plot.phase_diagram(data, None if options.no_boundaries else build, seen),
         refine=not options.full,
     )
 
 
 def _curve(options: argparse.Namespace) -> int:
-    from .. import plot
-
     seen = [options.observable] if options.observable else ["chase_frequency", "rotation_frequency"]
-    return _sweep(options, LINE, lambda data, build: plot.characteristic(data, seen))
+    return _sweep(options, LINE, lambda plot, data, build: plot.characteristic(data, seen))
 
 
 def _sweep(
-    options: argparse.Namespace, default: dict[str, Any], draw: Callable[[xr.Dataset, Any], Any], refine: bool = False
+    options: argparse.Namespace,
+    default: dict[str, Any],
+    draw: Callable[[Any, xr.Dataset, Any], Any],
+    refine: bool = False,
 ) -> int:
-    """Sweep over as many axes as the default has, draw, tell and save."""
+    """Sweep over as many axes as the default has, draw, tell and save.
+
+    **Arguments** `draw`: of `nrjax.plot`, the numbers and what builds a magnet.
+    """
     fixed, run = _settings(options)
     grid = configuration.axes(options, run, len(default), default)
     configuration.require_unswept(options, grid)
@@ -122,9 +125,9 @@ def _sweep(
     if options.dry_run:
         print(foreseen(build, grid, refine=refine, store=options.store))
         return 0
-    store = options.store
+    store, ahead = options.store, ImportedAhead()
     dataset = sweep(build, grid, refine=refine, progress=not options.quiet, store=store, resume=options.resume)
-    figure = draw(dataset, build)
+    figure = draw(ahead.plot, dataset, build)
     _summarize(build, dataset)
     if store is None:
         save(figure, dataset, run)

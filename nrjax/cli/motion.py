@@ -23,6 +23,7 @@ from ..rotation.attractors import default_start, steady_state
 from ..rotation.phase_noise import linewidth
 from ..rotation.stability_in_space import spatial_stability
 from . import configuration
+from .ahead import ImportedAhead
 from .outputs import print_exposure, save
 
 # A grain of some tens of nanometres: tilts below a thousandth are not seen in it.
@@ -72,8 +73,6 @@ def add_simulation(motion: argparse.ArgumentParser) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from .. import plot
-
     fixed, run = configuration.read(options, ("time", "samples", "m0", "pulse", "spins", "noise", "output", "data"))
     configuration.put_flags(options, run, ("time", "samples", "m0", "pulse", "spins", "noise"))
     duration, samples = run.get("time", 400.0), run.get("samples", 16000)
@@ -83,7 +82,7 @@ def _simulate(options: argparse.Namespace) -> int:
         raise ValueError(f"samples = {samples!r}: give a whole number, 2 or greater.")
     if "pulse" in run:
         fixed["envelope"] = configuration.pulse(run["pulse"])
-    model = configuration.build(fixed)
+    ahead, model = ImportedAhead(), configuration.build(fixed)
     start = default_start(model)
     if "m0" in run:
         given = np.asarray(run["m0"], dtype=float)
@@ -135,11 +134,11 @@ def _simulate(options: argparse.Namespace) -> int:
         },
     )
     if model.changes_in_time:
-        figure = plot.switching(solution, model)
+        figure = ahead.plot.switching(solution, model)
     else:
         chase, rotation = float(state.chase_frequency), float(state.rotation_frequency)
         title = f"{Phase(int(state.phase)).name.lower()}: chase {chase:.4g} GHz, a probe sees {rotation:.4g} GHz"
-        figure = plot.trajectory(solution, title=title)
+        figure = ahead.plot.trajectory(solution, title=title)
     save(figure, dataset, run)
     return 0
 

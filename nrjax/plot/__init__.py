@@ -1,13 +1,11 @@
 """Pictures: phase diagrams, frequency curves, trajectories, samples. Needs the `plot` extra (matplotlib)."""
 
-try:
-    import matplotlib  # noqa: F401
-except ImportError as error:  # pragma: no cover
-    raise ImportError("nrjax.plot needs matplotlib. Install it with: pip install 'nrjax[plot]'") from error
+from importlib.util import find_spec as _find_spec
 
-from .courses import switching as switching, trajectory as trajectory
-from .designs import design as design
-from .phase_maps import characteristic as characteristic, phase_diagram as phase_diagram
-from .samples import experiment as experiment, snapshot as snapshot, survival as survival
-from .spacers import exchange as exchange
-from .style import COLOURS as COLOURS
+import lazy_loader as _lazy
+
+if _find_spec("matplotlib") is None:  # pragma: no cover
+    raise ImportError("nrjax.plot needs matplotlib. Install it with: pip install 'nrjax[plot]'")
+
+# Each picture is loaded when it is asked for, and Matplotlib with the first.
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
