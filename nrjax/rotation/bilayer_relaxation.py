@@ -37,12 +37,12 @@ VANISHED: Final = 1e-12
 DIVERGED: Final = 1e12
 # |h|^2/T^2 below which a stable paramagnet has won: the nonlinearity is negligible and only damps further.
 LINEAR_FIELD: Final = 1e-3
-# The error of sin^2 of the angle, as a share of it, below which the Gram matrix itself resolves the tilt; and the
-# roundings that it counts as; or sin^2 itself. Where it does not, how much of ln sin^2 a step may leave open, unless
-# sin^2 is so small that the lengths do not notice.
+# The Gram matrix itself resolves the tilt where a step's error, or so many roundings, are less than this share of
+# sin^2 of the angle, or where sin^2 is large.
 RESOLVED: Final = 0.1
-LARGE_TILT: Final = 0.1
 ROUNDINGS: Final = 1e3
+LARGE_TILT: Final = 0.1
+# Elsewhere: how much of ln sin^2 a step may leave open, unless sin^2 is so small that the lengths do not notice.
 LARGEST_DRIFT: Final = 1.0
 NEGLIGIBLE_TILT: Final = 1e-8
 # The least sin^2 kept while a collinear motion is unstable: a deviation that a real magnet always has, from which the
