@@ -35,18 +35,20 @@ def _in_double_precision() -> None:
 
 # Seconds of repeats after which a slow call is timed no more.
 ENOUGH_S = 5.0
+# And those until which a short one is.
+LEAST_S = 0.1
 
 
 def timed(function: Callable[[], Any], repeats: int = 5, warm: bool = False) -> dict[str, float]:
     """Seconds that a call takes once warm: median, least, most; and unless it has been called already, those of the
-    first call, with its compilation."""
+    first call, with its compilation. Short calls are repeated more often."""
     first = {}
     if not warm:
         start = time.perf_counter()
         jax.block_until_ready(function())
         first = {"first_s": time.perf_counter() - start}
     seconds = []
-    while len(seconds) < repeats and sum(seconds) < ENOUGH_S:
+    while (len(seconds) < repeats and sum(seconds) < ENOUGH_S) or sum(seconds) < LEAST_S:
         start = time.perf_counter()
         jax.block_until_ready(function())
         seconds.append(time.perf_counter() - start)

@@ -20,7 +20,7 @@ from nrjax._numerics.small_matrices import (
     largest_real_part_3,
 )
 from nrjax.magnets import Gram
-from nrjax.rotation.bilayer_relaxation import exponential_step
+from nrjax.rotation.bilayer_relaxation import Motion, attempt_step, exponential_step
 
 M = jnp.asarray([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
 
@@ -110,6 +110,26 @@ def test_exponential_step_is_exact_where_the_motion_is_linear():
     np.testing.assert_allclose(new, exact, rtol=0, atol=1e-4 * np.abs(np.asarray(start)).max())
     assert np.abs(np.asarray(error)).max() < 1e-6 * np.abs(exact).max()
     np.testing.assert_allclose(trace_end, trace_w, rtol=1e-6)
+
+
+def test_a_tilt_below_rounding_follows_its_own_equation():
+    """d ln det G/dt = 2 trace W along moments that G cannot tell from collinear ones."""
+    shape = ShapeDynamics(hanai2025_bilayer(0.0, 6.0))
+    zero, tilt = jnp.asarray(0.0), jnp.asarray(1e-12)
+    start = Gram(*(jnp.asarray(x) for x in (0.5, 0.3, np.sqrt(0.15))))
+    motion = Motion(start, tilt, zero, jnp.asarray(1e-3), zero > 0, zero > 0)
+    step = jax.jit(lambda motion: attempt_step(shape, zero > 0, motion, 1e-6))
+    while motion.time < 1.0:
+        motion = step(motion)
+
+    def velocity(t, y):
+        rates, trace = shape.rates_and_trace(Gram(*map(jnp.asarray, y[:3])))
+        return [*rates, 2.0 * trace]
+
+    exact = solve_ivp(velocity, (0, float(motion.time)), [*map(float, start), 0.0], rtol=1e-10, atol=1e-12)
+    grown = jnp.log(motion.tilt * motion.gram.aa * motion.gram.bb / (tilt * start.aa * start.bb))
+    assert abs(exact.y[3, -1]) > 1.0
+    np.testing.assert_allclose(grown, exact.y[3, -1], rtol=1e-3)
 
 
 def phi_by_scipy(matrix):
