@@ -45,8 +45,8 @@ class ZarrStore(AbstractStore):
         self.goes_on = goes_on
         # Tiles that cannot be read, once they have been looked for.
         self.damaged: list[int] | None = None
-        # When the times of the ledger were written last.
-        self.noted = float("-inf")
+        # When the ledger was written first, and when its times were last.
+        self.begun = self.noted = float("inf")
         # Variables that are open for writing.
         self.arrays: dict[str, Any] = {}
         # Where tiles are written: beside a store that grows, which stays as it was until all are there.
@@ -227,12 +227,15 @@ class ZarrStore(AbstractStore):
         return self.arrays[name]
 
     def _note(self) -> None:
-        """Write the ledger. The times, of which only the rate is read, once in a while and at the end."""
-        kept = {"digest": self.digests, "finished": self.times, "state": self.state}
-        if time.monotonic() - self.noted < TIMES_EVERY_S and (self.state != DONE).any():
+        """Write the ledger. The times, of which only the rate is read: always at first and at the end, between once in
+        a while."""
+        kept, now = {"digest": self.digests, "finished": self.times, "state": self.state}, time.monotonic()
+        self.begun = min(self.begun, now)
+        between = now - self.begun > TIMES_EVERY_S and (self.state != DONE).any()
+        if between and now - self.noted < TIMES_EVERY_S:
             del kept["finished"]
         else:
-            self.noted = time.monotonic()
+            self.noted = now
         for name, values in kept.items():
             self.columns[name][...] = values.reshape(self.blocks.counts)
 
