@@ -92,9 +92,6 @@ def run_tiles(
     with Progress(total, tiles, label, progress) as bar:
 
         def keep(index: int, result: PyTree) -> None:
-            if tiles == 1 and order is None:
-                results.append(result)
-                return
             # Straight to its place: a device computes the next tile meanwhile.
             if not results:
                 results.append(jax.tree.map(lambda x: np.empty((total, *x.shape[1:]), x.dtype), result))
