@@ -16,7 +16,7 @@ class ImportedAhead:
 
     def __init__(self) -> None:
         self._plot = importlib.import_module("nrjax.plot")
-        # Waited for when the command ends early: a thread that is cut off while it imports can take the process with it.
+        # Waited for when the command ends early: a thread cut off while it imports can take the process with it.
         self._thread = threading.Thread(target=_import_libraries)
         self._thread.start()
 
