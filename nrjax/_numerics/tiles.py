@@ -83,7 +83,8 @@ def run_tiles(
     lanes = jax.tree.map(np.asarray, lanes)
     total = jax.tree.leaves(lanes)[0].shape[0]
     tiles = -(-total // tile)
-    results: list[PyTree] = []
+    wholes: list[np.ndarray] = []
+    structure: Any = None
 
     def rows(index: int) -> Any:
         some = slice(index * tile, (index + 1) * tile)
@@ -92,12 +93,15 @@ def run_tiles(
     with Progress(total, tiles, label, progress) as bar:
 
         def keep(index: int, result: PyTree) -> None:
+            nonlocal structure
+            parts, structure = jax.tree.flatten(result)
+            if not wholes:
+                wholes.extend(np.empty((total, *x.shape[1:]), x.dtype) for x in parts)
             # Straight to its place: a device computes the next tile meanwhile.
-            if not results:
-                results.append(jax.tree.map(lambda x: np.empty((total, *x.shape[1:]), x.dtype), result))
-            for whole, part in zip(jax.tree.leaves(results[0]), jax.tree.leaves(result), strict=True):
-                whole[rows(index)] = part
-            bar.tell(jax.tree.leaves(result)[0].shape[0])
+            some = rows(index)
+            for whole, part in zip(wholes, parts, strict=True):
+                whole[some] = part
+            bar.tell(parts[0].shape[0])
 
         for_each_tile(
             function,
@@ -108,7 +112,7 @@ def run_tiles(
             executor=executor,
             threads=threads,
         )
-    return results[0]
+    return jax.tree.unflatten(structure, wholes)
 
 
 def for_each_tile(
