@@ -171,7 +171,7 @@ def trajectories(sizes: Sizes, dtype: Any) -> Iterator[Row]:
     """Trajectories of 33 ps, by the tiles that are on the device at a time and their size."""
     magnets = bilayers(sizes.trajectories, dtype)
     start = jnp.asarray(START, dtype)
-    for threads, tile in ((1, 1 << 16), (2, 1 << 16), (4, 1 << 16), (2, 1 << 18)):
+    for threads, tile in ((4, 1 << 16), (2, 1 << 18)):
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
 
             def once(tile: int = tile, pool: Any = pool) -> Any:

@@ -97,7 +97,7 @@ def test_a_step_of_a_design_lowers_for_a_gpu(monkeypatch):
 
 def test_tiles_fill_an_accelerator(monkeypatch):
     """Where there is one; a CPU gets few lanes at a time."""
-    assert sweeps.default_tile(10**7) == sweeps.CPU_TILE and integration._default_tile(10**6) == 64
+    assert sweeps.default_tile(10**7) == sweeps.LARGE_CPU_TILE and integration._default_tile(10**6) == 64
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert sweeps.default_tile(10**7) == 1 << 20 and integration._default_tile(10**6) == 1 << 16
     assert sweeps.default_tile(1000) == 1024

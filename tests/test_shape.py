@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
 
 from nrjax import ClassicalBath, LayeredMagnet, ShapeDynamics, hanai2025_bilayer
 from nrjax._numerics import refilled_loops
+from nrjax._numerics.matrix_exponentials import REACH, phi_coefficients
 from nrjax._numerics.refilled_loops import iterate
 from nrjax._numerics.small_matrices import (
     Adjugate,
@@ -17,7 +20,7 @@ from nrjax._numerics.small_matrices import (
     largest_real_part_3,
 )
 from nrjax.magnets import Gram
-from nrjax.rotation.bilayer_relaxation import rosenbrock_step
+from nrjax.rotation.bilayer_relaxation import Motion, attempt_step, exponential_step
 
 M = jnp.asarray([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
 
@@ -65,22 +68,109 @@ def test_only_for_isotropic_bilayers():
         ShapeDynamics(LayeredMagnet([[1.0]], 0.1, -1.0, 0.0, 1.0, 1.0))
 
 
-def test_rosenbrock_step_has_order_three():
-    shape = ShapeDynamics(hanai2025_bilayer(0.05, 6.0))
-    start = Gram(*(jnp.asarray(x) for x in (0.5, 0.2, -0.1)))
+def exponential_steps(shape, start, duration, steps):
+    """G after so many equal steps."""
 
     @jax.jit
     def integrate(steps):
         def body(_, g):
             rates, jacobian, _ = shape.linearize(g)
-            return rosenbrock_step(shape, g, rates, jacobian, 2.0 / steps)[0]
+            return exponential_step(shape, g, rates, jacobian, characteristic(jacobian), duration / steps)[0]
 
         return jnp.stack(jax.lax.fori_loop(0, steps, body, start))
 
-    exact = integrate(4096)
-    errors = [float(jnp.max(jnp.abs(integrate(n) - exact))) for n in (16, 32, 64)]
+    return integrate(steps)
+
+
+def test_exponential_step_has_order_three():
+    shape = ShapeDynamics(hanai2025_bilayer(0.05, 6.0))
+    start = Gram(*(jnp.asarray(x) for x in (0.5, 0.2, -0.1)))
+    exact = solve_ivp(
+        lambda t, g: shape.vector_field(t, jnp.asarray(g)),
+        (0, 2),
+        np.stack(start),
+        rtol=1e-12,
+        atol=1e-12,
+        method="DOP853",
+    )
+    errors = [np.abs(exponential_steps(shape, start, 2.0, n) - exact.y[:, -1]).max() for n in (16, 32, 64)]
     orders = np.log2(np.asarray(errors[:-1]) / np.asarray(errors[1:]))
     assert (orders > 2.8).all() and (orders < 3.4).all()
+
+
+def test_exponential_step_is_exact_where_the_motion_is_linear():
+    """So little of a shape that no field bends it, in one step through more than four radians."""
+    shape = ShapeDynamics(hanai2025_bilayer(0.11, 10.0))
+    start = Gram(*(1e-9 * jnp.asarray(x) for x in (0.5, 0.2, -0.1)))
+    rates, jacobian, trace_w = shape.linearize(start)
+    duration = jnp.asarray(20.0 / np.linalg.norm(np.asarray(jacobian)))
+    assert float(duration) * np.abs(np.linalg.eigvals(np.asarray(jacobian)).imag).max() > 4.0
+    new, error, trace_end = exponential_step(shape, start, rates, jacobian, characteristic(jacobian), duration)
+    exact = expm(float(duration) * np.asarray(jacobian)) @ np.asarray(start)
+    np.testing.assert_allclose(new, exact, rtol=0, atol=1e-4 * np.abs(np.asarray(start)).max())
+    assert np.abs(np.asarray(error)).max() < 1e-6 * np.abs(exact).max()
+    np.testing.assert_allclose(trace_end, trace_w, rtol=1e-6)
+
+
+def test_a_tilt_below_rounding_follows_its_own_equation():
+    """d ln det G/dt = 2 trace W along moments that G cannot tell from collinear ones."""
+    shape = ShapeDynamics(hanai2025_bilayer(0.0, 6.0))
+    zero, tilt = jnp.asarray(0.0), jnp.asarray(1e-12)
+    start = Gram(*(jnp.asarray(x) for x in (0.5, 0.3, np.sqrt(0.15))))
+    motion = Motion(start, tilt, zero, jnp.asarray(1e-3), zero > 0, zero > 0)
+    step = jax.jit(lambda motion: attempt_step(shape, zero > 0, motion, 1e-6))
+    while motion.time < 1.0:
+        motion = step(motion)
+
+    def velocity(t, y):
+        rates, trace = shape.rates_and_trace(Gram(*map(jnp.asarray, y[:3])))
+        return [*rates, 2.0 * trace]
+
+    exact = solve_ivp(velocity, (0, float(motion.time)), [*map(float, start), 0.0], rtol=1e-10, atol=1e-12)
+    grown = jnp.log(motion.tilt * motion.gram.aa * motion.gram.bb / (tilt * start.aa * start.bb))
+    assert abs(exact.y[3, -1]) > 1.0
+    np.testing.assert_allclose(grown, exact.y[3, -1], rtol=1e-3)
+
+
+def phi_by_scipy(matrix):
+    """The upper right block of the exponential of [[A, 1], [0, 0]]."""
+    block = np.zeros((6, 6))
+    block[:3, :3], block[:3, 3:] = matrix, np.eye(3)
+    return expm(block)[:3, 3:]
+
+
+def phi_by_polynomial(matrix, dtype):
+    entries = tuple(tuple(jnp.asarray(x, dtype) for x in row) for row in matrix)
+    norm = jnp.asarray(np.linalg.norm(matrix), dtype)
+    c0, c1, c2 = (np.float64(x) for x in phi_coefficients(*characteristic(entries), norm))
+    return c0 * np.eye(3) + c1 * matrix + c2 * matrix @ matrix
+
+
+@pytest.mark.parametrize(
+    ("norm", "double", "single"),
+    [(1e-8, 1e-12, 1e-6), (0.3, 1e-12, 1e-5), (20.0, 1e-6, 1e-4), (0.99 * REACH, 3e-3, 3e-3)],
+)
+def test_phi_of_a_matrix(norm, double, single):
+    """Of matrices of which nothing grows, some with eigenvalues far apart."""
+    rng = np.random.default_rng(7)
+    for scales in ([1.0, 1.0, 1.0], [1.0, 1e-3, 0.1]):
+        for _ in range(30):
+            matrix = rng.normal(size=(3, 3)) * np.asarray(scales)
+            matrix -= max(0.0, np.linalg.eigvals(matrix).real.max()) * np.eye(3)
+            matrix *= norm / np.linalg.norm(matrix)
+            exact = phi_by_scipy(matrix)
+            scale = max(1.0, np.abs(exact).max())
+            np.testing.assert_allclose(phi_by_polynomial(matrix, jnp.float64), exact, rtol=0, atol=double * scale)
+            np.testing.assert_allclose(phi_by_polynomial(matrix, jnp.float32), exact, rtol=0, atol=single * scale)
+
+
+def test_phi_beyond_its_reach():
+    """What is slow is exact, what is fast is gone as 1/z, and what turns fast does not grow."""
+    fast, slow = phi_by_polynomial(np.diag([-1e5, -0.03, -0.02]), jnp.float64)[[0, 1], [0, 1]]
+    assert fast == pytest.approx(1e-5, rel=1e-2) and slow == pytest.approx(np.expm1(-0.03) / -0.03, rel=1e-5)
+    turning = np.array([[-0.1, -500.0, 0.0], [500.0, -0.1, 0.0], [0.0, 0.0, -1.0]])
+    after = np.eye(3) + turning @ phi_by_polynomial(turning, jnp.float64)
+    assert np.abs(np.linalg.eigvals(after)).max() < 1.0
 
 
 def test_small_matrices():

@@ -64,8 +64,13 @@ class ShapeDynamics(eqx.Module):
 
     def rates(self, g: Gram) -> Gram:
         """dG/dt in meV."""
+        return self.rates_and_trace(g)[0]
+
+    def rates_and_trace(self, g: Gram) -> tuple[Gram, Array]:
+        """dG/dt, and trace W, in meV."""
         r_a, r_b = self.relaxation_rates(g)
-        return self._assemble(g, self.w_aa - r_a, self.w_bb - r_b)
+        w_a, w_b = self.w_aa - r_a, self.w_bb - r_b
+        return self._assemble(g, w_a, w_b), w_a + w_b
 
     def term_sizes(self, g: Gram) -> Gram:
         """The sum of the absolute values of the terms of `rates`, in meV: the scale of a relative residual."""

@@ -30,6 +30,7 @@ from .table import Table, origin
 # Points per tile, of few sizes, so that sweeps share programs: a few MB of arrays on a CPU, enough lanes to fill an
 # accelerator.
 CPU_TILE: Final = 1 << 14
+LARGE_CPU_TILE: Final = 1 << 15
 ACCELERATOR_TILE: Final = 1 << 20
 # Points of a bilayer that cost hardly more than one.
 SMALL_CPU_TILE: Final = 1 << 11
@@ -179,10 +180,13 @@ def _store(
 
 
 def default_tile(total: int) -> int:
-    """Points computed at a time; on a CPU the larger tile only where every core gets two."""
+    """Points computed at a time; on a CPU a larger tile only where every core gets several."""
     if jax.default_backend() != "cpu":
         return min(ACCELERATOR_TILE, power_of_two_above(total))
-    return CPU_TILE if total >= 2 * CPU_TILE * (os.cpu_count() or 1) else SMALL_CPU_TILE
+    each = total / (os.cpu_count() or 1)
+    if each >= 8 * LARGE_CPU_TILE:
+        return LARGE_CPU_TILE
+    return CPU_TILE if each >= 2 * CPU_TILE else SMALL_CPU_TILE
 
 
 def width_of(tile: int | None, points: int, total: int, observation: Observation) -> int:

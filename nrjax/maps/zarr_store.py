@@ -20,6 +20,8 @@ from .zarr_layout import DONE, FAILED, GROWING, LEDGER, MISSING, RUNNING, digest
 
 # Values of an axis that differ by less, in units of the rounding of the largest, are the same.
 SAME_VALUE: Final = 8.0
+# Seconds between two writings of the times at which tiles were finished.
+TIMES_EVERY_S: Final = 1.0
 
 
 class ZarrStore(AbstractStore):
@@ -43,6 +45,8 @@ class ZarrStore(AbstractStore):
         self.goes_on = goes_on
         # Tiles that cannot be read, once they have been looked for.
         self.damaged: list[int] | None = None
+        # When the ledger was written first, and when its times were last.
+        self.begun = self.noted = float("inf")
         # Variables that are open for writing.
         self.arrays: dict[str, Any] = {}
         # Where tiles are written: beside a store that grows, which stays as it was until all are there.
@@ -205,7 +209,7 @@ class ZarrStore(AbstractStore):
         if name in self.arrays:
             return self.arrays[name]
         if name not in self.group:
-            from zarr.codecs import Crc32cCodec, ZstdCodec
+            from zarr.codecs import BloscCodec, Crc32cCodec
 
             extra = some.shape[1:]
             dimensions, attributes = self.table.described(name, len(self.blocks.shape) + len(extra))
@@ -217,14 +221,23 @@ class ZarrStore(AbstractStore):
                 dimension_names=dimensions,
                 attributes=_plain(attributes),
                 fill_value=_nothing(some.dtype),
-                compressors=[ZstdCodec(level=1), Crc32cCodec()],
+                compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"), Crc32cCodec()],
             )
         self.arrays[name] = self.group[name]
         return self.arrays[name]
 
     def _note(self) -> None:
-        for column, values in zip(self.columns.values(), (self.digests, self.times, self.state), strict=True):
-            column[...] = values.reshape(self.blocks.counts)
+        """Write the ledger. The times, of which only the rate is read: always at first and at the end, between once in
+        a while."""
+        kept, now = {"digest": self.digests, "finished": self.times, "state": self.state}, time.monotonic()
+        self.begun = min(self.begun, now)
+        between = now - self.begun > TIMES_EVERY_S and (self.state != DONE).any()
+        if between and now - self.noted < TIMES_EVERY_S:
+            del kept["finished"]
+        else:
+            self.noted = now
+        for name, values in kept.items():
+            self.columns[name][...] = values.reshape(self.blocks.counts)
 
     def _damaged(self, group: Any, blocks: Blocks | None = None) -> list[int]:
         """Tiles that count as done and are not what was written, with a warning for each."""

@@ -1,22 +1,24 @@
 """Following the shape of a bilayer through pseudo-time to where it settles.
 
-A linearly implicit Rosenbrock method (Rodas3: order 3, L-stable, four stages that share one 3 x 3 inverse) with a
-controlled step follows the true trajectory, so that it ends in the attractor that the dynamics reaches and not in
-some other root. Three guards keep it honest: it stops only where the linearization is stable; next to an unstable
-state a step may not outrun the growth that it must resolve; and the tilt of nearly collinear moments is carried along
-by its own exact equation, since rounding and step errors would swamp it.
+An exponential Rosenbrock method with a controlled step (order 3, two evaluations) follows the trajectory, so that it
+ends in the attractor that the dynamics reaches and not in some other root. What is linear about the point it has
+reached is exact, so that steps grow to many radians as an oscillation dies away, and what grows is followed as it
+grows. Two guards keep it honest: it stops only where the linearization is stable; and the tilt of nearly collinear
+moments is carried along by its own exact equation, since step errors would swamp it.
 
-Source of the coefficients: Sandu et al., Atmospheric Environment 31 (1997) 3459 (Rodas3).
+Source of the method: Hochbruck, Ostermann, Schweitzer, SIAM J. Numer. Anal. 47 (2009) 786 (exprb32, with the weight
+phi_1/3 in place of 2 phi_3: the same order, one function of the matrix less).
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._numerics.matrix_exponentials import phi_coefficients
 from .._numerics.refilled_loops import iterate
-from .._numerics.small_matrices import Matrix, adjugate, characteristic, complex_pair, is_stable, solve
+from .._numerics.small_matrices import Matrix, adjugate, characteristic, complex_pair, is_stable, solve, stored
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 
@@ -35,8 +37,14 @@ VANISHED: Final = 1e-12
 DIVERGED: Final = 1e12
 # |h|^2/T^2 below which a stable paramagnet has won: the nonlinearity is negligible and only damps further.
 LINEAR_FIELD: Final = 1e-3
-# sin^2 of the angle above which the Gram matrix itself resolves the tilt.
-RESOLVED_TILT: Final = 0.1
+# The Gram matrix itself resolves the tilt where a step's error, or so many roundings, are less than this share of
+# sin^2 of the angle, or where sin^2 is large.
+RESOLVED: Final = 0.1
+ROUNDINGS: Final = 1e3
+LARGE_TILT: Final = 0.1
+# Elsewhere: how much of ln sin^2 a step may leave open, unless sin^2 is so small that the lengths do not notice.
+LARGEST_DRIFT: Final = 1.0
+NEGLIGIBLE_TILT: Final = 1e-8
 # The least sin^2 kept while a collinear motion is unstable: a deviation that a real magnet always has, from which the
 # instability grows without a long wait. And the least kept otherwise, from which it can grow back.
 LEAST_TILT: Final = 1e-2
@@ -70,23 +78,38 @@ def tilt_of(gram: Gram) -> Array:
     return jnp.maximum((product - gram.ab**2) / jnp.maximum(product, jnp.finfo(product.dtype).tiny), NO_TILT)
 
 
-def rosenbrock_step(shape: ShapeDynamics, g: Gram, rates: Gram, jacobian: Matrix, step: Array) -> tuple[Gram, Gram]:
-    """One step of Rodas3; returns the new Gram matrix and the estimate of its error."""
-    shift, over = 2.0 / step, 1.0 / step
-    # Divided by the shift, so that XLA keeps the entries (see `solve`).
-    matrix = tuple(tuple((1.0 if i == j else 0.0) - jacobian[i][j] / shift for j in range(3)) for i in range(3))
-    rows, determinant = adjugate(matrix)
-    inverse = rows, determinant * shift
-    k1 = solve(inverse, rates)
-    k2 = solve(inverse, Gram(*(f + 4.0 * over * a for f, a in zip(rates, k1, strict=True))))
-    middle = shape.rates(Gram(*(x + 2.0 * a for x, a in zip(g, k1, strict=True))))
-    k3 = solve(inverse, Gram(*(f + over * (a - b) for f, a, b in zip(middle, k1, k2, strict=True))))
-    nearly = Gram(*(x + 2.0 * a + c for x, a, c in zip(g, k1, k3, strict=True)))
-    last = Gram(
-        *(f + over * (a - b - (8.0 / 3.0) * c) for f, a, b, c in zip(shape.rates(nearly), k1, k2, k3, strict=True))
-    )
-    error = Gram(*solve(inverse, last))
-    return Gram(*(x + e for x, e in zip(nearly, error, strict=True))), error
+def exponential_step(
+    shape: ShapeDynamics, g: Gram, rates: Gram, jacobian: Matrix, invariants: tuple[Array, Array, Array], step: Array
+) -> tuple[Gram, Gram, Array]:
+    """One step of size h from G, with f = dG/dt and J = df/dG there:
+
+        U = G + h phi(h J) f,   new = U + error,   error = h phi(h J) [f(U) - f(G) - J (U - G)]/3.
+
+    **Arguments** `invariants`: what `characteristic` gives of `jacobian`. `step`: h.
+
+    **Returns** the new Gram matrix, the error of U, and trace W at U.
+    """
+    scale = 1.0 + step
+    trace, minors, determinant = invariants
+    size = jnp.sqrt(sum((x * x for row in jacobian for x in row), jnp.zeros_like(step)))
+    c0, c1, c2 = phi_coefficients(step * trace, step**2 * minors, step**3 * determinant, step * size)
+    c0, c1, c2 = stored(step * c0, scale), stored(step**2 * c1, scale), stored(step**3 * c2, scale)
+
+    def times_jacobian(v: Any) -> tuple[Array, ...]:
+        return tuple(row[0] * v[0] + row[1] * v[1] + row[2] * v[2] for row in jacobian)
+
+    def taken(v: Any) -> tuple[Array, ...]:
+        """h phi(h J) v."""
+        first = tuple(stored(x, scale) for x in times_jacobian(v))
+        second = times_jacobian(first)
+        return tuple(stored(c0 * x + c1 * y + c2 * z, scale) for x, y, z in zip(v, first, second, strict=True))
+
+    change = taken(rates)
+    nearly = Gram(*(x + y for x, y in zip(g, change, strict=True)))
+    after, trace_w = shape.rates_and_trace(nearly)
+    bent = zip(after, rates, times_jacobian(change), strict=True)
+    error = Gram(*taken(tuple(stored((x - y - z) / 3.0, scale) for x, y, z in bent)))
+    return Gram(*(x + e for x, e in zip(nearly, error, strict=True))), error, trace_w
 
 
 def paramagnet_is_stable(shape: ShapeDynamics) -> Array:
@@ -108,32 +131,30 @@ def is_slow_spiral(shape: ShapeDynamics, g: Gram) -> Array:
 
 def attempt_step(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Motion, tolerance: float) -> Motion:
     """One attempted step; a rejected one only shortens the next."""
-    g, step = motion.gram, motion.step
+    g, scale = motion.gram, 1.0 + motion.step
     rates, jacobian, trace_w = shape.linearize(g)
-    trace, minors, determinant = characteristic(jacobian)
+    trace, minors, determinant = (stored(x, scale) for x in characteristic(jacobian))
     stable = is_stable(trace, minors, determinant)
-
-    # Growth faster than the step: the implicit method would damp what really grows.
-    s = 1.0 / step
-    slow_growth = is_stable(
-        trace - 3.0 * s, minors - 2.0 * s * trace + 3.0 * s * s, determinant - s * minors + s * s * trace - s * s * s
-    )
-    step = jnp.where(slow_growth, step, 0.25 * step)
-    new, error = rosenbrock_step(shape, g, rates, jacobian, step)
+    step = motion.step
+    new, error, trace_end = exponential_step(shape, g, rates, jacobian, (trace, minors, determinant), step)
+    new, tilt, drift = _with_tilt(new, error, motion, step, trace_w, trace_end, jnp.where(stable, NO_TILT, LEAST_TILT))
 
     total = g.aa + g.bb
     a, b = g.aa + 1e-4 * total, g.bb + 1e-4 * total
     relative = jnp.maximum(jnp.abs(error.aa) / a, jnp.abs(error.bb) / b)
-    relative = jnp.maximum(relative, jnp.abs(error.ab) / jnp.sqrt(a * b)) / tolerance
+    relative = jnp.maximum(relative, jnp.abs(error.ab) * jax.lax.rsqrt(a * b))
+    relative = jnp.maximum(relative / tolerance, drift / LARGEST_DRIFT)
     relative = jnp.where(jnp.isfinite(relative), relative, 1e10)
-    accept = relative <= 1.0
-    # err^(-1/4): slightly more cautious than the order asks, and two square roots are cheap.
-    next_step = step * jnp.clip(0.9 * jax.lax.rsqrt(jnp.sqrt(jnp.maximum(relative, 1e-12))), 0.2, 8.0)
+    # err^(-3/8), about the order's third, by roots, which are cheap. No quotient by a root: XLA would make it a product
+    # in one program and not in another of more devices, and round it differently.
+    quarter = jax.lax.rsqrt(jnp.sqrt(jnp.maximum(relative, 1e-12)))
+    next_step = step * jnp.clip(0.9 * quarter * jnp.sqrt(quarter), 0.2, 5.0)
 
-    new, tilt = _with_tilt(shape, new, motion, step, trace_w, jnp.where(stable, NO_TILT, LEAST_TILT))
     arrived, paramagnetic = _has_arrived(shape, paramagnet_is_stable, g, rates, jacobian, stable)
-    # The share of the step that is taken, all or nothing: a quotient, so that XLA decides once and not for each entry.
-    moved = jnp.where(accept & ~arrived, step, 0.0) / step > 0.5
+    # The share of the step that is taken, all or nothing, and whether it has arrived: quotients, so that XLA decides
+    # once and not for each entry.
+    arrived = jnp.where(arrived, step, 0.0) / step > 0.5
+    moved = jnp.where((relative <= 1.0) & ~arrived, step, 0.0) / step > 0.5
     return Motion(
         Gram(*(jnp.where(moved, x, y) for x, y in zip(new, g, strict=True))),
         jnp.where(moved, tilt, motion.tilt),
@@ -145,23 +166,29 @@ def attempt_step(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Moti
 
 
 def _with_tilt(
-    shape: ShapeDynamics, new: Gram, before: Motion, step: Array, trace_w: Array, least: Array
-) -> tuple[Gram, Array]:
-    """The new Gram matrix made possible (m_A and m_B are real vectors), with the tilt from d ln det G/dt = 2 tr W."""
+    new: Gram, error: Gram, before: Motion, step: Array, trace_w: Array, trace_end: Array, least: Array
+) -> tuple[Gram, Array, Array]:
+    """The new Gram matrix made possible (m_A and m_B are real vectors), its tilt, and how uncertain that is.
+
+    The tilt follows d ln det G/dt = 2 tr W by the trapezoidal rule where the step's error leaves it open, and G itself
+    where it does not. The uncertainty is that of the rule: how much ln det G would change by the other end's rate.
+    """
     aa, bb = jnp.maximum(new.aa, 0.0), jnp.maximum(new.bb, 0.0)
     product = aa * bb
-    r_a, r_b = shape.relaxation_rates(Gram(aa, bb, new.ab))
-    trace_end = shape.w_aa - r_a + shape.w_bb - r_b
-    tiny = jnp.finfo(product.dtype).tiny
+    limits = jnp.finfo(product.dtype)
     # No logarithms: on a CPU XLA asks the C library for them, number by number.
     grown = jnp.exp(jnp.clip(step * (trace_w + trace_end), -STEEPEST, STEEPEST))
-    followed = grown * (before.tilt * (before.gram.aa * before.gram.bb)) / jnp.maximum(product, tiny)
-    followed = jnp.clip(followed, least, 1.0)
-    resolved = (followed > RESOLVED_TILT) & (new.ab**2 < product)
+    followed = grown * (before.tilt * (before.gram.aa * before.gram.bb)) / jnp.maximum(product, limits.tiny)
+    followed = stored(jnp.clip(followed, least, 1.0), 1.0 + step)
+    open_by = bb * jnp.abs(error.aa) + aa * jnp.abs(error.bb) + 2.0 * jnp.abs(new.ab * error.ab)
+    own = jnp.maximum(product - new.ab**2, limits.tiny)
+    doubt = (open_by + ROUNDINGS * limits.eps * product) / own
+    resolved = ((doubt < RESOLVED) | (followed > LARGE_TILT)) & (new.ab**2 < product)
     bound = jnp.sqrt(product * (1.0 - followed))
     ab = jnp.where(resolved, new.ab, jnp.where(new.ab < 0, -bound, bound))
     tilt = jnp.where(resolved, tilt_of(Gram(aa, bb, ab)), followed)
-    return Gram(aa, bb, ab), tilt
+    matters = ~resolved & (jnp.maximum(followed, before.tilt) > NEGLIGIBLE_TILT)
+    return Gram(aa, bb, ab), tilt, jnp.where(matters, step * jnp.abs(trace_end - trace_w), 0.0)
 
 
 def _has_arrived(

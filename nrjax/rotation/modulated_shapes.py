@@ -11,7 +11,7 @@ from ..magnets.shape import ShapeDynamics
 from .bilayer_relaxation import Journey, Motion, attempt_step, paramagnet_is_stable
 
 # Relative error of one step: here the motion itself is the answer.
-STEP_TOLERANCE: Final = 1e-4
+STEP_TOLERANCE: Final = 5e-4
 # Times that a maximum must return, and how exactly, relative to the amplitude of the oscillation.
 REPEATS: Final = 8
 EXACTNESS: Final = 1e-3
@@ -56,7 +56,7 @@ def watch_for_repetition(shape: ShapeDynamics, start: Journey, max_steps: int) -
         (before, steps), watch = state
         motion = attempt_step(shape, stable, before, STEP_TOLERANCE)
         took = motion.time - before.time
-        watch = _observe(shape, watch, before.gram, motion.gram, _log_determinant(motion), took)
+        watch = _observe(shape, watch, before, motion, took)
         return Journey(motion, steps + 1), watch
 
     def done(state: tuple[Journey, Watch]) -> Array:
@@ -84,27 +84,23 @@ def _log_determinant(motion: Motion) -> Array:
     return jnp.log(jnp.maximum(determinant, jnp.finfo(determinant.dtype).tiny))
 
 
-def _observe(
-    shape: ShapeDynamics, watch: Watch, before: Gram, after: Gram, log_determinant: Array, took: Array
-) -> Watch:
-    """The watch after a step from `before` to `after`.
-
-    **Arguments** `log_determinant`: ln det G after the step. `took`: its duration in hbar/meV, 0 if it was rejected.
-    """
+def _observe(shape: ShapeDynamics, watch: Watch, before: Motion, after: Motion, took: Array) -> Watch:
+    """The watch after a step. `took`: its duration in hbar/meV, 0 if it was rejected."""
     moved = took > 0
     since = watch.since + took
-    rates = shape.rates(after)
-    rate, total, last = rates.aa + rates.bb, after.aa + after.bb, before.aa + before.bb
+    rates = shape.rates(after.gram)
+    rate, total, last = rates.aa + rates.bb, after.gram.aa + after.gram.bb, before.gram.aa + before.gram.bb
 
     maximum = moved & (watch.rate > 0) & (rate <= 0)
-    # The height of the maximum, by cubic Hermite interpolation between the two ends of the step.
-    x = watch.rate / jnp.where(maximum, watch.rate - rate, 1.0)
-    height = (
-        (1.0 + 2.0 * x) * (1.0 - x) ** 2 * last
-        + x * (1.0 - x) ** 2 * took * watch.rate
-        + x * x * (3.0 - 2.0 * x) * total
-        + x * x * (x - 1.0) * took * rate
-    )
+    # The maximum of the cubic between the two ends of the step, last + a x + b x^2 + c x^3: where and how high.
+    a, end = took * watch.rate, took * rate
+    b, c = 3.0 * (total - last) - 2.0 * a - end, a + end - 2.0 * (total - last)
+    x = a / jnp.where(maximum, a - end, 1.0)
+    bend = 2.0 * b + 6.0 * c * x
+    x = x - (a + (2.0 * b + 3.0 * c * x) * x) / jnp.where(bend < 0, bend, -jnp.inf)
+    x = jnp.clip(x, 0.0, 1.0)
+    height = last + (a + (b + c * x) * x) * x
+    log_determinant = (1.0 - x) * _log_determinant(before) + x * _log_determinant(after)
     amplitude = height - watch.lowest
     match = (
         maximum
