@@ -61,7 +61,7 @@ class Sizes(eqx.Module):
     def of(cls, small: bool) -> "Sizes":
         if small:
             return cls(64, 33, 64, 4, (4,), 32, (8,), 2, 1e4)
-        return cls(10_000, 1001, 1_000_000, 65_536, (256, 10_000, 100_000), 2_000, (48, 100, 200), 4096, 2e9)
+        return cls(10_000, 1001, 1_000_000, 65_536, (10_000, 30_000), 2_000, (48, 100, 200), 4096, 2e9)
 
 
 def bilayers(n: int, dtype: Any = float, **options: Any) -> Any:

@@ -72,11 +72,11 @@ def programs(dtype: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, .
 
     yield "derivatives of steady states", slopes, (bilayers,)
 
-    arrays, static = eqx.partition(bilayers, lambda x: isinstance(x, jax.ShapeDtypeStruct))
-    solve = integration._batch_solver(static, 100_000)
+    frame, arrays = integration._framed(bilayers)
+    solve = integration._batch_solver(frame, 100_000)
     starts, stops = jax.ShapeDtypeStruct((LANES, 2, 3), dtype), intensities
     tolerances = jax.ShapeDtypeStruct((2,), dtype)
-    yield "trajectories", lambda *given: solve(*given[:3], None, given[3]), (arrays, starts, stops, tolerances)
+    yield "trajectories", lambda part, tolerances: solve(part, None, tolerances), ((*arrays, starts, stops), tolerances)
     yield "steady states in a field", nrjax.steady_states, (in_field,)
 
 

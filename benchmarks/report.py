@@ -397,15 +397,23 @@ def _agreement(found: dict[str, Any]) -> str:
     states, ends = agree["steady states"], agree["trajectories"]
     return (
         f"{where['device']}, {where['date']}, jax {where['versions']['jax']}. Of {states['points']:,} random points "
-        f"{states['labels_that_differ']} labels differ from the CPU's, and valid frequencies by "
+        f"the labels of {states['labels_that_differ']} differ from the CPU's, and valid frequencies by "
         f"{states['largest_difference_GHz']:.1e} GHz at most; the ends of as many trajectories by "
-        f"{ends['largest_difference']:.1e}, less than their own error at this tolerance.{_cycles(found)}"
+        f"{ends['largest_difference']:.1e}, less than their own error at this tolerance.{_cycles(found)}{_tests(found)}"
+    )
+
+
+def _tests(found: dict[str, Any]) -> str:
+    return "".join(
+        f" Of the project's tests {row['passed']} passed there and {row['failed']} failed; {row['cut_off']} were cut "
+        f"off while they compiled."
+        for row in found.get("tests", [])
     )
 
 
 def _cycles(found: dict[str, Any]) -> str:
     return "".join(
-        f" Of {row['points']:,} magnets with random parameters {row['labels_that_differ']} labels differ, and "
+        f" Of {row['points']:,} magnets with random parameters the labels of {row['labels_that_differ']} differ, and "
         f"{row['closed_orbits']} closed orbits by {row['largest_relative_difference_of_periods']:.1e} of their period."
         for row in found.get("agreement_of_cycles", [])
         if "closed_orbits" in row

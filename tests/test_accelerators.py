@@ -37,11 +37,10 @@ def chase(magnets):
 
 
 def trajectories(models, rtol):
-    arrays, static = eqx.partition(models, eqx.is_array)
-    solve = integration._batch_solver(static, 1000)
+    frame, arrays = integration._framed(models)
     dtype = models.exchange.dtype
     start = jnp.broadcast_to(jnp.asarray([[0.1, 0.0, 0.8], [0.0, 0.1, 0.6]], dtype), (LANES, 2, 3))
-    return solve(arrays, start, jnp.full(LANES, 10.0, dtype), None, rtol)
+    return integration._batch_solver(frame, 1000)((*arrays, start, jnp.full(LANES, 10.0, dtype)), None, rtol)
 
 
 def lit(intensity):

@@ -340,12 +340,9 @@ def simulate_many(
 
     **Raises** `ValueError` for bad input.
     """
-    # In NumPy, and as a list: every operation of JAX on few numbers, and every look through a magnet, would cost as
-    # much as a trajectory.
-    leaves, structure = jax.tree.flatten(models)
-    arrays = [np.asarray(x) for x in leaves if eqx.is_array(x)]
-    places = iter(range(len(arrays)))
-    frame = jax.tree.unflatten(structure, [_Slot(next(places)) if eqx.is_array(x) else x for x in leaves])
+    # In NumPy and as a list: JAX on few numbers, or looking through a magnet, costs as much as a trajectory.
+    frame, arrays = _framed(models)
+    arrays = [np.asarray(x) for x in arrays]
     lanes = arrays[0].shape[0]
     layers = models.exchange.shape[-1]
     if models.exchange.ndim != 3:
@@ -357,8 +354,7 @@ def simulate_many(
     if starts.shape not in ((layers, 3), (lanes, layers, 3)):
         raise ValueError(f"m0 has shape {starts.shape}: it must be ({layers}, 3) or ({lanes}, {layers}, 3).")
     starts = np.broadcast_to(starts, (lanes, layers, 3))
-    if tile is None:
-        tile = _default_tile(lanes)
+    tile = _default_tile(lanes) if tile is None else tile
     if tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (lanes integrated together).")
     dtype = models.exchange.dtype
@@ -402,11 +398,17 @@ class _Slot:
     index: int
 
 
-def _integrate(frame: LayeredMagnet, max_steps: int | None, times: Any, tolerances: Any, part: Any) -> Solution:
-    """The trajectories of a tile of lanes.
+def _framed(models: LayeredMagnet) -> tuple[LayeredMagnet, list[Any]]:
+    """A model with `_Slot`s where a batch of it has arrays, and the arrays."""
+    leaves, structure = jax.tree.flatten(models)
+    arrays = {i: x for i, x in enumerate(leaves) if isinstance(x, jax.Array | jax.ShapeDtypeStruct)}
+    for index, i in enumerate(arrays):
+        leaves[i] = _Slot(index)
+    return jax.tree.unflatten(structure, leaves), list(arrays.values())
 
-    **Arguments** `frame`: the model, with `_Slot`s for the arrays that a tile brings.
-    """
+
+def _integrate(frame: LayeredMagnet, max_steps: int | None, times: Any, tolerances: Any, part: Any) -> Solution:
+    """The trajectories of a tile of lanes."""
     return _batch_solver(frame, max_steps)(part, times, tolerances)
 
 
