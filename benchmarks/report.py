@@ -405,8 +405,8 @@ def _agreement(found: dict[str, Any]) -> str:
 
 def _tests(found: dict[str, Any]) -> str:
     return "".join(
-        f" Of the project's tests {row['passed']} passed there and {row['failed']} failed; {row['cut_off']} were cut "
-        f"off while they compiled."
+        f" Of the project's tests as many ran there as {row['wall_s']:.0f} s allow: {row['passed']} passed, "
+        f"{row['failed']} failed, and {row['cut_off']} were cut off while they compiled."
         for row in found.get("tests", [])
     )
 
