@@ -280,6 +280,12 @@ def test_a_map_of_turns_over_intensity_and_length_of_the_pulse():
         assert bool(point["ended"]) == bool(alone.ended)
 
 
+def test_light_that_is_not_absorbed_goes_on():
+    magnet = illuminated_bilayer(0.0)
+    text = price_of_light(magnet, steady_state(magnet).m, 0.0)
+    assert "each ps brings 0 mJ/cm^2, inf nm deep" in text and "photons" not in text
+
+
 def test_the_price_in_words():
     """The line of sheets and commands, against the exposure and the temperature at which trace W(0) = 0."""
     magnet = illuminated_bilayer(2.65e10, PHOTON)

@@ -24,7 +24,7 @@ from nrjax import (
     sweep,
 )
 from nrjax._numerics import digests
-from nrjax._numerics.digests import _source_digest, computation_digest
+from nrjax._numerics.digests import code_digest, computation_digest
 from nrjax.maps import computation
 from nrjax.maps.computation import Observation, identity
 
@@ -159,9 +159,9 @@ def test_what_tells_one_sweep_from_another(monkeypatch):
 
 @pytest.mark.parametrize("name", ["nrjax/units.py", "nrjax/light/laser.py", "nrjax/rotation/attractors.py"])
 def test_every_file_of_the_source_counts(name, monkeypatch):
-    before, read = _source_digest.__wrapped__(), Path.read_bytes
+    before, read = code_digest.__wrapped__(), Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path.as_posix().endswith(name) else b""))
-    assert _source_digest.__wrapped__() != before
+    assert code_digest.__wrapped__() != before
 
 
 def test_nrjax_need_not_be_installed(monkeypatch):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ import nrjax
 from nrjax._numerics import ready_programs
 from nrjax._numerics.programs import SharedProgram
 from nrjax._numerics.ready_programs import Programs, kept
+from nrjax.cli.ahead import DoneAhead
 
 # Steady states (several programs, one compiled ahead) and a linewidth (which calls LAPACK), and what was traced.
 STATES = """
@@ -35,6 +37,30 @@ for leaf in jax.tree.leaves((states, width)):
     digest.update(np.asarray(leaf).tobytes())
 wanted = ("_settle_each", "_tell_each", "_noise")
 print(json.dumps([digest.hexdigest(), [name for name in wanted if any(name in str(one) for one in traced)]]))
+"""
+
+# A sheet after its rehearsal: how many programs were kept, how many more the sheet took, and what must be in it.
+SHEET = """
+import json, sys, jax
+jax.config.update("jax_enable_x64", True)
+import numpy as np, nrjax, xarray as xr
+from nrjax.inverse.sheet import rehearsal_of_sheet
+folder = nrjax.keep_compiled_programs(sys.argv[1]) / "ready"
+bounds = {"intensity": (1e10, 6e10), "photon_energy": (1400.0, 1700.0)}
+magnet = nrjax.illuminated_bilayer()
+state = nrjax.steady_state(magnet)
+alone = set(folder.iterdir())
+for task in rehearsal_of_sheet(nrjax.illuminated_bilayer, bounds):
+    task()
+rehearsed = set(folder.iterdir())
+result = nrjax.DesignResult(
+    {"intensity": 2.65e10, "photon_energy": 1550.0}, 40.0, float(state.chase_frequency), 0.0, True, True, "", {},
+    {"intensity": 1.0, "photon_energy": 1.0}, 0.0, {}, state, np.ones(1), xr.Dataset(),
+)
+print(nrjax.design_sheet(result, nrjax.illuminated_bilayer, bounds))
+more = set(folder.iterdir()) - rehearsed
+expected = [str(nrjax.spatial_stability(magnet, state=state)), str(nrjax.linewidth(magnet, state=state)), str(state)]
+print(json.dumps([len(rehearsed - alone), len(more), expected]))
 """
 
 
@@ -153,6 +179,34 @@ def test_a_program_that_calls_back_is_not_kept(folder, capfd):
     assert "it is 3.0" in capfd.readouterr().out and names(folder) == set()
     assert ready_programs._is_linked("lapack_dgetrf_ffi")
     assert not ready_programs._is_linked("xla_ffi_python_cpu_callback")
+
+
+def test_a_rehearsal_leaves_a_sheet_nothing_to_compile(tmp_path):
+    """Whatever `design_sheet` needs for a chase is there when all of its rehearsal is done, and numbers are its own."""
+    done = subprocess.run([sys.executable, "-c", SHEET, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *sheet, told = done.stdout.splitlines()
+    kept_programs, of_sheet, expected = json.loads(told)
+    assert kept_programs > 4 and of_sheet == 0
+    assert all(any(text in line for line in sheet) for text in expected)
+
+
+def test_tasks_ahead_end_with_what_they_are_for():
+    """One that fails is forgotten, those not begun when the block ends are left out, and the thread with them."""
+    begun, go, done = threading.Event(), threading.Event(), []
+
+    def wait() -> None:
+        begun.set()
+        assert go.wait(60.0)
+
+    with pytest.raises(ValueError, match="refused"), DoneAhead([wait, lambda: done.append(1)]):
+        assert begun.wait(60.0)
+        threading.Timer(0.2, go.set).start()
+        raise ValueError("refused")
+    assert not done
+    with DoneAhead([lambda: done.append(1), lambda: 1 / 0, lambda: done.append(2)]) as ahead:
+        ahead.wait()
+        assert done == [1, 2]
 
 
 def test_a_damaged_program_is_compiled_and_replaced(folder):

@@ -49,17 +49,13 @@ def value_digest(*values: PyTree) -> str:
     return digest.hexdigest()
 
 
+@functools.lru_cache(maxsize=1)
 def code_digest() -> bytes:
     """What tells one state of nrjax and its libraries from another: a digest of the source, and the versions."""
-    return _source_digest() + json.dumps(versions(), sort_keys=True).encode()
-
-
-@functools.lru_cache(maxsize=1)
-def _source_digest() -> bytes:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
         digest.update(path.read_bytes())
-    return digest.digest()
+    return digest.digest() + json.dumps(versions() | {"jaxlib": version("jaxlib")}, sort_keys=True).encode()
 
 
 def _feed(digest: Any, value: Any) -> None:

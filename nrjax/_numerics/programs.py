@@ -88,7 +88,8 @@ class SharedProgram:
                 if self._kept.find(arguments) is None:
                     self._on[1].lower(*arguments).compile()
 
-        threading.Thread(target=compile_it, daemon=True).start()
+        # Waited for at the end of the process: a thread cut off in the compiler can take it along.
+        threading.Thread(target=compile_it).start()
         begun.wait()
 
     def _devices(self, arguments: tuple[Any, ...]) -> int:

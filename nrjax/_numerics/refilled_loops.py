@@ -1,7 +1,8 @@
 """Iterating many small systems at once without waiting for the slowest.
 
 Under a plain vmap a `while_loop` runs every lane until the last has finished. `iterate` is the same loop for one
-system; batched, it keeps a fixed number of lanes busy and hands each finished lane the next system in the queue.
+system; batched, it keeps a fixed number of lanes busy and hands each finished lane the next system in the queue, if
+there are more systems than lanes.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
 from .tiles import power_of_two_above
@@ -68,7 +70,8 @@ def iterate(
             width, steps = ACCELERATOR_WIDTH_FEW if few else ACCELERATOR_WIDTH, ACCELERATOR_STEPS_PER_REFILL
         # Whole vectors of the processor, whatever the size: what is left over would be rounded differently.
         width = min(width, max(power_of_two_above(size), LEAST_WIDTH))
-        result = _run_queue(jax.vmap(step), jax.vmap(done), parameters, state, width, steps)
+        work = _run_together if size <= width else _run_queue
+        result = work(jax.vmap(step), jax.vmap(done), parameters, state, width, steps)
         return result, jax.tree.map(lambda _: True, result)
 
     return run(parameters, state)
@@ -88,6 +91,34 @@ def in_blocks(function: Any, *arguments: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x[:, :BLOCK].reshape(blocks * BLOCK, *x.shape[2:])[:size], results)
 
 
+def _run_together(step: Any, done: Any, parameters: PyTree, states: PyTree, width: int, steps: int) -> PyTree:
+    """`_run_queue` for systems that all have a lane from the start."""
+    size = jax.tree.leaves(states)[0].shape[0]
+    # What fills up is a copy of the last.
+    row = np.minimum(np.arange(width), size - 1)
+    own, lanes = jax.tree.map(lambda x: x[row], (parameters, states))
+
+    lanes = jax.lax.while_loop(
+        lambda lanes: ~jnp.all(done(lanes)), lambda lanes: _stepped(step, done, own, lanes, steps), lanes
+    )
+    first, *others = jax.tree.leaves(lanes)
+    # A scatter, since XLA takes no loop whole that holds one: a loop around this one, and all that is in it, would
+    # become one function, which takes one core twice as long to compile.
+    first = jnp.zeros_like(first).at[np.arange(width)].set(first, unique_indices=True)
+    lanes = jax.tree.unflatten(jax.tree.structure(lanes), [first, *others])
+    return jax.tree.map(lambda x: x[:size], lanes)
+
+
+def _stepped(step: Any, done: Any, own: PyTree, lanes: PyTree, steps: int) -> PyTree:
+    """The lanes after so many steps; those that are done stay as they are."""
+    return jax.lax.fori_loop(0, steps, lambda _, lanes: _select(done(lanes), lanes, step(own, lanes)), lanes)
+
+
+def _select(mask: Array, new: PyTree, old: PyTree) -> PyTree:
+    """The lanes that are new where the mask is set."""
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b), new, old)
+
+
 def _run_queue(step: Any, done: Any, parameters: PyTree, states: PyTree, width: int, steps: int) -> PyTree:
     """Work through all systems with `width` lanes, looking at the queue after so many `steps`; returns the final state
     of each, in order."""
@@ -100,22 +131,19 @@ def _run_queue(step: Any, done: Any, parameters: PyTree, states: PyTree, width: 
     # several lanes are written by atomic operations that wait for each other.
     beyond = size + jnp.arange(width)
 
-    def select(mask: Array, new: PyTree, old: PyTree) -> PyTree:
-        return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b), new, old)
-
     def take(tree: PyTree, place: Array) -> PyTree:
         row = order[jnp.minimum(place, size - 1)]
         return jax.tree.map(lambda x: x[row], tree)
 
     def body(loop: tuple[Array, Array, PyTree, PyTree, PyTree]) -> tuple[Array, Array, PyTree, PyTree, PyTree]:
         place, following, own, lanes, output = loop
-        lanes = jax.lax.fori_loop(0, steps, lambda _, lanes: select(done(lanes), lanes, step(own, lanes)), lanes)
+        lanes = _stepped(step, done, own, lanes, steps)
         free = done(lanes) | (place >= waiting)
         row = jnp.where(free & (place < waiting), order[jnp.minimum(place, size - 1)], beyond)
         output = jax.tree.map(lambda out, x: out.at[row].set(x, mode="drop", unique_indices=True), output, lanes)
         place = jnp.where(free, following + jnp.cumsum(free) - 1, place)
-        own = select(free, take(parameters, place), own)
-        lanes = select(free, take(states, place), lanes)
+        own = _select(free, take(parameters, place), own)
+        lanes = _select(free, take(states, place), lanes)
         return place, following + jnp.sum(free), own, lanes, output
 
     place = jnp.arange(width)

@@ -19,7 +19,7 @@ HALVINGS: Final = 60
 Value = Callable[..., Float[Array, " functions"]]
 
 
-def roots_along(value: Value, grid: Float[Array, " scan"], *arguments: Any) -> list[Float[np.ndarray, " roots"]]:
+def roots_along(value: Value, grid: Float[Any, " scan"], *arguments: Any) -> list[Float[np.ndarray, " roots"]]:
     """Where each of value(x, *arguments) = 0 changes sign between neighbours of an ascending grid, by bisection to
     rounding.
 

@@ -1,36 +1,77 @@
-"""What draws and writes is imported while programs compute."""
+"""What a command will need soon is imported, compiled or loaded while something else computes."""
 
 import importlib
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 
-# In their order; of these the last two are there only for clusters, and xarray imports them where they are.
-LIBRARIES: Final = ("matplotlib.figure", "matplotlib.backends.backend_agg", "h5netcdf", "dask.array", "distributed")
+DRAWING: Final = ("matplotlib.figure", "matplotlib.backends.backend_agg", "h5netcdf")
+# There only for clusters; xarray imports them where they are, with its first Dataset.
+OF_XARRAY: Final = ("dask.array", "distributed")
+
+Task = Callable[[], Any]
 
 
-class ImportedAhead:
-    """`nrjax.plot`, whose libraries are imported in the background from now on until it is asked for.
+class DoneAhead:
+    """Tasks that a thread does one after the other, from `with` on; those that are not begun when it ends are left out.
+
+    What goes wrong in one is forgotten: it goes wrong again where its result is needed, and is told there.
+    """
+
+    def __init__(self, tasks: Iterable[Task]):
+        self._tasks, self._over = tasks, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Any:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._over.set()
+        # A thread that the end of the process cuts off can take the process with it.
+        self.wait()
+
+    def wait(self) -> None:
+        """Until all is done: what a thread compiles, another should not."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        with suppress(Exception):
+            for task in self._tasks:
+                if self._over.is_set():
+                    return
+                with suppress(Exception):
+                    task()
+
+
+class ImportedAhead(DoneAhead):
+    """`nrjax.plot`, whose libraries are imported until it is asked for; `tasks` come after them.
 
     **Raises** `ImportError` at once where Matplotlib is not there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Iterable[Task] = ()):
         self._plot = importlib.import_module("nrjax.plot")
-        # Waited for when the command ends early: a thread cut off while it imports can take the process with it.
-        self._thread = threading.Thread(target=_import_libraries)
-        self._thread.start()
+        super().__init__(chain(importing(DRAWING + OF_XARRAY), tasks))
 
     @property
     def plot(self) -> Any:
-        """The module. Waits for the libraries: two threads should not import the same ones."""
-        self._thread.join()
+        """The module, when all is done."""
+        self.wait()
         return self._plot
 
 
-def _import_libraries() -> None:
-    for name in LIBRARIES:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            # Whoever needs it says so.
-            continue
+def importing(names: tuple[str, ...]) -> Iterator[Task]:
+    """Imports of what is there of these libraries."""
+    return (partial(_import, name) for name in names)
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        # Whoever needs it says so.
+        return

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -24,9 +25,11 @@ from ..inverse import (
     design_sheet,
     gaussian_ensemble,
 )
+from ..inverse.sheet import rehearsal_of_sheet
 from ..maps.sweeps import sweep
 from ..rotation.attractors import steady_state
 from . import configuration
+from .ahead import OF_XARRAY, DoneAhead, importing
 from .outputs import save_picture
 from .sample import THERMAL_KEYS, add_thermal, thermal_model
 
@@ -122,22 +125,26 @@ def _design(options: argparse.Namespace) -> int:
     initial = ({"intensity": bounds["intensity"][0]} if "intensity" in bounds else {}) | given
     constant = {name: value for name, value in fixed.items() if name not in bounds}
     ensemble = _ensemble(run, constant)
-    build = partial(configuration.build, {k: v for k, v in constant.items() if k not in ensemble})
-    result = design(
-        build,
-        initial,
-        target,
-        observable=observable,
-        bounds=bounds,
-        objectives=[*_objectives(run, bounds), *_limits(run, build, bounds)],
-        ensemble=ensemble,
-        worst_case=bool(run.get("worst_case", False)),
-        restarts=run.get("restarts", 8),
-        steps=run.get("steps", 200),
-        seed=run.get("seed", 0),
-        progress=not options.quiet,
-    )
     nominal: Callable[..., Any] = partial(configuration.build, constant)
+    build = partial(configuration.build, {k: v for k, v in constant.items() if k not in ensemble})
+    objectives = [*_objectives(run, bounds), *_limits(run, build, bounds)]
+    rehearsal: Any = () if ensemble else rehearsal_of_sheet(nominal, bounds)
+    with DoneAhead(chain(importing(OF_XARRAY), rehearsal)) as ahead:
+        result = design(
+            build,
+            initial,
+            target,
+            observable=observable,
+            bounds=bounds,
+            objectives=objectives,
+            ensemble=ensemble,
+            worst_case=bool(run.get("worst_case", False)),
+            restarts=run.get("restarts", 8),
+            steps=run.get("steps", 200),
+            seed=run.get("seed", 0),
+            progress=not options.quiet,
+        )
+        ahead.wait()
     print(design_sheet(result, nominal, bounds))
     if "plot" in run:
         from .. import plot
@@ -148,7 +155,8 @@ def _design(options: argparse.Namespace) -> int:
     if not bool(result.history["reached"][result.history.attrs["chosen"]]):
         print(f"{run['toml']} is not written: there is no design to simulate")
         return 1
-    settled = {"time": _settling_time(nominal(**result.parameters))}
+    state = steady_state(nominal(**result.parameters), throw=False) if result.state is None else result.state
+    settled = {"time": _settling_time(float(state.growth_rate))}
     configuration.write(run["toml"], constant | result.parameters, settled)
     print(f"wrote {run['toml']}: nrjax simulate {run['toml']}, nrjax experiment {run['toml']}")
     return 0 if result.feasible else 1
@@ -233,7 +241,7 @@ def _grid(bounds: dict[str, tuple[float, float]]) -> dict[str, np.ndarray]:
     return {name: np.linspace(low, high, MAP_POINTS) for name, (low, high) in bounds.items()}
 
 
-def _settling_time(magnet: Any) -> float:
-    """Long enough to start from rest and settle to 1e-6: ps, two digits."""
-    rate = abs(float(steady_state(magnet, throw=False).growth_rate)) * units.ps
+def _settling_time(growth_rate: float) -> float:
+    """Long enough to start from rest and settle to 1e-6 at a rate in meV: ps, two digits."""
+    rate = abs(growth_rate) * units.ps
     return float(f"{300.0 + 15.0 / max(rate, 1e-3):.2g}")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from .._numerics.ready_programs import folder
 from ..maps.cost import foreseen
 from ..maps.sweeps import sweep
 from ..motion.phases import Phase
@@ -95,6 +96,7 @@ def _phase_diagram(options: argparse.Namespace) -> int:
         PLANE,
         lambda plot, data, build: plot.phase_diagram(data, None if options.no_boundaries else build, seen),
         refine=not options.full,
+        rehearse=None if options.no_boundaries else _look_at_boundaries,
     )
 
 
@@ -108,10 +110,12 @@ def _sweep(
     default: dict[str, Any],
     draw: Callable[[Any, xr.Dataset, Any], Any],
     refine: bool = False,
+    rehearse: Callable[[Any, dict[str, Any]], Any] | None = None,
 ) -> int:
     """Sweep over as many axes as the default has, draw, tell and save.
 
-    **Arguments** `draw`: of `nrjax.plot`, the numbers and what builds a magnet.
+    **Arguments** `draw`: of `nrjax.plot`, the numbers and what builds a magnet. `rehearse`: what draw computes, of what
+    builds a magnet and the grid; done in the background, so that it is compiled, or loaded, in time.
     """
     fixed, run = _settings(options)
     grid = configuration.axes(options, run, len(default), default)
@@ -125,9 +129,10 @@ def _sweep(
     if options.dry_run:
         print(foreseen(build, grid, refine=refine, store=options.store))
         return 0
-    store, ahead = options.store, ImportedAhead()
-    dataset = sweep(build, grid, refine=refine, progress=not options.quiet, store=store, resume=options.resume)
-    figure = draw(ahead.plot, dataset, build)
+    store, rehearsal = options.store, [] if rehearse is None else [partial(rehearse, build, grid)]
+    with ImportedAhead(rehearsal) as ahead:
+        dataset = sweep(build, grid, refine=refine, progress=not options.quiet, store=store, resume=options.resume)
+        figure = draw(ahead.plot, dataset, build)
     _summarize(build, dataset)
     if store is None:
         save(figure, dataset, run)
@@ -135,6 +140,14 @@ def _sweep(
         print(f"the numbers are in {store}")
         save_picture(figure, run["output"])
     return 0
+
+
+def _look_at_boundaries(build: Any, grid: dict[str, Any]) -> None:
+    """Where programs are not kept, this one would be compiled for nothing."""
+    if folder() is not None:
+        from ..plot.phase_maps import boundary_values
+
+        boundary_values(build, *grid.items())
 
 
 def _settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -82,7 +82,19 @@ def _simulate(options: argparse.Namespace) -> int:
         raise ValueError(f"samples = {samples!r}: give a whole number, 2 or greater.")
     if "pulse" in run:
         fixed["envelope"] = configuration.pulse(run["pulse"])
-    ahead, model = ImportedAhead(), configuration.build(fixed)
+    with ImportedAhead() as ahead:
+        return _move(options, configuration.build(fixed), run, duration, samples, ahead)
+
+
+def _move(
+    options: argparse.Namespace,
+    model: LayeredMagnet,
+    run: dict[str, Any],
+    duration: float,
+    samples: int,
+    ahead: ImportedAhead,
+) -> int:
+    """Integrate for so many ps, tell, draw, and save so many times."""
     start = default_start(model)
     if "m0" in run:
         given = np.asarray(run["m0"], dtype=float)

@@ -1,13 +1,15 @@
 """A box of parameters, and coordinates in which it has no walls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._numerics.ready_programs import kept
 from .._numerics.validation import Numbers, require_range
 
 # A range that starts at zero is logarithmic down to this share of its upper end, and linear below.
@@ -74,7 +76,10 @@ class Box(eqx.Module):
 
     def values(self, y: Float[Array, " n"]) -> dict[str, Float[Array, ""]]:
         """The parameters by name at coordinates y."""
-        p = self.vector(y)
+        return self.named(self.vector(y))
+
+    def named(self, p: Any) -> dict[str, Any]:
+        """Parameters by name, from a vector of them."""
         return {name: p[i] for i, name in enumerate(self.names)}
 
     def vector(self, y: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -85,7 +90,7 @@ class Box(eqx.Module):
         share = jnp.where(logarithmic, (ratio**u - 1.0) / (ratio - 1.0), u)
         return self.low + (self.high - self.low) * share
 
-    def shares_of(self, values: Mapping[str, Numbers]) -> Float[Array, " n"]:
+    def shares_of(self, values: Mapping[str, Numbers]) -> Float[np.ndarray, " n"]:
         """The shares u of given parameters.
 
         **Raises** `ValueError` naming a parameter that lies outside its bounds.
@@ -103,7 +108,7 @@ class Box(eqx.Module):
                 )
             share = min(max(share, 0.0), 1.0)
             result.append(np.log1p(share * (ratio - 1.0)) / np.log(ratio) if ratio > 1.0 else share)
-        return jnp.asarray(result, self.low.dtype)
+        return np.asarray(result, self.low.dtype)
 
     def coordinates(self, u: Float[Array, " n"]) -> Float[Array, " n"]:
         """Coordinates y of shares u, kept off the bounds."""
@@ -116,3 +121,26 @@ class Box(eqx.Module):
             if min(share, 1.0 - share) < ON_BOUND:
                 sides[name] = "lower" if share < 0.5 else "upper"
         return sides
+
+
+@kept
+def parameters_at(box: Box, y: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
+    """`Box.vector` of many coordinates, as one program: outside of one, every operation is a program by itself."""
+    return _of_each(box.vector, y)
+
+
+@kept
+def shares_at(box: Box, y: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
+    """`Box.shares` of many coordinates, as one program."""
+    return _of_each(box.shares, y)
+
+
+@kept
+def coordinates_at(box: Box, u: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
+    """`Box.coordinates` of many shares, as one program."""
+    return _of_each(box.coordinates, u)
+
+
+def _of_each(function: Callable[[Array], Array], x: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
+    """A function of vectors, of the last axis."""
+    return jax.vmap(function)(x.reshape(-1, x.shape[-1])).reshape(x.shape)

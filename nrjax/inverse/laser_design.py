@@ -18,9 +18,9 @@ from .._numerics.validation import Numbers, float_array, require_finite, require
 from ..rotation.attractors import solver_for
 from ..rotation.observables import AbstractObservable, is_frequency, observable_of
 from ..rotation.rigid_states import SteadyState, unknown_state
-from .box import Box
+from .box import Box, coordinates_at, parameters_at
 from .constraints import StableInSpace
-from .problem import Problem
+from .problem import Look, Problem
 from .result import DesignResult, best_of_restarts, history
 from .search import Lane, relative_error, replace_lanes, start_lanes, take_steps
 
@@ -163,25 +163,26 @@ def design(
     weight = jnp.asarray(spread_weight, box.low.dtype)
     wishes = (*objectives, StableInSpace()) if stable_in_space else tuple(objectives)
     problem = Problem(build, box, start, wanted, wishes, material, jnp.asarray(worst_case), weight)
-    _check_build(problem, box.coordinates(first))
+    _check_build(problem, coordinates_at(box, first))
     if tolerance is None:
         tolerance = design_tolerance(box.low.dtype)
     method = default_optimizer(steps) if optimizer is None else optimizer
 
     shares = starting_shares(first, restarts, seed)
-    y = jnp.tile(jax.vmap(box.coordinates)(shares), (len(goals), 1))
-    aims = jnp.repeat(jnp.asarray(goals, y.dtype), restarts)
-    lanes, track = _run(problem, method, y, aims, (float(tolerance), steps, patience), progress)
-    lanes = jax.tree.map(lambda x: x.reshape(len(goals), restarts, *x.shape[1:]), lanes)
-    errors = np.asarray(relative_error(*jax.tree.map(jnp.asarray, (lanes.best, lanes.target))))
+    y = np.tile(coordinates_at(box, shares), (len(goals), 1))
+    aims = np.repeat(goals.astype(y.dtype), restarts)
+    ended, track = _run(problem, method, y, aims, (float(tolerance), steps, patience), progress)
+    lanes, looks = jax.tree.map(lambda x: x.reshape(len(goals), restarts, *x.shape[1:]), ended)
+    errors = np.asarray(relative_error(looks.achieved, lanes.target))
     way = history(problem, track)
     results = tuple(
         best_of_restarts(
             problem,
             jax.tree.map(lambda x, k=k: x[k], lanes),
+            jax.tree.map(lambda x, k=k: x[k], looks),
             errors[k],
             way.isel(restart=slice(k * restarts, (k + 1) * restarts)),
-            np.asarray(first),
+            first,
             tolerance,
         )
         for k in range(len(goals))
@@ -192,12 +193,13 @@ def design(
 def _run(
     problem: Problem,
     optimizer: optax.GradientTransformation,
-    y: Float[Array, "lanes n"],
-    targets: Float[Array, " lanes"],
+    y: Float[np.ndarray, "lanes n"],
+    targets: Float[np.ndarray, " lanes"],
     limits: tuple[float, int, int],
     progress: bool,
-) -> tuple[Lane, list[np.ndarray]]:
-    """All lanes to their ends; also what `take_steps` tells of the way, each (steps, lanes, ...).
+) -> tuple[tuple[Lane, Look], list[np.ndarray]]:
+    """All lanes to their ends, and the best looks of them; also what `take_steps` tells of the way, each (steps, lanes,
+    ...).
 
     A tile has as many places on every call, so that one program serves any number of restarts and targets. A lane that
     is done leaves its place to the next, so that none waits for the slowest.
@@ -218,14 +220,14 @@ def _run(
     bar = tqdm(total=number, desc="design", unit=" restarts", delay=2, disable=None if progress else True)
     try:
         while (rows < number).any():
-            tile, way = take_steps(problem, optimizer, tile, STRIDE, *limits)
+            tile, looks, way = take_steps(problem, optimizer, tile, STRIDE, *limits)
             seen.append((rows, jax.tree.map(np.asarray, way)))
             miss, achieved = np.abs(seen[-1][1][0][-1]), seen[-1][1][1][-1]
             best = int(np.argmin(miss))
             bar.set_postfix_str(f"miss {miss[best]:.1e}, best {achieved[best]:.6g}")
             over = np.asarray(tile.done)
             home = over & (rows < number)
-            ends.append(jax.tree.map(lambda x, home=home: np.asarray(x)[home], tile._replace(memory=None)))
+            ends.append(jax.tree.map(lambda x, home=home: np.asarray(x)[home], (tile._replace(memory=None), looks)))
             order.append(rows[home])
             rows = np.where(over, number, rows)
             if waiting < number:
@@ -255,7 +257,7 @@ def _tracks(seen: list[tuple[np.ndarray, Any]], number: int) -> list[np.ndarray]
     return [track[last, np.arange(number)] for track in tracks]
 
 
-def starting_shares(first: Float[Array, " n"], restarts: int, seed: int) -> Float[Array, "restarts n"]:
+def starting_shares(first: Float[np.ndarray, " n"], restarts: int, seed: int) -> Float[np.ndarray, "restarts n"]:
     """Where restarts begin, as shares of each range: `first`, then an even spread (a Kronecker sequence with the
     generalized golden ratio, shifted at random); restart i is the same for any number of restarts."""
     n = first.shape[0]
@@ -265,7 +267,7 @@ def starting_shares(first: Float[Array, " n"], restarts: int, seed: int) -> Floa
     strides = ratio ** -np.arange(1.0, n + 1.0)
     shift = np.asarray(jax.random.uniform(jax.random.key(seed), (n,)))
     spread = (shift + np.arange(1, restarts)[:, None] * strides) % 1.0
-    return jnp.concatenate([first[None], jnp.asarray(spread, first.dtype)])
+    return np.concatenate([first[None], spread.astype(first.dtype)])
 
 
 def gaussian_ensemble(
@@ -335,7 +337,7 @@ def _completed(initial: Mapping[str, Any] | None, box: Box) -> dict[str, Any]:
     for name in given:
         if name not in box.names:
             raise ValueError(f"{name!r} has an initial value but no bounds. Add bounds[{name!r}] = (low, high).")
-    middle = box.vector(jnp.full(len(box.names), 0.5, box.low.dtype))
+    middle = np.asarray(parameters_at(box, np.full(len(box.names), 0.5, box.low.dtype)))
     completed = {name: middle[i] for i, name in enumerate(box.names)} | given
     for name, value in completed.items():
         if np.ndim(value) != 0:
@@ -348,13 +350,13 @@ def _check_build(problem: Problem, y: Array) -> None:
     """Build one magnet and its objectives with known numbers, where mistakes show with a clear error."""
     material = {name: values[0] for name, values in problem.ensemble.items()}
     try:
-        magnet = problem.build(**problem.box.values(y), **material)
+        magnet = problem.build(**problem.box.named(np.asarray(parameters_at(problem.box, y))), **material)
     except TypeError as error:
         names = ", ".join(map(repr, [*problem.box.names, *material]))
         raise ValueError(f"the parameters {names} do not fit the model: {error}. Name arguments of build().") from error
     solver_for(magnet)
     # Shapes only: nothing is computed.
-    state = unknown_state(magnet.layers, y.dtype, magnet.components)
+    state = jax.eval_shape(lambda: unknown_state(magnet.layers, y.dtype, magnet.components))
     for what, function, arguments in [
         ("observable", problem.observable, (magnet, state)),
         *(("objective", f, (magnet, state)) for f in problem.objectives),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..rotation.attractors import steady_state
@@ -40,6 +41,11 @@ class Look(NamedTuple):
     states: SteadyState
     valid: Bool[Array, ""]
     flat: Bool[Array, ""]
+
+    def row(self) -> Float[Array, " numbers"]:
+        """All its numbers, one after the other: what is carried as one array is chosen by one kernel, not by one for
+        each of its fields. `Problem.look_in` takes them apart."""
+        return jnp.concatenate([jnp.ravel(x).astype(self.y.dtype) for x in jax.tree.leaves(self)])
 
 
 class Problem(eqx.Module):
@@ -110,17 +116,31 @@ class Problem(eqx.Module):
         far, each = zero + jnp.inf, jnp.zeros(self.members, y.dtype)
         return Look(y, far, vector, far, vector, zero, each, vector, states, none, none)
 
+    def look_in(self, rows: Float[Array, "*lanes numbers"]) -> Look:
+        """The looks whose numbers are in `rows`."""
+        like = eqx.filter_eval_shape(self.unseen, jnp.zeros_like(self.box.low))
+        leaves, structure = jax.tree.flatten(like)
+        ends = np.cumsum([leaf.size for leaf in leaves])
+        return jax.tree.unflatten(
+            structure,
+            [
+                rows[..., end - leaf.size : end].reshape(*rows.shape[:-1], *leaf.shape).astype(leaf.dtype)
+                for leaf, end in zip(leaves, ends, strict=True)
+            ],
+        )
+
     def _measure(self, p: Float[Array, " n"]) -> Any:
         """Observable and guidance of each member, and the loss; then what is looked at without derivatives."""
         parameters = {name: p[i] for i, name in enumerate(self.box.names)}
 
         def member(material: dict[str, Array]) -> Any:
             magnet = self.build(**parameters, **material)
-            state = steady_state(magnet, self.m0, cycles=False, throw=False)
+            lit = magnet.plateau()
+            state = steady_state(lit, self.m0, cycles=False, throw=False)
             value = jnp.asarray(self.observable(magnet, state))
             loss = sum((f(magnet, state) for f in self.objectives), start=jnp.zeros_like(value))
             ok = state.is_rigid & jnp.isfinite(value)
-            distance = chase_distance(magnet, state)
+            distance = chase_distance(lit, state)
             figures = (
                 jnp.where(ok, value, 0.0),
                 jnp.where(jnp.isfinite(distance), distance, 1.0),

@@ -4,7 +4,6 @@ from typing import Final
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
@@ -12,7 +11,7 @@ from jaxtyping import Array, Float
 from .._numerics.ready_programs import kept
 from ..motion.phases import Phase
 from ..rotation.rigid_states import SteadyState
-from .box import Box
+from .box import parameters_at, shares_at
 from .constraints import Check, check_of
 from .problem import Look, Problem
 from .search import STRIKES, Lane, badness
@@ -63,32 +62,41 @@ class DesignResult(eqx.Module):
 
 
 def best_of_restarts(
-    problem: Problem, lanes: Lane, errors: np.ndarray, history: xr.Dataset, first: np.ndarray, tolerance: float
+    problem: Problem,
+    lanes: Lane,
+    looks: Look,
+    errors: np.ndarray,
+    history: xr.Dataset,
+    first: np.ndarray,
+    tolerance: float,
 ) -> DesignResult:
-    """Choose among the restarts of one target, and say what was found."""
+    """Choose among the restarts of one target, and say what was found.
+
+    **Arguments** `looks`: the best of each, that `lanes` hold as rows.
+    """
     box, target = problem.box, float(lanes.target[0])
-    reached = (errors <= tolerance) & np.asarray(lanes.best.valid)
-    quantities, excesses = (np.asarray(x) for x in _checks(problem, lanes.best.y, lanes.best.states))
+    reached = (errors <= tolerance) & looks.valid
+    quantities, excesses = (np.asarray(x) for x in _checks(problem, looks.y, looks.states))
     broken = np.max(excesses, axis=1, initial=0.0)
     keeps = broken <= 0.0
-    shares = np.asarray(_shares(box, jnp.asarray(lanes.best.y)))
+    shares = np.asarray(shares_at(box, looks.y))
     if not reached.any():
-        order = np.asarray(badness(lanes.best))
+        order = np.asarray(badness(looks))
     elif not (reached & keeps).any():
         order = np.where(reached, broken, np.inf)
     elif problem.has_objectives:
-        order = np.where(reached & keeps, lanes.best.loss, np.inf)
+        order = np.where(reached & keeps, looks.loss, np.inf)
     else:
         order = np.where(reached & keeps, np.linalg.norm(shares - first, axis=1), np.inf)
     k = int(np.argmin(order))
-    look: Look = jax.tree.map(lambda x: x[k], lanes.best)
+    look: Look = jax.tree.map(lambda x: x[k], looks)
     feasible = bool(reached[k] & keeps[k])
     limits = dict(map(check_of, problem.constraints, quantities[k], excesses[k]))
     # Where Newton's method has given way, and Optax went on to its end, there is nothing nearer around.
     converged = bool(reached[k]) or bool(lanes.strikes[k] >= STRIKES)
     active = box.active(shares[k])
-    values = _values(box, jnp.asarray(look.y))
-    state = None if problem.ensemble else jax.tree.map(lambda x: jnp.asarray(x[0]), look.states)
+    values = box.named(np.asarray(parameters_at(box, look.y)))
+    state = None if problem.ensemble else jax.device_put(jax.tree.map(lambda x: x[0], look.states))
     unit = "" if problem.observable.unit == "1" else problem.observable.unit
     what = problem.observable.name.replace("_", " ")
     return DesignResult(
@@ -116,19 +124,7 @@ def best_of_restarts(
 @kept
 def _checks(problem: Problem, y: Float[Array, "restarts n"], states: SteadyState) -> tuple[Array, Array]:
     """`Problem.checks` of all restarts, each of shape (restarts, constraints)."""
-    return jax.vmap(problem.checks)(jnp.asarray(y), jax.tree.map(jnp.asarray, states))
-
-
-@kept
-def _shares(box: Box, y: Float[Array, "restarts n"]) -> Float[Array, "restarts n"]:
-    """The shares of each range at coordinates y."""
-    return jax.vmap(box.shares)(y)
-
-
-@kept
-def _values(box: Box, y: Float[Array, " n"]) -> dict[str, Float[Array, ""]]:
-    """The parameters at coordinates y."""
-    return box.values(y)
+    return jax.vmap(problem.checks)(y, states)
 
 
 def _message(
@@ -171,15 +167,10 @@ def _message(
     )
 
 
-@kept
-def _all_values(box: Box, y: Float[Array, "steps restarts n"]) -> Float[Array, "steps restarts n"]:
-    return jax.vmap(jax.vmap(box.vector))(y)
-
-
 def history(problem: Problem, track: list[np.ndarray]) -> xr.Dataset:
     """The way of all restarts: misses, observables and coordinates y, (step, restart, ...), as a Dataset."""
     miss, achieved, y = track
-    values = np.asarray(_all_values(problem.box, jnp.asarray(y)))
+    values = np.asarray(parameters_at(problem.box, y))
     both = ("step", "restart")
     return xr.Dataset(
         {

@@ -36,7 +36,7 @@ NO_SLOPE: Final = 1e6
 class Lane(NamedTuple):
     """One restart on its way.
 
-    - `y`: where to look next. `best`: the look that is built on. `memory`: the optimizer's.
+    - `y`: where to look next. `best`: the look that is built on, as a row. `memory`: the optimizer's.
     - `radius`: longest step across. `promised`: how much of the miss the last step should have taken away.
     - `reference`, `strikes`: the miss when Newton's method last took a quarter off it, and its steps since then.
     - `record`, `champion`, `idle`: the best score, the look that had it, and steps since. `finishing`: steps since
@@ -45,14 +45,14 @@ class Lane(NamedTuple):
     """
 
     y: Float[Array, " n"]
-    best: Look
+    best: Float[Array, " numbers"]
     memory: Any
     radius: Float[Array, ""]
     promised: Float[Array, ""]
     reference: Float[Array, ""]
     strikes: Int[Array, ""]
     record: Float[Array, ""]
-    champion: Look
+    champion: Float[Array, " numbers"]
     idle: Int[Array, ""]
     finishing: Int[Array, ""]
     steps: Int[Array, ""]
@@ -63,7 +63,7 @@ class Lane(NamedTuple):
 def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Array, " n"], target: Array) -> Lane:
     """A lane that has not looked yet."""
     infinite, zero = jnp.asarray(jnp.inf, y.dtype), jnp.zeros((), y.dtype)
-    best = problem.unseen(y)
+    best = problem.unseen(y).row()
     count = jnp.asarray(0, jnp.int32)
     return Lane(
         y=y,
@@ -83,9 +83,10 @@ def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Ar
     )
 
 
-def relative_error(look: Look, target: Array) -> Array:
+@kept
+def relative_error(achieved: Float[Array, "*lanes"], target: Float[Array, "*lanes"]) -> Float[Array, "*lanes"]:
     """|achieved - target| / |target|; absolute for a target of 0."""
-    return jnp.abs(look.achieved - target) / jnp.where(target == 0, 1.0, jnp.abs(target))
+    return jnp.abs(achieved - target) / jnp.where(target == 0, 1.0, jnp.abs(target))
 
 
 def step(
@@ -98,40 +99,42 @@ def step(
     """
     look = problem.look(lane.y, lane.target)
     free = problem.has_objectives & (lane.finishing == 0)
-    judged = _judge(lane, look, free)
-    moved = _move(judged, look, free, optimizer)
-    new = _ending(moved, problem.has_objectives, tolerance, steps, patience)
+    judged = _judge(problem, lane, look, free)
+    moved = _move(problem, judged, look, free, optimizer)
+    new = _ending(problem, moved, tolerance, steps, patience)
     return _either(lane.done, lane, new)
 
 
-def _goes_across(lane: Lane) -> Array:
+def _goes_across(lane: Lane, best: Look) -> Array:
     """Whether Newton's method leads, not Optax alone."""
-    return _has_slope(lane.best) & (lane.strikes < STRIKES)
+    return _has_slope(best) & (lane.strikes < STRIKES)
 
 
-def _judge(lane: Lane, look: Look, free: Array) -> Lane:
+def _judge(problem: Problem, lane: Lane, look: Look, free: Array) -> Lane:
     """Keep the look if it helped, and set the length of the next step by that."""
-    across = _goes_across(lane)
-    miss, best_miss = badness(look), badness(lane.best)
+    best = problem.look_in(lane.best)
+    across = _goes_across(lane, best)
+    miss, best_miss = badness(look), badness(best)
     helped = miss <= jnp.maximum(best_miss - KEPT * lane.promised, jnp.where(free, TUBE, 0.0))
     accept = jnp.where(across, helped, miss < best_miss)
-    best = _either(accept, look, lane.best)
+    row = jnp.where(accept, look.row(), lane.best)
+    best = problem.look_in(row)
     radius = jnp.where(accept, jnp.minimum(2.0 * lane.radius, LONGEST), jnp.maximum(0.25 * lane.radius, SHORTEST))
     much_less = 0.75 * lane.reference
     quarter = badness(best) <= jnp.where(free, jnp.maximum(much_less, TUBE), much_less)
     return lane._replace(
-        best=best,
+        best=row,
         radius=jnp.where(across, radius, LONGEST),
         strikes=jnp.where(quarter, 0, lane.strikes + 1).astype(jnp.int32),
         reference=jnp.where(quarter, badness(best), lane.reference),
     )
 
 
-def _move(lane: Lane, look: Look, free: Array, optimizer: optax.GradientTransformation) -> Lane:
+def _move(problem: Problem, lane: Lane, look: Look, free: Array, optimizer: optax.GradientTransformation) -> Lane:
     """Choose where to look next: across the target by Newton's method and along it by Optax, or by Optax alone."""
-    across = _goes_across(lane)
+    across = _goes_across(lane, problem.look_in(lane.best))
     # Newton's method goes on from the best look, Optax alone from where it is.
-    here = _either(across, lane.best, look)
+    here = problem.look_in(jnp.where(across, lane.best, look.row()))
     norm = jnp.sqrt(jnp.sum(here.uphill**2))
     normal = here.uphill / jnp.where(norm > 0, norm, 1.0)
     along = here.slope - jnp.dot(here.slope, normal) * normal
@@ -152,9 +155,9 @@ def _move(lane: Lane, look: Look, free: Array, optimizer: optax.GradientTransfor
     )
 
 
-def _ending(lane: Lane, has_objectives: bool, tolerance: float, steps: int, patience: int) -> Lane:
+def _ending(problem: Problem, lane: Lane, tolerance: float, steps: int, patience: int) -> Lane:
     """Count the step, and see whether the lane is done."""
-    best = lane.best
+    best, has_objectives = problem.look_in(lane.best), problem.has_objectives
     in_tube = jnp.abs(best.miss) <= TUBE
     score = jnp.where(in_tube & has_objectives, _loss_on_target(best) - NO_SLOPE, badness(best))
     progress = score < lane.record - PROGRESS * jnp.minimum(jnp.abs(lane.record), 1.0)
@@ -162,14 +165,14 @@ def _ending(lane: Lane, has_objectives: bool, tolerance: float, steps: int, pati
     counted = lane.steps + 1
     end = (idle >= patience) | (counted >= steps)
     finishing = jnp.where(lane.finishing > 0, lane.finishing + 1, end.astype(jnp.int32))
-    on_target = best.valid & (relative_error(best, lane.target) <= tolerance)
+    on_target = best.valid & (relative_error(best.achieved, lane.target) <= tolerance)
     if has_objectives:
         done = (on_target & (finishing > 1)) | (finishing > FINISH)
     else:
         done = on_target | (finishing > 0)
     lane = lane._replace(
         record=jnp.where(progress, score, lane.record),
-        champion=_either(progress, best, lane.champion),
+        champion=jnp.where(progress, lane.best, lane.champion),
         idle=idle,
         finishing=finishing,
         steps=counted,
@@ -180,7 +183,7 @@ def _ending(lane: Lane, has_objectives: bool, tolerance: float, steps: int, pati
     # Along the target a step is taken on trust: what it has led away from is where the lane ends.
     returned = lane._replace(
         best=lane.champion,
-        y=lane.champion.y,
+        y=problem.look_in(lane.champion).y,
         promised=jnp.zeros_like(lane.promised),
         radius=jnp.full_like(lane.radius, LONGEST),
     )
@@ -235,12 +238,15 @@ def take_steps(
     tolerance: float,
     steps: int,
     patience: int,
-) -> tuple[Lane, tuple[Array, Array, Array]]:
-    """`number` steps of every lane; also the misses, observables and coordinates on the way, (number, lanes, ...)."""
+) -> tuple[Lane, Look, tuple[Array, Array, Array]]:
+    """`number` steps of every lane; the best look of each; and the misses, observables and coordinates on the way,
+    (number, lanes, ...)."""
 
     def one(lanes: Lane, _: Any) -> Any:
         y = lanes.y
         lanes = jax.vmap(lambda lane: step(problem, optimizer, lane, tolerance, steps, patience))(lanes)
-        return lanes, (lanes.best.miss, lanes.best.achieved, y)
+        best = problem.look_in(lanes.best)
+        return lanes, (best.miss, best.achieved, y)
 
-    return jax.lax.scan(one, lanes, None, length=number)
+    lanes, way = jax.lax.scan(one, lanes, None, length=number)
+    return lanes, problem.look_in(lanes.best), way

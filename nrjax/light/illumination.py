@@ -6,8 +6,10 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from .._numerics.ready_programs import kept
 from .._numerics.validation import Number, is_concrete, require, require_finite, require_nonnegative
 from .laser import Laser
 from .local_moment import LocalMoment
@@ -127,7 +129,7 @@ class GivenRates(AbstractMetallicLight):
         if is_concrete(loss_rate, sd_coupling):
             require(
                 "sd_coupling",
-                jnp.where((loss_rate > 0) & (sd_coupling == 0), 0.0, 1.0),
+                np.where((np.asarray(loss_rate) > 0) & (np.asarray(sd_coupling) == 0), 0.0, 1.0),
                 lambda x: x != 0,
                 "nonzero where loss_rate is positive",
                 "Set the layer's g (for a local moment it is negative), or its loss_rate to 0.",
@@ -165,16 +167,13 @@ class Illumination(AbstractMetallicLight):
         """The constant laser of time `t` (ps); the one of full intensity for None."""
         return self.laser.plateau() if t is None else self.laser.at(t)
 
-    def _under(self, laser: Laser) -> tuple[Array, Array]:
-        return self.moments.sd_coupling(laser), self.moments.loss_rate(laser)
-
     def couplings(self) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
         """(g, gamma) in meV at full intensity, each of shape (L,)."""
-        return self._under(self.laser_at(None))
+        return _couplings(self.moments, self.laser_at(None))
 
     def at(self, t: Number) -> GivenRates:
         """g and gamma of time `t` (ps)."""
-        return GivenRates(*self._under(self.laser_at(t)))
+        return GivenRates(*_couplings(self.moments, self.laser_at(t)))
 
     def plateau(self) -> GivenRates:
         """g and gamma at full intensity."""
@@ -189,3 +188,9 @@ class Illumination(AbstractMetallicLight):
         """g of the moments without light."""
         g = self.moments.sd_coupling()
         return GivenRates(g, jnp.zeros_like(g))
+
+
+@kept
+def _couplings(moments: LocalMoment, laser: Laser) -> tuple[Array, Array]:
+    """(g, gamma) of moments under a constant laser."""
+    return moments.sd_coupling(laser), moments.loss_rate(laser)

@@ -1,14 +1,18 @@
 """What the light does to the sample: the figures that an experiment is planned with."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
+from .._numerics.ready_programs import kept
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Number, is_concrete
-from ..light.local_moment import Validity
+from ..light.laser import Laser
+from ..light.local_moment import LocalMoment, Validity
 from .layers import LayeredMagnet
 
 
@@ -39,10 +43,10 @@ class Exposure(eqx.Module):
         if not is_concrete(self.intensity) or self.intensity.ndim:
             return f"Exposure(intensity{self.intensity.shape})"
 
-        def row(values: Array, form: str) -> str:
+        def row(values: Any, form: str) -> str:
             return ", ".join(format(float(x), form) for x in np.asarray(values))
 
-        ev_per_ps = self.absorbed_power * units.nW * units.ps * 1e-3
+        ev_per_ps = np.asarray(self.absorbed_power) * units.nW * units.ps * 1e-3
         lines = [
             f"light: {float(self.intensity):.4g} W/cm^2 at {float(self.photon_energy):.5g} meV, "
             f"peak field {float(self.peak_field):.3g} MV/cm",
@@ -56,7 +60,7 @@ class Exposure(eqx.Module):
     @property
     def warnings(self) -> list[str]:
         """What is not small, and electrons that would have to be polarized by more than there are."""
-        texts, share = list(self.validity.warnings.values()), float(jnp.max(self.polarization))
+        texts, share = list(self.validity.warnings.values()), float(np.asarray(self.polarization).max())
         if not share <= 1.0:
             texts.append(
                 f"exchange of this size takes {share:.3g} times the spin that the conduction electrons have: no band "
@@ -82,7 +86,12 @@ def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
 
     **Source** docs/physics.md, "Absorbed power".
     """
-    moments, laser = magnet.illumination.moments, magnet.illumination.laser.plateau()
+    return _exposure(magnet.illumination.moments, magnet.illumination.laser.plateau(), magnet.plateau(), m)
+
+
+@kept
+def _exposure(moments: LocalMoment, laser: Laser, magnet: LayeredMagnet, m: Array) -> Exposure:
+    """Moments under a constant laser, and the magnet with the rates that it makes."""
     transition = moments.transition
     dark = jnp.zeros_like(moments.level)
     return Exposure(
@@ -94,7 +103,7 @@ def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
         moments.pump_rate(laser),
         magnet.loss_rate,
         magnet.sd_coupling,
-        absorbed_power(magnet, m) / units.nW,
+        absorbed_power(magnet, m, photon_energy=laser.photon_energy) / units.nW,
         electron_polarization(magnet, m),
         moments.validity(laser),
     )

@@ -27,9 +27,7 @@ def at_temperature(magnet: LayeredMagnet, temperature: Float[Array, "..."]) -> L
     return eqx.tree_at(lambda magnet: magnet.temperature, magnet, everywhere)
 
 
-def penetration_depth(
-    intensity: Float[Array, "..."], power: Float[Array, "..."], volume: Number
-) -> Float[Array, "..."]:
+def penetration_depth(intensity: Number, power: Number, volume: Number) -> Any:
     """I V/P in nm: how deep light of `intensity` (W/cm^2) reaches into sites that take `power` (meV/ps) and `volume`
     (cubic angstrom) each."""
     watts = power / JOULE * 1e12

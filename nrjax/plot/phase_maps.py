@@ -203,18 +203,17 @@ def _draw_unstable(axes: Axes, dataset: xr.Dataset) -> list[Any]:
     return [Patch(facecolor=COLOURS[Phase.CHIRAL], hatch="////", label="chiral, falls apart in space")]
 
 
-def draw_boundaries(
-    panels: Sequence[Axes], build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]
-) -> list[Any]:
-    """Contours at zero of every boundary's function, black in the first panel and grey in the others; returns the
-    legend's entries of those that cross the window."""
+def boundary_values(
+    build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Where the function of every `Boundary` is looked at, and what it is there, each of shape (vertical, horizontal).
+
+    **Arguments** `horizontal`, `vertical`: names of arguments of `build`, and values of which the range counts.
+    """
     (x_name, x), (y_name, y) = horizontal, vertical
-    magnet = build(**{x_name: jnp.asarray(x[0]), y_name: jnp.asarray(y[0])})
-    if reason := without_boundaries(magnet):
-        warnings.warn(f"No boundaries are drawn: {reason}", stacklevel=3)
-        return []
-    samples = BOUNDARY_SAMPLES if isinstance(magnet, LayeredMagnet) else SAMPLES_OF_SOLUTIONS
-    xs, ys = (np.linspace(v.min(), v.max(), samples) for v in (x, y))
+    of_layers = isinstance(_first_magnet(build, horizontal, vertical), LayeredMagnet)
+    samples = BOUNDARY_SAMPLES if of_layers else SAMPLES_OF_SOLUTIONS
+    xs, ys = (np.linspace(np.min(v), np.max(v), samples) for v in (x, y))
 
     @kept
     def of_every_kind(xs: Any, ys: Any) -> Any:
@@ -224,9 +223,26 @@ def draw_boundaries(
 
         return jax.lax.map(lambda b: jax.vmap(lambda a: value(a, b))(xs), ys)
 
+    kinds = of_every_kind(*(v.astype(jnp.result_type(float)) for v in (xs, ys)))
+    return xs, ys, [np.asarray(values) for values in kinds]
+
+
+def _first_magnet(build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]) -> Any:
+    return build(**{name: jnp.asarray(values[0]) for name, values in (horizontal, vertical)})
+
+
+def draw_boundaries(
+    panels: Sequence[Axes], build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]
+) -> list[Any]:
+    """Contours at zero of every boundary's function, black in the first panel and grey in the others; returns the
+    legend's entries of those that cross the window."""
+    magnet = _first_magnet(build, horizontal, vertical)
+    if reason := without_boundaries(magnet):
+        warnings.warn(f"No boundaries are drawn: {reason}", stacklevel=3)
+        return []
+    xs, ys, found = boundary_values(build, horizontal, vertical)
     drawn = []
-    for kind, found in zip(Boundary, of_every_kind(jnp.asarray(xs), jnp.asarray(ys)), strict=True):
-        values = np.asarray(found)
+    for kind, values in zip(Boundary, found, strict=True):
         with np.errstate(invalid="ignore"):
             if not ((values > 0).any() and (values < 0).any()):
                 continue

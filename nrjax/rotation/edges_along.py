@@ -34,14 +34,14 @@ def edges_along(
     low, high = (float(np.asarray(x)) for x in between)
     if not low < high:
         raise ValueError(f"between = ({low:g}, {high:g}) is not a range: give the smaller value first.")
-    grid = jnp.linspace(low, high, scan)
+    grid = np.linspace(low, high, scan).astype(jnp.result_type(float))
     # With known numbers a magnet that refuses them says so.
     jax.eval_shape(lambda x: build(**{unknown: x}, **fixed), grid[0])
-    point = {name: jnp.asarray(x, grid.dtype) for name, x in fixed.items() if isinstance(x, float)}
+    point = {name: np.asarray(x, grid.dtype) for name, x in fixed.items() if isinstance(x, float)}
     rest = {name: x for name, x in fixed.items() if name not in point}
     point[unknown] = grid[0]
     value = _values(functools.partial(build, **rest) if rest else build, indicators)
-    return roots_along(value, grid, jnp.asarray(sorted(point).index(unknown)), point)
+    return roots_along(value, grid, np.asarray(sorted(point).index(unknown)), point)
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import kept, prepare
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Number, float_array, is_concrete, require
 from ..magnets import FokkerPlanckMagnet, LayeredMagnet
@@ -92,6 +92,12 @@ def linewidth(
         magnet = magnet.plateau()
     state = steady_state(magnet, cycles=False, throw=False) if state is None else state
     return _noise(magnet, number, state)
+
+
+def prepare_linewidth(magnet: LayeredMagnet, state: SteadyState) -> None:
+    """Compile or load what `linewidth(magnet, state=state)` needs, and compute nothing: in a thread beside another, its
+    systems of equations could wait for each other."""
+    prepare(_noise, magnet.plateau(), float_array("spins", 1.0, shape=(), dtype=magnet.dtype), state)
 
 
 @kept

@@ -103,7 +103,7 @@ class SteadyState(eqx.Module):
         return (
             f"{Phase(int(self.phase)).name}: lengths {lengths}, angle {float(self.angle):.6g} rad, "
             f"chase {float(self.chase_frequency):.6g} GHz, rotation {float(self.rotation_frequency):.6g} GHz"
-            f"{PROBE if self.phase == Phase.CHIRAL else ''}, "
+            f"{PROBE if int(self.phase) == Phase.CHIRAL else ''}, "
             f"{f'period of the shape {float(self.period):.6g} ps, ' if np.isfinite(self.period) else ''}"
             f"growth rate {float(self.growth_rate):.3g} meV, residual {float(self.residual):.1e}"
             + ("" if self.valid else f" [not valid: {RESULTS[self.result]}]")

@@ -23,7 +23,7 @@ from ..motion.phases import Phase
 from . import bilayer_states
 from .bilayer_relaxation import VANISHED, Journey, Motion, is_slow_spiral, set_out, settle, tilt_of
 from .modulated_shapes import Watch, is_modulated, nothing_seen, watch_for_repetition
-from .rigid_states import RESULTS, MovingShape, SteadyState, moving_state, reached_state, rigid_state, unsolved_shape
+from .rigid_states import MovingShape, SteadyState, moving_state, reached_state, rigid_state, unsolved_shape
 from .shape_cycles import Turn, find_cycle
 from .solvers import AbstractSteadyStateSolver, without_derivative
 
@@ -80,10 +80,13 @@ class ShapeSolver(AbstractSteadyStateSolver):
     def find_many(
         self, models: AbstractOrderParameters, starts: Float[Array, "lanes 2 n"], max_steps: int
     ) -> SteadyState:
-        """`find` in two programs, shapes settle and all are told; two more, for shapes that do not settle, are compiled
-        only if there are any."""
+        """`find` in two programs, shapes settle and all are told; two more are for shapes that do not settle: they are
+        compiled only if there are any, the first of them ahead where many are asked for."""
         _tell_all.compile_ahead(models, starts, _settle_all.shapes(models, starts, max_steps))
         search = _settle_all(models, starts, max_steps)
+        if starts.shape[0] >= WATCHED:
+            # Among so many, as in a map, some do not settle: the program is ready when it is known which.
+            _watch_all.compile_ahead(*_shapes_of(WATCHED, (models, search)), max_steps)
         moving = np.flatnonzero(~np.asarray(search.journey.motion.arrived))
         for rows, count in _in_turn(moving, WATCHED, starts.shape[0]):
             some, searches = _lanes_of((models, search), rows)
@@ -142,8 +145,7 @@ def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Se
     """What a search has come to."""
     search = jax.tree.map(jax.lax.stop_gradient, search)
     motion = search.journey.motion
-    rates = jax.tree.map(jax.lax.stop_gradient, ShapeDynamics(model).rates(motion.gram))
-    finite = jnp.isfinite(sum((*motion.gram, *rates), start=jnp.zeros_like(motion.gram.aa)))
+    finite = _is_finite(model, search)
     arrived = motion.arrived & finite
     state = state_near_gram(model, _without_vanished(motion, arrived), motion.paramagnetic, start)
     found = jax.tree.map(jax.lax.stop_gradient, gram_of(state.m))
@@ -157,19 +159,28 @@ def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Se
     )
 
 
-def _moves(search: Search, state: SteadyState) -> Bool[Array, ""]:
-    """Whether a search has come to a shape that repeats itself."""
-    return is_modulated(search.watch) & ~search.journey.motion.arrived & (state.result != RESULTS.nonfinite)
+def _is_finite(model: AbstractOrderParameters, search: Search) -> Bool[Array, ""]:
+    """Whether a search has come to numbers."""
+    gram = search.journey.motion.gram
+    rates = jax.tree.map(jax.lax.stop_gradient, ShapeDynamics(model).rates(gram))
+    return jnp.isfinite(sum((*gram, *rates), start=jnp.zeros_like(gram.aa)))
+
+
+def _moves(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Search) -> Bool[Array, ""]:
+    """Whether a search has come to a shape that repeats itself. Nothing of the state that was told enters: what chooses
+    each of its numbers would be computed anew for each."""
+    finite = _is_finite(model, search) & jnp.all(jnp.isfinite(start))
+    return is_modulated(search.watch) & ~search.journey.motion.arrived & finite
 
 
 def _told_of_moving(
     model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Search, state: SteadyState, cycles: bool
 ) -> SteadyState:
     """`state`, or what the search has come to if that is a shape that repeats itself; its closed orbit, if wanted."""
-    moves = _moves(search, state)
+    search = jax.lax.stop_gradient(search)
+    moves = _moves(model, start, search)
     if not cycles:
         return moving_state(state, moves, unsolved_shape(state.m))
-    search = jax.lax.stop_gradient(search)
     near = Turn(search.journey.motion.gram, search.watch.period)
     cycle = find_cycle(model, near, search.watch.maxima, moves)
     mean = cycle.mean.gram
@@ -221,6 +232,11 @@ def _in_turn(lanes: np.ndarray, size: int, end: int) -> Iterator[tuple[np.ndarra
 @jax.jit
 def _taken(tree: Any, rows: Array) -> Any:
     return jax.tree.map(lambda x: jnp.take(x, rows, axis=0, mode="clip"), tree)
+
+
+def _shapes_of(number: int, tree: Any) -> Any:
+    """Those of so many lanes of a tree."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((number, *x.shape[1:]), x.dtype), tree)
 
 
 def _lanes_of(tree: Any, rows: np.ndarray) -> Any:

@@ -53,7 +53,7 @@ class SpatialStability(eqx.Module):
             return f"stable in space: deviations decay at {-rate:.3g} meV or faster (factor {float(self.fastest):.3g})"
         if not rate > 0:
             return f"neither stable nor unstable in space: the fastest deviations grow at {rate:.3g} meV"
-        low, high = (float(x) for x in self.band)
+        low, high = (float(x) for x in np.asarray(self.band))
         return (
             f"UNSTABLE in space: deviations whose exchange is {low:.3g} to {high:.3g} of the uniform one grow, fastest "
             f"{float(self.fastest):.3g}, e-fold in {1.0 / (rate * units.ps):.3g} ps"

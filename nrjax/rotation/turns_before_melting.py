@@ -1,11 +1,13 @@
 """How many turns of a chase fit before the light has melted the sample."""
 
+import math
 from typing import Any, Final
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
@@ -16,7 +18,7 @@ from .._numerics.small_matrices import safe_sqrt
 from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import Number, is_concrete, require_positive
 from ..magnets import LayeredMagnet, ThermalModel
-from ..magnets.absorption import absorbed_power
+from ..magnets.absorption import exposure
 from ..magnets.heat import DULONG_PETIT, GADOLINIUM_VOLUME, penetration_depth
 from ..motion.coordinates import Components, Heated
 from ..motion.rigid_rotation import closest_rotation, leading_pair
@@ -148,14 +150,14 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
 
     **Arguments** `magnet`: under a laser. `m`: its moments, shape (L, 3). `chase_frequency`: GHz.
     """
-    power = float(jnp.mean(absorbed_power(magnet, m))) * units.ps
-    energy, frequency = float(magnet.illumination.laser.photon_energy), float(jnp.asarray(chase_frequency)) * 1e-3
-    margin = (float(ordering_temperature(magnet)) - float(jnp.max(magnet.temperature))) / units.kelvin
+    light = exposure(magnet, m)
+    power = float(np.asarray(light.absorbed_power).mean()) * units.nW * units.ps
+    energy, frequency = float(light.photon_energy), float(np.asarray(chase_frequency)) * 1e-3
+    margin = (float(ordering_temperature(magnet)) - float(np.asarray(magnet.temperature).max())) / units.kelvin
     photons = f"{power / (energy * frequency):.3g} photons absorbed per site and turn; " if frequency > 0 else ""
     warming = power / DULONG_PETIT
-    intensity = magnet.illumination.laser.intensity
-    fluence = float(intensity) * 1e-9
-    depth = float(penetration_depth(intensity, jnp.asarray(power), GADOLINIUM_VOLUME))
+    fluence = float(light.intensity) * 1e-9
+    depth = penetration_depth(float(light.intensity), power, GADOLINIUM_VOLUME) if power else math.inf
     return (
         f"{photons}the order is lost {margin:.3g} K above this temperature, and without cooling a lattice of 3 k_B per "
         f"atom warms by {warming:.3g} K/ps (see turns); each ps brings {fluence:.3g} mJ/cm^2, {depth:.3g} nm "
