@@ -47,6 +47,7 @@ def test_factors_of_a_box():
     np.testing.assert_allclose(wave_factors(AllToAll(), 2, 4).ravel(), np.eye(1, 64)[0], atol=1e-12)
 
 
+@pytest.mark.long
 def test_edges_take_what_boundaries_take():
     """Arrays among the other arguments, as `boundary` takes them."""
     given: Any = dict(loss_rate=np.array([0.0, 0.066]), interlayer_exchange=6.0)
