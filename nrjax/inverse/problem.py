@@ -44,8 +44,20 @@ class Look(NamedTuple):
 
     def row(self) -> Float[Array, " numbers"]:
         """All its numbers, one after the other: what is carried as one array is chosen by one kernel, not by one for
-        each of its fields. `Problem.look_in` takes them apart."""
+        each of its fields. `in_rows` takes them apart."""
         return jnp.concatenate([jnp.ravel(x).astype(self.y.dtype) for x in jax.tree.leaves(self)])
+
+    def in_rows(self, rows: Float[Array, "*lanes numbers"]) -> "Look":
+        """The looks whose numbers are in `rows`, of the shapes of this one."""
+        leaves, structure = jax.tree.flatten(self)
+        ends = np.cumsum([leaf.size for leaf in leaves])
+        return jax.tree.unflatten(
+            structure,
+            [
+                rows[..., end - leaf.size : end].reshape(*rows.shape[:-1], *leaf.shape).astype(leaf.dtype)
+                for leaf, end in zip(leaves, ends, strict=True)
+            ],
+        )
 
 
 class Problem(eqx.Module):
@@ -115,19 +127,6 @@ class Problem(eqx.Module):
         zero, none, vector = jnp.zeros((), y.dtype), jnp.asarray(False), jnp.zeros_like(y)
         far, each = zero + jnp.inf, jnp.zeros(self.members, y.dtype)
         return Look(y, far, vector, far, vector, zero, each, vector, states, none, none)
-
-    def look_in(self, rows: Float[Array, "*lanes numbers"]) -> Look:
-        """The looks whose numbers are in `rows`."""
-        like = eqx.filter_eval_shape(self.unseen, jnp.zeros_like(self.box.low))
-        leaves, structure = jax.tree.flatten(like)
-        ends = np.cumsum([leaf.size for leaf in leaves])
-        return jax.tree.unflatten(
-            structure,
-            [
-                rows[..., end - leaf.size : end].reshape(*rows.shape[:-1], *leaf.shape).astype(leaf.dtype)
-                for leaf, end in zip(leaves, ends, strict=True)
-            ],
-        )
 
     def _measure(self, p: Float[Array, " n"]) -> Any:
         """Observable and guidance of each member, and the loss; then what is looked at without derivatives."""

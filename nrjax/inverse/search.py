@@ -99,9 +99,9 @@ def step(
     """
     look = problem.look(lane.y, lane.target)
     free = problem.has_objectives & (lane.finishing == 0)
-    judged = _judge(problem, lane, look, free)
-    moved = _move(problem, judged, look, free, optimizer)
-    new = _ending(problem, moved, tolerance, steps, patience)
+    judged = _judge(lane, look, free)
+    moved = _move(judged, look, free, optimizer)
+    new = _ending(moved, look, problem.has_objectives, tolerance, steps, patience)
     return _either(lane.done, lane, new)
 
 
@@ -110,15 +110,15 @@ def _goes_across(lane: Lane, best: Look) -> Array:
     return _has_slope(best) & (lane.strikes < STRIKES)
 
 
-def _judge(problem: Problem, lane: Lane, look: Look, free: Array) -> Lane:
+def _judge(lane: Lane, look: Look, free: Array) -> Lane:
     """Keep the look if it helped, and set the length of the next step by that."""
-    best = problem.look_in(lane.best)
+    best = look.in_rows(lane.best)
     across = _goes_across(lane, best)
     miss, best_miss = badness(look), badness(best)
     helped = miss <= jnp.maximum(best_miss - KEPT * lane.promised, jnp.where(free, TUBE, 0.0))
     accept = jnp.where(across, helped, miss < best_miss)
     row = jnp.where(accept, look.row(), lane.best)
-    best = problem.look_in(row)
+    best = look.in_rows(row)
     radius = jnp.where(accept, jnp.minimum(2.0 * lane.radius, LONGEST), jnp.maximum(0.25 * lane.radius, SHORTEST))
     much_less = 0.75 * lane.reference
     quarter = badness(best) <= jnp.where(free, jnp.maximum(much_less, TUBE), much_less)
@@ -130,11 +130,11 @@ def _judge(problem: Problem, lane: Lane, look: Look, free: Array) -> Lane:
     )
 
 
-def _move(problem: Problem, lane: Lane, look: Look, free: Array, optimizer: optax.GradientTransformation) -> Lane:
+def _move(lane: Lane, look: Look, free: Array, optimizer: optax.GradientTransformation) -> Lane:
     """Choose where to look next: across the target by Newton's method and along it by Optax, or by Optax alone."""
-    across = _goes_across(lane, problem.look_in(lane.best))
+    across = _goes_across(lane, look.in_rows(lane.best))
     # Newton's method goes on from the best look, Optax alone from where it is.
-    here = problem.look_in(jnp.where(across, lane.best, look.row()))
+    here = look.in_rows(jnp.where(across, lane.best, look.row()))
     norm = jnp.sqrt(jnp.sum(here.uphill**2))
     normal = here.uphill / jnp.where(norm > 0, norm, 1.0)
     along = here.slope - jnp.dot(here.slope, normal) * normal
@@ -155,9 +155,9 @@ def _move(problem: Problem, lane: Lane, look: Look, free: Array, optimizer: opta
     )
 
 
-def _ending(problem: Problem, lane: Lane, tolerance: float, steps: int, patience: int) -> Lane:
+def _ending(lane: Lane, look: Look, has_objectives: bool, tolerance: float, steps: int, patience: int) -> Lane:
     """Count the step, and see whether the lane is done."""
-    best, has_objectives = problem.look_in(lane.best), problem.has_objectives
+    best = look.in_rows(lane.best)
     in_tube = jnp.abs(best.miss) <= TUBE
     score = jnp.where(in_tube & has_objectives, _loss_on_target(best) - NO_SLOPE, badness(best))
     progress = score < lane.record - PROGRESS * jnp.minimum(jnp.abs(lane.record), 1.0)
@@ -183,7 +183,7 @@ def _ending(problem: Problem, lane: Lane, tolerance: float, steps: int, patience
     # Along the target a step is taken on trust: what it has led away from is where the lane ends.
     returned = lane._replace(
         best=lane.champion,
-        y=problem.look_in(lane.champion).y,
+        y=look.in_rows(lane.champion).y,
         promised=jnp.zeros_like(lane.promised),
         radius=jnp.full_like(lane.radius, LONGEST),
     )
@@ -242,11 +242,13 @@ def take_steps(
     """`number` steps of every lane; the best look of each; and the misses, observables and coordinates on the way,
     (number, lanes, ...)."""
 
+    like = problem.unseen(lanes.y[0])
+
     def one(lanes: Lane, _: Any) -> Any:
         y = lanes.y
         lanes = jax.vmap(lambda lane: step(problem, optimizer, lane, tolerance, steps, patience))(lanes)
-        best = problem.look_in(lanes.best)
+        best = like.in_rows(lanes.best)
         return lanes, (best.miss, best.achieved, y)
 
     lanes, way = jax.lax.scan(one, lanes, None, length=number)
-    return lanes, problem.look_in(lanes.best), way
+    return lanes, like.in_rows(lanes.best), way
