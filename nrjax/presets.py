@@ -28,17 +28,14 @@ def hanai2025_bilayer(loss_rate: Numbers = 0.0, interlayer_exchange: Number = 5.
 
     **Raises** `TypeError` for an unknown name, `ValueError` for a value out of range.
     """
-    gamma = float_array("loss_rate", loss_rate)
-    if gamma.shape not in ((), (2,)):
-        raise ValueError(f"loss_rate has shape {gamma.shape}: give gamma_B, or [gamma_A, gamma_B].")
-    j_ab = jnp.asarray(interlayer_exchange, jnp.result_type(float))
+    shape = float_array("loss_rate", loss_rate).shape
+    if shape not in ((), (2,)):
+        raise ValueError(f"loss_rate has shape {shape}: give gamma_B, or [gamma_A, gamma_B].")
     arguments: dict[str, Any] = {
-        "exchange": jnp.stack(
-            [jnp.stack([jnp.full_like(j_ab, 10.0), j_ab]), jnp.stack([j_ab, jnp.full_like(j_ab, 5.0)])]
-        ),
+        "exchange": [[10.0, interlayer_exchange], [interlayer_exchange, 5.0]],
         "damping": (0.1, 2e-3),
         "sd_coupling": -10.0,
-        "loss_rate": gamma if gamma.ndim else jnp.stack([jnp.zeros_like(gamma), gamma]),
+        "loss_rate": loss_rate if shape else [0.0, loss_rate],
         "filling": 1.0,
         "temperature": 9.0,
     }
@@ -169,9 +166,9 @@ def _between_layers(
     light: AbstractLight, exchange: tuple[Number, Number, Number], damping: tuple[float, float], overrides: Any
 ) -> LayeredMagnet:
     """A bilayer with j_AA, j_AB and j_BB under light between its layers."""
-    a, across, b = (jnp.asarray(x, jnp.result_type(float)) for x in exchange)
+    a, across, b = exchange
     arguments: dict[str, Any] = {
-        "exchange": jnp.stack([jnp.stack([a, across]), jnp.stack([across, b])]),
+        "exchange": [[a, across], [across, b]],
         "damping": damping,
         "temperature": 9.0,
         "light": light,

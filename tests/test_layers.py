@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import jax
@@ -146,6 +147,16 @@ def test_parameters_are_arrays_and_nothing_is_baked_into_a_trace():
         speed(LayeredMagnet(np.diag([10, 5]), damping, g, 0.0, 1.0, 9.0), jnp.asarray(M))
     speed(illuminated_bilayer().plateau(), jnp.asarray(M))
     assert len(traces) == 1
+
+
+def test_a_magnet_keeps_the_numbers_that_it_was_given():
+    """Whatever is written to the arrays afterwards; several, since JAX may share the memory of some, by its alignment."""
+    dark = partial(LayeredMagnet, damping=0.1, sd_coupling=-10.0, loss_rate=0.0, temperature=1.0)
+    given_arrays = [np.full((layers, layers), 2.0) for layers in range(1, 31)]
+    magnets = [dark(array) for array in given_arrays]
+    for array in given_arrays:
+        array[:] = 7.0
+    assert all((np.asarray(magnet.exchange) == 2.0).all() for magnet in magnets)
 
 
 def test_numbers_take_the_precision_of_the_exchange():

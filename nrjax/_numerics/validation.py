@@ -44,6 +44,10 @@ def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None,
 
     **Raises** `ValueError` if `value` is not numeric or does not broadcast.
     """
+    if not isinstance(value, jax.Array) and is_concrete(*jax.tree.leaves(value)):
+        # A copy: JAX may take the memory as its own, which whoever passed it may write to.
+        known = numpy_floats(name, value, dtype).copy()
+        return jax.device_put(known if shape is None else _broadcast(np.broadcast_to, name, known, shape))
     try:
         array = jnp.asarray(value)
         if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == bool:
@@ -54,17 +58,19 @@ def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None,
         array = array.astype(dtype)
     elif jax.typeof(array).weak_type or not jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(jnp.result_type(float) if dtype is None else dtype)
-    if shape is None:
-        return array
+    return array if shape is None else _broadcast(jnp.broadcast_to, name, array, shape)
+
+
+def _broadcast(broadcast_to: Callable[..., Any], name: str, array: Any, shape: tuple[int, ...]) -> Any:
     try:
-        return jnp.broadcast_to(array, shape)
+        return broadcast_to(array, shape)
     except ValueError as error:
         raise ValueError(
             f"{name} has shape {array.shape}, which does not fit {shape}. Pass a scalar or an array of shape {shape}."
         ) from error
 
 
-def numpy_floats(name: str, value: Numbers) -> np.ndarray:
+def numpy_floats(name: str, value: Numbers, dtype: Any = None) -> np.ndarray:
     """`float_array` in NumPy, where an operation of JAX on few numbers would take as long as what is done with them.
 
     **Raises** `ValueError` if `value` is not numeric.
@@ -77,7 +83,7 @@ def numpy_floats(name: str, value: Numbers) -> np.ndarray:
             raise TypeError(f"of type {array.dtype}")
     except (TypeError, ValueError) as error:
         raise _not_numbers(name, value) from error
-    own = array.dtype if hasattr(value, "dtype") and array.dtype.kind == "f" else float
+    own = array.dtype if hasattr(value, "dtype") and array.dtype.kind == "f" else float if dtype is None else dtype
     return array.astype(jax.dtypes.canonicalize_dtype(own), copy=False)
 
 

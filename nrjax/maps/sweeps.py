@@ -17,7 +17,7 @@ import xarray as xr
 from .._numerics.digests import computation_digest
 from .._numerics.refilled_loops import CPU_WIDTH
 from .._numerics.tiles import Progress, for_each_tile, power_of_two_above, progress_bar, run_tiles
-from .._numerics.validation import Numbers, require_memory
+from .._numerics.validation import Numbers, float_array, require_memory
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
 from ..rotation.solvers import AbstractSteadyStateSolver
 from .blocks import Blocks
@@ -295,7 +295,7 @@ def _checked_build(build: Callable[..., Any], grid: dict[str, np.ndarray]) -> li
 def model_at(build: Callable[..., Any], point: Mapping[str, Any], what: str) -> Any:
     """build(**point). **Raises** `ValueError` for arguments that it does not take, which are called `what`."""
     try:
-        return build(**{name: jnp.asarray(value, jnp.result_type(float)) for name, value in point.items()})
+        return build(**{name: float_array(name, np.asarray(value, float)) for name, value in point.items()})
     except TypeError as error:
         raise ValueError(
             f"the {what} {', '.join(map(repr, point))} do not fit the model: {error}. Name arguments that build() "

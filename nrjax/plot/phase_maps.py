@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .._numerics.ready_programs import kept
+from .._numerics.validation import float_array
 from ..magnets import LayeredMagnet
 from ..motion.phases import Phase
 from ..rotation.boundaries import Bilayer, Boundary, indicator, without_boundaries
@@ -228,7 +229,7 @@ def boundary_values(
 
 
 def _first_magnet(build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]) -> Any:
-    return build(**{name: jnp.asarray(values[0]) for name, values in (horizontal, vertical)})
+    return build(**{name: float_array(name, np.asarray(values[0], float)) for name, values in (horizontal, vertical)})
 
 
 def draw_boundaries(
