@@ -12,10 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if "```python" in p.read_text())]
+LONG_PAGES = ("extending", "pulse", "sample")
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=p.stem, marks=[pytest.mark.long] if p.stem in LONG_PAGES else []) for p in PAGES]
+)
 def test_the_code_of_a_page_prints_what_the_page_says(page):
     names, printed = {}, io.StringIO()
     for kind, block in re.findall(r"```(python|text)\n(.*?)```", page.read_text(), flags=re.DOTALL):
