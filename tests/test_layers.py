@@ -150,7 +150,7 @@ def test_parameters_are_arrays_and_nothing_is_baked_into_a_trace():
 
 
 def test_a_magnet_keeps_the_numbers_that_it_was_given():
-    """Whatever is written to the arrays afterwards; several, since JAX may share the memory of some, by its alignment."""
+    """Whatever is written to the arrays afterwards; JAX shares the memory of those that are aligned."""
     dark = partial(LayeredMagnet, damping=0.1, sd_coupling=-10.0, loss_rate=0.0, temperature=1.0)
     given_arrays = [np.full((layers, layers), 2.0) for layers in range(1, 31)]
     magnets = [dark(array) for array in given_arrays]

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from .._numerics.ready_programs import folder
 from ..maps.cost import foreseen
 from ..maps.sweeps import sweep
 from ..motion.phases import Phase
@@ -96,7 +95,7 @@ def _phase_diagram(options: argparse.Namespace) -> int:
         PLANE,
         lambda plot, data, build: plot.phase_diagram(data, None if options.no_boundaries else build, seen),
         refine=not options.full,
-        rehearse=None if options.no_boundaries else _look_at_boundaries,
+        rehearse=None if options.no_boundaries else _compile_boundaries,
     )
 
 
@@ -114,8 +113,8 @@ def _sweep(
 ) -> int:
     """Sweep over as many axes as the default has, draw, tell and save.
 
-    **Arguments** `draw`: of `nrjax.plot`, the numbers and what builds a magnet. `rehearse`: what draw computes, of what
-    builds a magnet and the grid; done in the background, so that it is compiled, or loaded, in time.
+    **Arguments** `draw`: of `nrjax.plot`, the numbers and what builds a magnet. `rehearse`: compiles in the background
+    what `draw` computes, for what builds a magnet and the grid.
     """
     fixed, run = _settings(options)
     grid = configuration.axes(options, run, len(default), default)
@@ -142,12 +141,10 @@ def _sweep(
     return 0
 
 
-def _look_at_boundaries(build: Any, grid: dict[str, Any]) -> None:
-    """Where programs are not kept, this one would be compiled for nothing."""
-    if folder() is not None:
-        from ..plot.phase_maps import boundary_values
+def _compile_boundaries(build: Any, grid: dict[str, Any]) -> None:
+    from ..plot.phase_maps import prepare_boundaries
 
-        boundary_values(build, *grid.items())
+    prepare_boundaries(build, *grid.items())
 
 
 def _settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import kept, prepare
 from .._numerics.validation import float_array
 from ..magnets import LayeredMagnet
 from ..motion.phases import Phase
@@ -211,10 +211,23 @@ def boundary_values(
 
     **Arguments** `horizontal`, `vertical`: names of arguments of `build`, and values of which the range counts.
     """
+    of_every_kind, xs, ys = _boundary_program(build, horizontal, vertical)
+    return xs, ys, [np.asarray(values) for values in of_every_kind(xs, ys)]
+
+
+def prepare_boundaries(build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]) -> None:
+    """Compile what `boundary_values` runs, where that is not kept yet."""
+    prepare(*_boundary_program(build, horizontal, vertical))
+
+
+def _boundary_program(
+    build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]
+) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A function of values along both axes, and these."""
     (x_name, x), (y_name, y) = horizontal, vertical
     of_layers = isinstance(_first_magnet(build, horizontal, vertical), LayeredMagnet)
     samples = BOUNDARY_SAMPLES if of_layers else SAMPLES_OF_SOLUTIONS
-    xs, ys = (np.linspace(np.min(v), np.max(v), samples) for v in (x, y))
+    dtype = jnp.result_type(float)
 
     @kept
     def of_every_kind(xs: Any, ys: Any) -> Any:
@@ -224,8 +237,7 @@ def boundary_values(
 
         return jax.lax.map(lambda b: jax.vmap(lambda a: value(a, b))(xs), ys)
 
-    kinds = of_every_kind(*(v.astype(jnp.result_type(float)) for v in (xs, ys)))
-    return xs, ys, [np.asarray(values) for values in kinds]
+    return of_every_kind, *(np.linspace(np.min(v), np.max(v), samples).astype(dtype) for v in (x, y))
 
 
 def _first_magnet(build: Any, horizontal: tuple[str, Any], vertical: tuple[str, Any]) -> Any:
