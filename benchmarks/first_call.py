@@ -2,7 +2,8 @@
 
 Times are those of whole processes, the median of three with a full cache; inside, JAX tells how long it traced,
 lowered, compiled and read programs from the cache (what is compiled in the background counts, so that parts may add up
-to more than the total). A unit is the time that `import jax` takes, so that machines can be compared.
+to more than the total). A unit is the time that `import jax` takes, so that machines can be compared. Measured where
+`nrjax[plot]` is installed alone: libraries that others look for (xarray for Dask) are imported as well where they are.
 
 python benchmarks/first_call.py        writes benchmarks/results/first_call-DEVICE.json
 """

@@ -91,6 +91,11 @@ def run_tiles(
         return some if order is None else order[some]
 
     with Progress(total, tiles, label, progress) as bar:
+        if executor is None and order is None and total == tile:
+            # Sharing out costs as much as a short trajectory.
+            result = _fitting(function, lanes, np.array)
+            bar.tell(total)
+            return result
 
         def keep(index: int, result: PyTree) -> None:
             nonlocal structure
@@ -266,11 +271,12 @@ def _unpacked(packed: bytes, double: bool) -> _Work:
         return _Work(pickle.loads(packed), double)
 
 
-def _fitting(function: Callable[[PyTree], PyTree], part: PyTree) -> PyTree:
-    """function(part) as NumPy arrays; of its halves, one after the other, if the device's memory is too small."""
+def _fitting(function: Callable[[PyTree], PyTree], part: PyTree, to_numpy: Callable[..., Any] = np.asarray) -> PyTree:
+    """function(part) as NumPy arrays, which share its memory if `to_numpy` does; of its halves, one after the other, if
+    the device's memory is too small."""
     size = jax.tree.leaves(part)[0].shape[0]
     try:
-        return jax.tree.map(np.asarray, function(part))
+        return jax.tree.map(to_numpy, function(part))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) or size == 1:
             raise
