@@ -133,6 +133,14 @@ def test_batch_is_what_each_lane_does_alone():
     np.testing.assert_array_equal(together.ms, simulate_many(batch, starts, stops, tile=16).ms)
 
 
+@pytest.mark.parametrize("tile", [2, 1])
+def test_the_trajectories_of_a_batch_are_ones_own(tile):
+    """In one tile or two: NumPy arrays that may be written to."""
+    batch = jax.vmap(lambda g: hanai2025_bilayer(g, 6.0))(jnp.asarray([0.0, 0.05]))
+    told = simulate_many(batch, M0, 0.1, tile=tile)
+    assert all(isinstance(x, np.ndarray) and x.flags.writeable for x in jax.tree.leaves(told))
+
+
 @pytest.mark.long
 def test_bad_lanes_spoil_no_other():
     gammas = np.linspace(0.0, 0.12, 64)
