@@ -61,7 +61,7 @@ def watch_for_repetition(shape: ShapeDynamics, start: Journey, max_steps: int) -
 
     def done(state: tuple[Journey, Watch]) -> Array:
         journey, watch = state
-        return journey.motion.arrived | is_modulated(watch) | (journey.steps >= max_steps)
+        return journey.motion.arrived | is_modulated(watch.repeats) | (journey.steps >= max_steps)
 
     return iterate(step, done, (shape, paramagnet_is_stable(shape)), (start, nothing_seen(start.motion.gram)), few=True)
 
@@ -73,9 +73,9 @@ def nothing_seen(gram: Gram) -> Watch:
     return Watch(zero, zero, none, zero, zero + jnp.inf, zero - 1.0, zero, none, none + PATIENCE)
 
 
-def is_modulated(watch: Watch) -> Array:
-    """Whether enough maxima in a row were the same."""
-    return watch.repeats >= REPEATS
+def is_modulated(repeats: Any) -> Any:
+    """Whether so many maxima in a row, an array of JAX or NumPy, that were the same are enough."""
+    return repeats >= REPEATS
 
 
 def _log_determinant(motion: Motion) -> Array:

@@ -94,7 +94,7 @@ class ShapeSolver(AbstractSteadyStateSolver):
             searches.journey.steps[count:] = np.iinfo(np.int32).max
             search = _with_lanes(search, rows, _watch_all(some, searches, max_steps))
         states = _tell_all(models, starts, search)
-        moving = np.flatnonzero(is_modulated(search.watch))
+        moving = np.flatnonzero(is_modulated(np.asarray(search.watch.repeats)))
         for rows, count in _in_turn(moving, CYCLES, starts.shape[0]):
             some, begun, searches, known = _lanes_of((models, starts, search, states), rows)
             # Nothing is looked for in what fills up.
@@ -170,7 +170,7 @@ def _moves(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: S
     """Whether a search has come to a shape that repeats itself. Nothing of the state that was told enters: what chooses
     each of its numbers would be computed anew for each."""
     finite = _is_finite(model, search) & jnp.all(jnp.isfinite(start))
-    return is_modulated(search.watch) & ~search.journey.motion.arrived & finite
+    return is_modulated(search.watch.repeats) & ~search.journey.motion.arrived & finite
 
 
 def _told_of_moving(
