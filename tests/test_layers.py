@@ -159,6 +159,15 @@ def test_a_magnet_keeps_the_numbers_that_it_was_given():
     assert all((np.asarray(magnet.exchange) == 2.0).all() for magnet in magnets)
 
 
+def test_numbers_in_a_list_take_the_precision_of_jax():
+    """Traced or not: of single precision among those of a preset's matrix."""
+    build = partial(hanai2025_bilayer, 0.05)
+    batch = jax.vmap(build)(jnp.asarray([6.0], jnp.float32))
+    for alone in (build(6.0), build(np.float32(6.0)), build(jnp.float32(6.0))):
+        assert batch.exchange.dtype == alone.exchange.dtype == jnp.float64
+        np.testing.assert_array_equal(batch.exchange[0], alone.exchange)
+
+
 def test_numbers_take_the_precision_of_the_exchange():
     own = {"bath": BrillouinBath(2.5), "terms": (BiaxialAnisotropy(0.2, 0.1),), "field": [0.0, 0.0, 1.0]}
     magnet = LayeredMagnet(jnp.eye(2, dtype=jnp.float32), 0.1, -10, [0.0, 0.05], 1.0, 9.0, **own)

@@ -54,9 +54,8 @@ def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None,
             raise TypeError(f"of type {array.dtype}")
     except (TypeError, ValueError) as error:
         raise _not_numbers(name, value) from error
-    if not hasattr(value, "dtype") and dtype is not None:
-        array = array.astype(dtype)
-    elif jax.typeof(array).weak_type or not jnp.issubdtype(array.dtype, jnp.floating):
+    own = hasattr(value, "dtype") and jnp.issubdtype(array.dtype, jnp.floating)
+    if not own or jax.typeof(array).weak_type:
         array = array.astype(jnp.result_type(float) if dtype is None else dtype)
     return array if shape is None else _broadcast(jnp.broadcast_to, name, array, shape)
 

@@ -29,7 +29,7 @@ def run() -> int:
     """`main` in a process of its own, which ends with it.
 
     Python looks for cycles of unused objects after every few hundred new ones, and among all at the end of the process:
-    a fourth of a short command. Here it looks a hundred times more rarely, and leaves to the system what is in use at
+    a fifth of a short command. Here it looks a hundred times more rarely, and leaves to the system what is in use at
     the end.
     """
     gc.set_threshold(50_000, 10, 10)
