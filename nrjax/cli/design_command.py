@@ -162,7 +162,8 @@ def _design(options: argparse.Namespace) -> int:
     return 0 if result.feasible else 1
 
 
-def _target(run: dict[str, Any]) -> tuple[str, float]:
+def _target(run: dict[str, Any]) -> tuple[str, Any]:
+    """The frequency that is asked for, and its value as it was given, which `design` checks."""
     wanted = [(name, run[f"target_{name}_ghz"]) for name in ("chase", "rotation") if f"target_{name}_ghz" in run]
     if len(wanted) != 1:
         raise ValueError("give one target: --target-chase-ghz or --target-rotation-ghz, for example 40.")

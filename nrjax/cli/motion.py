@@ -83,7 +83,7 @@ def _simulate(options: argparse.Namespace) -> int:
     if "pulse" in run:
         fixed["envelope"] = configuration.pulse(run["pulse"])
     with ImportedAhead() as ahead:
-        return _move(options, configuration.build(fixed), run, duration, samples, ahead)
+        return _move(options, configuration.build(fixed), run, float(duration), samples, ahead)
 
 
 def _move(
