@@ -38,7 +38,7 @@ import record  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 
 import nrjax  # noqa: E402
-from nrjax.motion import integration  # noqa: E402
+from nrjax.motion import trajectory_batches  # noqa: E402
 
 LANES: Final = 1 << 16
 # What takes no time of its own.
@@ -72,8 +72,8 @@ def programs(dtype: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, .
 
     yield "derivatives of steady states", slopes, (bilayers,)
 
-    frame, arrays = integration._framed(bilayers)
-    solve = integration._batch_solver(frame, 100_000)
+    frame, arrays = trajectory_batches._framed(bilayers)
+    solve = trajectory_batches._batch_solver(frame, 100_000)
     starts, stops = jax.ShapeDtypeStruct((LANES, 2, 3), dtype), intensities
     tolerances = jax.ShapeDtypeStruct((2,), dtype)
     yield "trajectories", lambda part, tolerances: solve(part, None, tolerances), ((*arrays, starts, stops), tolerances)

@@ -18,7 +18,7 @@ from nrjax._numerics import programs
 from nrjax._numerics.tiles import run_tiles
 from nrjax.inverse import laser_design
 from nrjax.maps import sweeps
-from nrjax.motion import integration
+from nrjax.motion import trajectory_batches
 
 LANES = 4
 LOSSES = jnp.linspace(0.02, 0.09, LANES)
@@ -37,10 +37,10 @@ def chase(magnets):
 
 
 def trajectories(models, rtol):
-    frame, arrays = integration._framed(models)
+    frame, arrays = trajectory_batches._framed(models)
     dtype = models.exchange.dtype
     start = jnp.broadcast_to(jnp.asarray([[0.1, 0.0, 0.8], [0.0, 0.1, 0.6]], dtype), (LANES, 2, 3))
-    return integration._batch_solver(frame, 1000)((*arrays, start, jnp.full(LANES, 10.0, dtype)), None, rtol)
+    return trajectory_batches._batch_solver(frame, 1000)((*arrays, start, jnp.full(LANES, 10.0, dtype)), None, rtol)
 
 
 def lit(intensity):
@@ -96,9 +96,9 @@ def test_a_step_of_a_design_lowers_for_a_gpu(monkeypatch):
 
 def test_tiles_fill_an_accelerator(monkeypatch):
     """Where there is one; a CPU gets few lanes at a time."""
-    assert sweeps.default_tile(10**7) == sweeps.LARGE_CPU_TILE and integration._default_tile(10**6) == 64
+    assert sweeps.default_tile(10**7) == sweeps.LARGE_CPU_TILE and trajectory_batches._default_tile(10**6) == 64
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert sweeps.default_tile(10**7) == 1 << 20 and integration._default_tile(10**6) == 1 << 16
+    assert sweeps.default_tile(10**7) == 1 << 20 and trajectory_batches._default_tile(10**6) == 1 << 16
     assert sweeps.default_tile(1000) == 1024
 
 

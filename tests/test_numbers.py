@@ -14,7 +14,7 @@ from scipy import constants
 import nrjax
 from nrjax.lindblad import chebyshev
 from nrjax.maps.sweeps import CPU_TILE
-from nrjax.motion.integration import LARGEST_TILE
+from nrjax.motion.trajectory_batches import LARGEST_TILE
 from nrjax.rotation.bilayer_relaxation import STEP_TOLERANCE
 
 ROOT = Path(__file__).parent.parent

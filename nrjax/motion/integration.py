@@ -1,8 +1,5 @@
 """Integrating spin dynamics in time: the one front door to Diffrax."""
 
-import concurrent.futures
-import dataclasses
-import functools
 from typing import Any, Final, Protocol, runtime_checkable
 
 import diffrax
@@ -10,14 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from .. import units
 from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision, integration_tolerance, require_reachable
-from .._numerics.programs import SharedProgram, made_once
 from .._numerics.ready_programs import kept
-from .._numerics.tiles import power_of_two_below, run_tiles
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
 from .._numerics.validation import (
     Number,
@@ -25,7 +20,6 @@ from .._numerics.validation import (
     float_array,
     is_concrete,
     moments_array,
-    numpy_floats,
     require,
     require_finite,
     require_memory,
@@ -42,12 +36,6 @@ from .tilt_seeds import ROUNDING, look_times, seed_of, warn_of_seed
 
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
 UNROLLED_LAYERS: Final = 4
-# Lanes integrated together by `simulate_many`, at most and at least, and the tiles that small batches are cut into.
-LARGEST_TILE: Final = 64
-SMALLEST_TILE: Final = 32
-TILES: Final = 16
-# An accelerator needs this many to be busy.
-ACCELERATOR_TILE: Final = 1 << 16
 # The tilt up to which the components are held to its own equation, in units of the tolerance and at most: where errors
 # of the components are a ten thousandth of it.
 HELD: Final = 1e4
@@ -307,132 +295,6 @@ def _coordinates(
         chosen = Components(model, unroll)
     outer = chosen if thermal is None else Heated(chosen, thermal)
     return outer, outer.start(m0)
-
-
-def simulate_many(
-    models: LayeredMagnet,
-    m0: Numbers,
-    t1: Numbers,
-    *,
-    saveat: Numbers | None = None,
-    rtol: float | None = None,
-    atol: float | None = None,
-    max_steps: int | None = 1_000_000,
-    tile: int | None = None,
-    executor: concurrent.futures.Executor | None = None,
-    progress: bool = True,
-) -> Solution:
-    """`simulate` for a batch, in tiles of lanes of like cost, so that no lane waits for one much slower.
-
-    **Arguments**
-
-    - `models`: a `LayeredMagnet` whose arrays carry a leading axis of lanes, made by `jax.vmap(build)(values)`.
-    - `m0`: initial moments, shape (L, 3) for all lanes or (lanes, L, 3).
-    - `t1`: final time in ps, for all lanes or shape (lanes,); times start at 0.
-    - `saveat`: times in ps, shape (times,). Default: the final time.
-    - `rtol`, `atol`, `max_steps`: as in `simulate`.
-    - `tile`: lanes integrated together. Default: 64 on a CPU, fewer for small batches, so that lanes of unlike cost
-      are apart; 65536 on an accelerator.
-    - `executor`, `progress`: as in `sweep`.
-
-    **Returns** a `Solution` of NumPy arrays with a leading axis of lanes; a lane that failed has `valid = False`
-    and spoils no other.
-
-    **Raises** `ValueError` for bad input.
-    """
-    # In NumPy and as a list: JAX on few numbers, or looking through a magnet, costs as much as a trajectory.
-    frame, arrays = _framed(models)
-    arrays = [np.asarray(x) for x in arrays]
-    lanes = arrays[0].shape[0]
-    layers = models.exchange.shape[-1]
-    if models.exchange.ndim != 3:
-        raise ValueError(
-            f"models.exchange has shape {models.exchange.shape}: it must be (lanes, L, L). "
-            "Make a batch with jax.vmap(build)(values)."
-        )
-    starts = numpy_floats("m0", m0)
-    if starts.shape not in ((layers, 3), (lanes, layers, 3)):
-        raise ValueError(f"m0 has shape {starts.shape}: it must be ({layers}, 3) or ({lanes}, {layers}, 3).")
-    starts = np.broadcast_to(starts, (lanes, layers, 3))
-    tile = _default_tile(lanes) if tile is None else tile
-    if tile < 1:
-        raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (lanes integrated together).")
-    dtype = models.exchange.dtype
-    rtol = integration_tolerance(dtype) if rtol is None else rtol
-    require_reachable("rtol", rtol, dtype)
-    # As arrays, so that another tolerance needs no other program.
-    tolerances = np.asarray([rtol, rtol if atol is None else atol], dtype)
-    tile = min(tile, lanes)
-    stops = np.broadcast_to(numpy_floats("t1", t1), (lanes,))
-    order = None
-    if tile < lanes:
-        # Lanes of like cost side by side: precession sets the step.
-        rate = _precession_rate(np.asarray(models.exchange), np.asarray(models.gyro))
-        order = np.argsort(stops * rate, kind="stable")
-    require_times(saveat, 0.0, np.min(stops))
-    times = None if saveat is None else numpy_floats("saveat", saveat)
-    # A function with a name, so that other processes can have it.
-    run = functools.partial(_integrate, frame, max_steps, times, tolerances)
-    return run_tiles(
-        run, (*arrays, starts, stops), tile, order=order, executor=executor, progress=progress, label="simulate"
-    )
-
-
-def _default_tile(lanes: int) -> int:
-    """Lanes integrated together: few on a CPU, as many as keep an accelerator busy."""
-    if jax.default_backend() != "cpu":
-        return ACCELERATOR_TILE
-    return min(max(power_of_two_below(lanes // TILES), SMALLEST_TILE), LARGEST_TILE)
-
-
-def _precession_rate(exchange: Float[np.ndarray, "lanes L L"], gyro: Float[np.ndarray, " lanes"]) -> Any:
-    """gyro * max_a sum_(b != a) |j_ab| in meV of every lane: an estimate of what sets the number of steps."""
-    others = np.abs(exchange) * (1.0 - np.eye(exchange.shape[-1], dtype=exchange.dtype))
-    return np.abs(gyro) * np.max(np.sum(others, axis=2), axis=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slot:
-    """Where an array of a batch belongs in a model."""
-
-    index: int
-
-
-def _framed(models: LayeredMagnet) -> tuple[LayeredMagnet, list[Any]]:
-    """A model with `_Slot`s where a batch of it has arrays, and the arrays."""
-    leaves, structure = jax.tree.flatten(models)
-    arrays = {i: x for i, x in enumerate(leaves) if isinstance(x, jax.Array | jax.ShapeDtypeStruct)}
-    for index, i in enumerate(arrays):
-        leaves[i] = _Slot(index)
-    return jax.tree.unflatten(structure, leaves), list(arrays.values())
-
-
-def _integrate(frame: LayeredMagnet, max_steps: int | None, times: Any, tolerances: Any, part: Any) -> Solution:
-    """The trajectories of a tile of lanes."""
-    return _batch_solver(frame, max_steps)(part, times, tolerances)
-
-
-@made_once
-def _batch_solver(frame: LayeredMagnet, max_steps: int | None) -> Any:
-    def one(lane: tuple[Array, ...], times: Any, tolerances: Any) -> Solution:
-        *arrays, start, t1 = lane
-        model = jax.tree.map(lambda x: arrays[x.index] if isinstance(x, _Slot) else x, frame)
-        solver = UnrolledTsit5() if model.layers <= UNROLLED_LAYERS else None
-        rtol, atol = tolerances
-        return simulate(
-            model,
-            start,
-            t1,
-            saveat=times,
-            rtol=rtol,
-            atol=atol,
-            solver=solver,
-            max_steps=max_steps,
-            throw=False,
-            watch_tilt=False,
-        )
-
-    return SharedProgram(jax.vmap(one, in_axes=(0, None, None)), shared=[1, 2])
 
 
 def _rates(t: Any, y: Any, coordinates: AbstractCoordinates) -> Any:
