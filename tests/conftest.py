@@ -1,6 +1,7 @@
 import functools
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
     # As in a command: nearly a tenth of a test that traces much is spent looking for cycles of unused objects.
     gc.set_threshold(50_000, 10, 10)
+
+
+MAPS, MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+
+
+@pytest.fixture(autouse=True)
+def room_for_programs() -> Iterator[None]:
+    """A compiled program takes some dozen mappings of memory, of which Linux gives a process so many: one more, and the
+    compiler crashes. Half way there all programs are let go."""
+    yield
+    if MAPS.exists() and MOST_MAPS.exists():
+        with MAPS.open("rb") as maps:
+            used = sum(1 for _ in maps)
+        if used > int(MOST_MAPS.read_text()) // 2:
+            import jax
+
+            jax.clear_caches()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.optimize import brentq
 
 from nrjax import (
     Laser,
+    LayeredMagnet,
     Phase,
     Square,
     ThermalModel,
@@ -187,6 +189,32 @@ def test_infinite_capacity_is_the_isothermal_magnet():
     np.testing.assert_allclose(heated.ms, isothermal.ms, atol=1e-9)
     assert heated.velocities is not None and isothermal.velocities is not None
     np.testing.assert_allclose(heated.velocities, isothermal.velocities, atol=1e-7)
+
+
+def test_what_orders_at_no_temperature():
+    """0, not the end of a bracket; and the greatest of several roots."""
+
+    def magnet(exchange, damping, loss):
+        return LayeredMagnet(exchange, damping, -10.0, loss, 1.0, 1.0, gyro=0.0)
+
+    never = magnet([[-2.0, -8.0], [-8.0, 5.0]], [0.1, 0.002], [0.0, 0.025])
+    for temperature in (1e-3, 1.57, 3.139, 30.0):
+        warm = eqx.tree_at(lambda m: m.temperature, never, jnp.full(2, temperature))
+        assert np.linalg.eigvals(np.asarray(warm.rates_at_rest())).real.max() < 0
+    assert float(ordering_temperature(never)) == 0.0
+    of_exchange = jax.grad(lambda j: ordering_temperature(eqx.tree_at(lambda m: m.exchange, never, never.exchange + j)))
+    assert float(of_exchange(0.0)) == 0
+    assert float(ordering_temperature(magnet([[7.0]], 0.1, 0.0))) == pytest.approx(7.0, rel=1e-12)
+    # Random magnets: the last sign change of the spectrum on a fine grid.
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        some = magnet(rng.uniform(-8, 8, (2, 2)), 10 ** rng.uniform(-2.7, -0.7, 2), rng.uniform(0, 0.1, 2))
+        grid = np.linspace(1e-6, 60.0, 4001)
+        rest = np.asarray(some.rates_at_rest()) + np.diag(2.0 * np.asarray(some.damping))
+        decays = -2.0 * np.asarray(some.damping)[None, :] * grid[:, None]
+        growth = np.linalg.eigvals(rest + decays[:, :, None] * np.eye(2)).real.max(axis=1)
+        expected = grid[np.flatnonzero(growth > 0)[-1]] if (growth > 0).any() else 0.0
+        assert float(ordering_temperature(some)) == pytest.approx(expected, abs=0.016)
 
 
 def test_turns_at_the_published_point():

@@ -69,7 +69,7 @@ COMPUTED = [
     (
         "docs/physics.md",
         "loss rate 0.066 meV and exchange 6 meV, deviations with 0.32 < f < 1 grow, fastest f = 0.78 at 0.157 meV "
-        "(an e-fold in 4.2 ps, while a turn of the chase takes 20 ps), long waves at 5.55 meV (1 - f)",
+        "(an e-fold in 4.2 ps, while a turn of the chase takes 20 ps), long waves at 5.6 meV (1 - f)",
         in_space,
     ),
     (

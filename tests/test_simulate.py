@@ -115,6 +115,15 @@ def test_derivatives_with_respect_to_every_parameter():
 
 
 @pytest.mark.computes
+def test_a_batch_made_of_numpy_arrays():
+    """vmap hands on what it need not touch: such leaves stay NumPy's."""
+    exchange = np.array([[10.0, 6.0], [6.0, 5.0]]) * np.linspace(0.8, 1.2, 3)[:, None, None]
+    made = jax.vmap(lambda j: LayeredMagnet(j, [0.1, 2e-3], -10.0, [0.0, 0.05], 1.0, 9.0))
+    assert isinstance(made(exchange).exchange, np.ndarray)
+    found, expected = (simulate_many(made(x), M0, 2.0, progress=False) for x in (exchange, jnp.asarray(exchange)))
+    np.testing.assert_array_equal(found.ms, expected.ms)
+
+
 def test_batch_is_what_each_lane_does_alone():
     # Lanes of unlike cost, in no order.
     gammas = jnp.asarray(np.linspace(0.0, 0.12, 37))

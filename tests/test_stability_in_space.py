@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 import nrjax
-from nrjax import LayeredMagnet, Phase, SpatialGrowth, hanai2025_bilayer, simulate, spatial_stability, steady_state
+from nrjax import (
+    LayeredMagnet,
+    Phase,
+    SpatialGrowth,
+    UniaxialAnisotropy,
+    hanai2025_bilayer,
+    simulate,
+    spatial_stability,
+    steady_state,
+)
 from tests.cells import coupled_cells, halves, turning_jacobian
 from tests.refusal import assert_refused
 
@@ -60,12 +69,35 @@ def test_the_published_point_loses_its_chase_in_space():
     assert float(found.fastest) == pytest.approx(0.79, abs=0.011)
     assert float(found.fastest_growth_rate) == pytest.approx(0.1574, abs=2e-4)
     assert float(found.band[0]) == pytest.approx(0.33, abs=0.015) and float(found.band[1]) == pytest.approx(0.99)
-    assert float(found.slope) == pytest.approx(5.54, abs=0.02)
+    # 5.54 at 1 - f = 1e-4, from outside; the derivative itself below.
+    assert float(spatial_stability(magnet, [0.9999]).growth_rate[0]) / 1e-4 == pytest.approx(5.54, abs=0.005)
     assert float(found.growth_rate[-1]) == pytest.approx(float(steady_state(magnet).growth_rate), rel=1e-12)
     assert "UNSTABLE in space" in str(found)
     assert float(spatial_stability(hanai2025_bilayer(0.05, 6.0)).fastest_growth_rate) == pytest.approx(0.222, abs=1e-3)
     slow = spatial_stability(hanai2025_bilayer(0.066, 6.0, gyro=0.25))
     assert bool(slow.stable) and np.isnan(slow.band).all() and "stable in space" in str(slow)
+
+
+@pytest.mark.parametrize(
+    "magnet",
+    [
+        hanai2025_bilayer(0.066, 6.0),
+        hanai2025_bilayer(0.066, 6.0, gyro=0.25),
+        hanai2025_bilayer(0.12, 6.0),
+        hanai2025_bilayer(0.01, 5.0, field=[0.0, 0.0, 0.5]),
+        LayeredMagnet([[8.0]], 0.1, -10.0, 0.0, 1.0, 3.0, anisotropy=UniaxialAnisotropy(-1.0)),
+    ],
+    ids=["chase", "slow chase", "paramagnet", "field", "easy plane"],
+)
+def test_the_slope_of_long_waves_is_a_derivative(magnet):
+    """Against first-order perturbation theory of the spectrum at f = 1, whatever the uniform mode does."""
+    state = steady_state(magnet)
+    around = jax.jacfwd(lambda others: magnet.rates_among(state.m, others))(state.m).reshape(2 * (state.m.size,))
+    modes, right = np.linalg.eig(turning_jacobian(magnet, state.m, state.angular_velocity))
+    moved = np.einsum("ij,jk,ki->i", np.linalg.inv(right), -np.asarray(around), right).real
+    rates = np.real(modes)
+    first = rates > rates.max() - 1e-9
+    assert float(spatial_stability(magnet).slope) == pytest.approx(moved[first].max(), rel=1e-5)
 
 
 def test_darkness_is_stable_and_has_the_modes_of_spin_waves():

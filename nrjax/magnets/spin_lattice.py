@@ -46,7 +46,7 @@ class SpinLattice(eqx.Module):
       anisotropy: of a layer of many spins it makes more than the layer's own K m). Light at its full intensity.
     - `cells`: numbers of cells (X, Y, Z).
     - `neighbours`: which spins see which: `AllToAll` (the default), `Box`, `Shells` of a Bravais lattice, `Matrix`.
-    - `dynamics`: "llg" or "collision".
+    - `dynamics`: "llg" or "collision" (which goes without anisotropy).
     - `llg_factor`: c of llg; 3/2 agrees with the layers for small moments, 1 is the usual convention.
 
     **Raises** `ValueError` for magnets, cells and neighbours that do not fit.
@@ -73,17 +73,22 @@ class SpinLattice(eqx.Module):
             raise ValueError(
                 f"the bath is a {type(magnet.bath).__name__}: single spins are classical. Take bath=ClassicalBath()."
             )
+        if dynamics not in DYNAMICS:
+            raise ValueError(f"dynamics = {dynamics!r} is unknown. Take one of {', '.join(DYNAMICS)}.")
         for term in magnet.field_terms:
             if not isinstance(term, ONE_SITE):
                 raise ValueError(
                     f"{type(term).__name__} acts between layers, where a lattice has only the exchange. Leave it out."
                 )
+            if dynamics == "collision" and not isinstance(term, Zeeman):
+                raise ValueError(
+                    f"{type(term).__name__} depends on the spin's own direction, which a collision forgets: the "
+                    "equilibrium would not be Boltzmann's. Take dynamics='llg', or leave it out."
+                )
         if magnet.light.precession(magnet.exchange) is not None:
             raise ValueError(f"{type(magnet.light).__name__} turns moments about each other, which spins do not here.")
         if len(cells) != 3 or not all(int(n) == n and n >= 1 for n in cells):
             raise ValueError(f"cells = {cells}: give the numbers of cells along x, y and z, each 1 or more.")
-        if dynamics not in DYNAMICS:
-            raise ValueError(f"dynamics = {dynamics!r} is unknown. Take one of {', '.join(DYNAMICS)}.")
         factor = float_array("llg_factor", llg_factor, shape=(), dtype=magnet.dtype)
         require("llg_factor", factor, lambda x: x > 0, "greater than 0", "3/2 agrees with the layers.")
         x, y, z = map(int, cells)

@@ -18,7 +18,8 @@ class InstantaneousFrequency(NamedTuple):
     """Rotation against time.
 
     - `times`: ps, shape (times,).
-    - `chase`: |n . Omega| / 2 pi hbar in GHz, n the normal of the plane of the first two moments; 0 while collinear.
+    - `chase`: |n . Omega| / 2 pi hbar in GHz, n the normal of the plane of the first two moments that span one;
+      0 while all are collinear.
     - `rotation`: |Omega| / 2 pi hbar in GHz.
     - `angular_velocity`: Omega in meV, shape (times, 3).
     - `swing`: max_a |Omega x m_a| / (|Omega| max_a |m_a|), 0 to 1: how much of the moments turns. A frequency whose

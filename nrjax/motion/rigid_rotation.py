@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._numerics.precision import collinear_tolerance
@@ -56,10 +57,12 @@ def closest_rotation(
 
 
 class LeadingPair(NamedTuple):
-    """The first two of several order parameters; of a single one, that one twice.
+    """The first two of several order parameters; of a single one, that one twice. One that vanishes, but for rounding,
+    has length 0.
 
-    - `first`, `second`: their lengths. `product`: their scalar product.
-    - `normal`: of their plane, a unit vector, shape (3,); 0 where there is none. `area`: |m_0 x m_1|.
+    - `first`, `second`: their lengths. `product`: their scalar product. `area`: |m_0 x m_1|.
+    - `normal`: of their plane, a unit vector, shape (3,). Where they span none, of the plane of the first two that do;
+      0 where no two do.
     """
 
     first: Float[Array, ""]
@@ -83,8 +86,23 @@ class LeadingPair(NamedTuple):
 
 def leading_pair(m: Float[Array, "L n"]) -> LeadingPair:
     """The pair that phase, angle and chase are told from."""
-    a, b = in_space(m)[0], in_space(m)[min(1, m.shape[0] - 1)]
+    vectors = in_space(m)
+    square = jnp.sum(vectors**2, axis=1)
+    # Of a moment that vanishes rounding leaves a direction, which means nothing.
+    there = square > collinear_tolerance(m.dtype) ** 1.5 * jnp.max(square)
+    vectors = jnp.where(there[:, None], vectors, 0.0)
+    a, b = vectors[0], vectors[min(1, len(vectors) - 1)]
     cross = jnp.cross(a, b)
     area = safe_sqrt(jnp.sum(cross**2))
     lengths = safe_sqrt(jnp.sum(a**2)), safe_sqrt(jnp.sum(b**2))
-    return LeadingPair(*lengths, jnp.dot(a, b), cross / jnp.where(area > 0, area, 1.0), area)
+    across = cross if len(vectors) < 3 else _first_plane(vectors)
+    size = safe_sqrt(jnp.sum(across**2))
+    return LeadingPair(*lengths, jnp.dot(a, b), across / jnp.where(size > 0, size, 1.0), area)
+
+
+def _first_plane(vectors: Float[Array, "L 3"]) -> Float[Array, "3"]:
+    """m_a x m_b of the first two that are neither parallel nor opposite; of the very first two where none are."""
+    one, other = np.triu_indices(len(vectors), 1)
+    crosses, square = jnp.cross(vectors[one], vectors[other]), jnp.sum(vectors**2, axis=1)
+    least = collinear_tolerance(vectors.dtype) * square[one] * square[other]
+    return crosses[jnp.argmax(jnp.sum(crosses**2, axis=1) > least)]

@@ -118,7 +118,7 @@ class _Slot:
 def _framed(models: LayeredMagnet) -> tuple[LayeredMagnet, list[Any]]:
     """A model with `_Slot`s where a batch of it has arrays, and the arrays in that order."""
     leaves, structure = jax.tree.flatten(models)
-    are_arrays = [isinstance(x, jax.Array | jax.ShapeDtypeStruct) for x in leaves]
+    are_arrays = [isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct) for x in leaves]
     rest = tuple(_Slot if is_array else x for x, is_array in zip(leaves, are_arrays, strict=True))
     return _frame(structure, rest), list(itertools.compress(leaves, are_arrays))
 

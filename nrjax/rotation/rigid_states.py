@@ -56,8 +56,8 @@ class SteadyState(eqx.Module):
     - `lengths`: |m_a|, shape (L,), in units of the saturated moment.
     - `angle`: between layers 0 and 1, rad.
     - `chase_frequency`: omega_c / 2 pi hbar in GHz, the rate at which the layers chase each other about the normal of
-      their plane; zero outside the chiral phase. The order parameter of the transition, and no line of any spectrum
-      (unless gyro = 0).
+      their plane (of more than two layers: of the first two that span one); zero outside the chiral phase. The order
+      parameter of the transition, and no line of any spectrum (unless gyro = 0).
     - `rotation_frequency`: |Omega| / 2 pi hbar in GHz: the whole magnet turns rigidly about Omega, so that a probe sees
       lines at 0 and at this frequency, and no other.
     - `angular_velocity`: Omega, shape (3,), meV: dm_a/dt = Omega x m_a.
@@ -71,8 +71,9 @@ class SteadyState(eqx.Module):
     - `steps`: pseudo-time steps taken (0 for states found by time integration).
     - `valid`: finite, an attractor that was solved for, and consistent with the magnet's own `vector_field`.
 
-    For MODULATED lengths (root mean square), angle and frequencies are averages over the period, and differentiable as
-    it is (`growth_rate` is not: its derivative is 0); `m` is where |m_A|^2 + |m_B|^2 is largest. Where time integration
+    For MODULATED lengths (root mean square), frequencies and the scalar product m_0 . m_1 are averages over the period;
+    the cosine of `angle` is that product over the lengths. They are differentiable as the period is (`growth_rate` is
+    not: its derivative is 0); `m` is where |m_A|^2 + |m_B|^2 is largest. Where time integration
     was needed the orbit is not solved for: not valid, period and frequencies NaN. Where the dynamics did not settle at
     all, every observable is NaN.
     """

@@ -18,9 +18,8 @@ from .attractors import steady_state
 from .observables import AbstractObservable
 from .rigid_states import SteadyState
 
-# Factors that are looked at if none are given, and how far from 1 the slope there is taken.
+# Factors that are looked at if none are given.
 FACTORS: Final = tuple(0.02 * n for n in range(1, 51))
-CLOSE: Final = 1e-3
 
 
 class SpatialStability(eqx.Module):
@@ -31,7 +30,8 @@ class SpatialStability(eqx.Module):
       uniform mode, without the symmetry's zero modes. NaN where there is no rigid state.
     - `fastest`: the f < 1 that grows fastest (or decays slowest), and `fastest_growth_rate` in meV.
     - `band`: the least and the greatest of the factors that grow, shape (2,); NaN where none does.
-    - `slope`: d(growth rate)/d(1 - f) at f -> 1 in meV: positive where waves of any length grow.
+    - `slope`: d(growth rate)/d(1 - f) at f -> 1 in meV. Where the uniform mode is a free rotation (no field, no
+      anisotropy) waves of any length grow if it is positive.
     - `stable`: whether deviations of all these factors decay.
     """
 
@@ -103,8 +103,10 @@ def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialSt
     waves = jnp.where(uniform, -jnp.inf, rates)
     best = jnp.argmax(waves)
     grows = rates > 0
-    near = jnp.asarray([0.5 * CLOSE, CLOSE], f.dtype)
-    steep = jax.vmap(lambda d: largest_real_part(own + (1.0 - d) * around))(near) / near
+    # Differences, extrapolated; a free rotation and a damped mode may come as close as they like to each other.
+    near = float(jnp.finfo(f.dtype).eps) ** (1 / 3) * jnp.asarray([0.0, 0.25, 0.5, 1.0], f.dtype)
+    close = jax.vmap(lambda d: largest_real_part(own + (1.0 - d) * around))(near)
+    steep = (close[1:] - close[0]) / near[1:]
     return SpatialStability(
         factors=f,
         growth_rate=rates,
@@ -115,7 +117,7 @@ def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialSt
             jnp.stack([jnp.min(jnp.where(grows, f, jnp.inf)), jnp.max(jnp.where(grows, f, -jnp.inf))]),
             jnp.nan,
         ),
-        slope=jnp.where(state.is_rigid, 2.0 * steep[0] - steep[1], jnp.nan),
+        slope=jnp.where(state.is_rigid, (8.0 * steep[0] - 6.0 * steep[1] + steep[2]) / 3.0, jnp.nan),
         stable=jnp.all(rates < 0),
     )
 

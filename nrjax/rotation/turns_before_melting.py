@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from .. import units
 from .._numerics.precision import integration_tolerance
 from .._numerics.ready_programs import kept
+from .._numerics.root_scan import bisected
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import Number, is_concrete, require_positive
@@ -26,7 +27,8 @@ from ..motion.step_sizes import step_control
 from .attractors import steady_state
 from .rigid_states import SteadyState
 
-HALVINGS: Final = 60
+# Temperatures between which a root of W(0) is looked for.
+SCAN: Final = 65
 MOST_STEPS: Final = 100_000
 
 
@@ -168,7 +170,8 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
 @kept
 def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     """k_B T in meV, the same in all layers, above which m = 0 is stable under the magnet's light at full intensity: the
-    largest real part of W(0) is 0. NaN for a magnet without damping. Differentiable."""
+    greatest at which the largest real part of W(0) is 0. 0 for a magnet that orders at no temperature, NaN for one
+    without damping. Differentiable."""
     rates = magnet.exchange_rates() - jnp.diag(magnet.light_torque()[1])
     one = jnp.ones_like(magnet.temperature)
     relaxation = 2.0 * magnet.damping * magnet.bath.free_rate(one)
@@ -178,19 +181,17 @@ def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
 
     # Found without derivatives; they enter by one step of Newton's method, whose slope is frozen.
     fixed = jax.lax.stop_gradient((rates, relaxation))
-
-    def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        orders = growth(middle, *fixed) > 0
-        return jnp.where(orders, middle, low), jnp.where(orders, high, middle)
-
     # Gershgorin: above it every row decays.
     top = jnp.max(jnp.sum(jnp.abs(fixed[0]), axis=1) / jnp.where(fixed[1] > 0, fixed[1], jnp.nan))
-    low, high = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(top), top))
-    root = 0.5 * (low + high)
+    grid = jnp.linspace(0.0, 1.0, SCAN, dtype=top.dtype) * top
+    grows = jax.vmap(lambda t: growth(t, *fixed))(grid) > 0
+    # The greatest root: warmer layers may lose an order that only some warmth had given them.
+    last = jnp.minimum(jnp.max(jnp.where(grows, jnp.arange(SCAN), 0)), SCAN - 2)
+    root = bisected(lambda t: growth(t, *fixed), grid[last], grid[last + 1], jnp.ones_like(top))
     _, slope = jax.jvp(lambda t: growth(t, *fixed), (root,), (jnp.ones_like(root),))
-    return root - growth(root, rates, relaxation) / slope
+    orders = jnp.any(grows)
+    found = root - growth(root, rates, relaxation) / jnp.where(orders, slope, 1.0)
+    return jnp.where(orders, found, jnp.where(jnp.isnan(top), jnp.nan, 0.0))
 
 
 @kept

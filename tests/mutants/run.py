@@ -50,6 +50,7 @@ LIKELY = {
     "nrjax/inverse/constraints.py": ["test_constraints.py"],
     "nrjax/inverse/proposal.py": ["test_experiment.py"],
     "nrjax/plot/samples.py": ["test_experiment.py"],
+    "nrjax/motion/rigid_rotation.py": ["test_leading_pair.py"],
     "nrjax/motion/trajectory_batches.py": ["test_simulate.py", "test_executors.py"],
     "nrjax/motion/integration.py": ["test_experiment.py", "test_simulate.py", "test_seed.py"],
     "nrjax/motion/layer_noise.py": ["test_layer_noise.py"],
