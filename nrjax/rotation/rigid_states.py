@@ -73,9 +73,9 @@ class SteadyState(eqx.Module):
 
     For MODULATED lengths (root mean square), frequencies and the scalar product m_0 . m_1 are averages over the period;
     the cosine of `angle` is that product over the lengths. They are differentiable as the period is (`growth_rate` is
-    not: its derivative is 0); `m` is where |m_A|^2 + |m_B|^2 is largest. Where time integration
-    was needed the orbit is not solved for: not valid, period and frequencies NaN. Where the dynamics did not settle at
-    all, every observable is NaN.
+    not: its derivative is 0); `m` is where |m_A|^2 + |m_B|^2 is largest. Where time integration was needed the orbit is
+    not solved for: not valid, period and frequencies NaN. Where the dynamics did not settle at all, every observable is
+    NaN.
     """
 
     phase: Int[Array, ""]
