@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -85,6 +87,28 @@ def test_no_crossing_and_bad_range():
     assert boundary(hanai2025_bilayer, Boundary.ALIGNED_ANTIALIGNED, "loss_rate", (0.03, 0.12)).size == 0
     with pytest.raises(ValueError, match="smaller value first"):
         boundary(hanai2025_bilayer, Boundary.ALIGNED_ANTIALIGNED, "loss_rate", (0.12, 0.0))
+
+
+WRONG_KINDS = """
+import nrjax
+for kind in ("ANTIALIGNED_CHIRAL", 1):
+    for ask in (
+        lambda: nrjax.boundary(nrjax.hanai2025_bilayer, kind, "loss_rate", (0.0, 0.12), interlayer_exchange=6.0),
+        lambda: nrjax.indicator(nrjax.hanai2025_bilayer(), kind),
+    ):
+        try:
+            print("found", ask())
+        except ValueError as error:
+            print(error)
+"""
+
+
+def test_what_is_no_boundary_is_not_one_that_is_not_crossed():
+    """In a process whose annotations are not checked, as users have it."""
+    said = subprocess.run([sys.executable, "-c", WRONG_KINDS], capture_output=True, text=True, check=True).stdout
+    lines = said.splitlines()
+    assert len(lines) == 4 and all("no boundary" in line and "Boundary.ANTIALIGNED_CHIRAL" in line for line in lines)
+    assert "'ANTIALIGNED_CHIRAL'" in lines[0] and lines[2].startswith("1 is")
 
 
 def test_exceptional_point_without_precession():

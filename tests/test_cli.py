@@ -1,5 +1,7 @@
 import argparse
+import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -150,8 +152,8 @@ def test_experiment(tmp_path, capsys):
 
 
 def test_exchange(tmp_path, capsys):
-    assert main(["exchange", "--sites", "24", "--layers", "32", "--temperature", "60"]) == 0
-    assert "changes sign" in capsys.readouterr().out
+    assert main(["exchange", "--sites", "24", "--layers", "32", "--temperature", "60", "--sd-coupling", "-1e2"]) == 0
+    said = capsys.readouterr().out
     assert min(png_size(tmp_path / "exchange.png")) > 400
     chi = layer_susceptibility(Lattice.layered(24, 32, 1000.0, 1000.0), 60.0, filling=0.3)
     expected = [layer_exchange([-100.0, -100.0], chi, (n,))[0, 1] for n in range(8)]
@@ -159,6 +161,23 @@ def test_exchange(tmp_path, capsys):
         assert dataset.attrs["hopping_across_mev"] == 1000.0
         np.testing.assert_array_equal(dataset["spacer"], range(8))
         np.testing.assert_allclose(dataset["interlayer_exchange"], expected, rtol=1e-9)
+        fewer = layer_susceptibility(Lattice.layered(18, 32, 1000.0, 1000.0), 60.0, filling=0.3)
+        uncertain = max(abs(layer_exchange([-100.0, -100.0], fewer, (n,))[0, 1] - expected[n]) for n in range(8))
+        assert dataset["interlayer_exchange"].attrs["uncertainty_mev"] == pytest.approx(float(uncertain), rel=1e-6)
+    told = [x for x in expected if abs(x) > uncertain]
+    turns = sum(a * b < 0 for a, b in itertools.pairwise(told))
+    assert f"changes sign {turns} times among {len(told)} values" in said and "18 sites instead of 24" in said
+
+
+def test_nothing_is_lost_where_nobody_reads_on(tmp_path):
+    """`nrjax ... | head -0`: what was computed is written, and nothing is said of the pipe."""
+    command = [sys.executable, "-m", "nrjax.cli", "simulate", "--time", "1", "--samples", "50", "--quiet"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    os.close(writing)
+    assert done.returncode == 1 and "pipe" not in done.stderr.lower() and "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["simulation.nc", "simulation.png"]
 
 
 def test_info(capsys):
@@ -222,6 +241,13 @@ BAD_FILES = {
         (["experiment", "--substrate", "200"], ["bath_temperature", "colder"]),
         (["simulate", "--noise", "3", "--spins", "0"], ["key", "spins=N"]),
         (["simulate", "--pulse", "10", "5", "1"], ["stop - start - rise"]),
+        (["simulate", "--time", "10", "--pulse", "20", "30", "1"], ["begins at 20 ps", "--time"]),
+        (["simulate", "--m0", "0", "0", "1", "0", "0", "2"], ["m0", "length 2"]),
+        (["simulate", "--set", "field=5"], ["field", "(3,)", "x y z"]),
+        (["simulate", "--set", "filling=5"], ["filling", "5", "0 to 2"]),
+        (["simulate", "--data", "same.png", "--output", "same.png"], ["same.png", "*.nc"]),
+        (["phase-diagram", *SMALL[:5], "--axis", "field", "0", "5", "3"], ["unknown axis", "field"]),
+        (["exchange", "--sd-coupling", "0"], ["sd_coupling", "nothing is exchanged"]),
         (["exchange", "--filling", "3"], ["filling", "3"]),
         (["exchange", "--layers", "2"], ["layers", "2"]),
         (["curve", *SMALL], ["axes", "give one"]),

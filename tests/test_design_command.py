@@ -67,6 +67,14 @@ def test_out_of_reach_ends_with_1(tmp_path, capsys, monkeypatch):
     assert results[0].history.sizes["restart"] == 1 and int(results[0].history.steps[0]) == 3
 
 
+def test_a_target_in_another_unit(capsys):
+    """40,000 for 40 GHz: no nearest design is claimed, and what might be wrong is said."""
+    reach = ["--vary", "loss_rate", "0", "0.12", "--restarts", "2", "--steps", "40"]
+    assert main(["design", "--target-chase-ghz", "40000", *reach]) == 1
+    said = capsys.readouterr().out
+    assert "Check the unit of the target" in said and "extremum" not in said and "the nearest is" not in said
+
+
 def test_every_option_reaches_the_design(monkeypatch, capsys):
     """What is asked for on the command line is what `nrjax.design` is asked for."""
     asked = {}
@@ -109,6 +117,10 @@ def test_every_option_reaches_the_design(monkeypatch, capsys):
         (["--target-chase-ghz", "40", "--vary", "intensity", "a", "0"], ["intensity", "MIN MAX"]),
         (["--target-chase-ghz", "40", "--margin", "-1"], ["rate of Margin"]),
         (["--target-chase-ghz", "40", "--spread", "temperature", "0.1"], ["temperature", "--set"]),
+        (["--target-chase-ghz", "40", "--members", "4"], ["members = 4", "--spread"]),
+        (["--target-chase-ghz", "40", "--cooling-time", "10"], ["cooling_time", "--min-turns or --max-temperature"]),
+        (["--target-chase-ghz", "40", "--insensitive", "--responsive"], ["cancel"]),
+        (["--target-chase-ghz", "40", "--plot", "x.png", "--toml", "x.png"], ["x.png", "names of their own"]),
         (["--target-chase-ghz", "40", "--plot", "x.exe"], ["x.exe", ".png"]),
         (["--target-chase-ghz", "40", "--toml", "nowhere/x.toml"], ["nowhere", "does not exist"]),
     ],

@@ -1,5 +1,7 @@
 """The width of a chase's line, against numbers from outside, closed forms, trajectories and simulated single spins."""
 
+import warnings
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -164,6 +166,18 @@ def test_lines_of_a_chase_and_of_its_trajectory():
     assert float(seen.amplitude[:, elsewhere].max()) < 1e-5
     # The chase frequency is among these.
     assert elsewhere[seen.frequency.values.searchsorted(float(state.chase_frequency))]
+
+
+def test_lines_faster_than_the_saved_times_are_warned_of():
+    """A rotation at 946 GHz, seen once in a picosecond, would be a line at 54 GHz."""
+    magnet = hanai2025_bilayer(0.05, 6.0)
+    state = steady_state(magnet)
+    moved = simulate(magnet, state.m, 40.0, saveat=np.linspace(0.0, 40.0, 41))
+    with pytest.warns(UserWarning, match=r"up to 94\d\.\d GHz.* up to 500 GHz.*at least every 0\.42 ps"):
+        nrjax.spectrum(moved)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nrjax.spectrum(simulate(magnet, state.m, 40.0, saveat=np.linspace(0.0, 40.0, 101)))
 
 
 def test_lines_of_what_does_not_turn_in_a_circle():

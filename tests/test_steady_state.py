@@ -527,6 +527,21 @@ def test_throw_tells_why():
     assert int(state.phase) == Phase.UNRESOLVED and state.result == RESULTS.not_settled and "max_steps" in str(state)
 
 
+@pytest.mark.parametrize("point", [(0.09224, 3.72), (0.0923, 3.715)])
+def test_a_slow_way_to_a_rigid_state_is_no_modulated_one(point):
+    """Spirals that hardly shrink look as if they repeated themselves: without a closed orbit nothing is claimed."""
+    g = point[0] * (1.0 + 1e-8 * np.arange(-3, 4))
+    found = steady_states(jax.vmap(lambda x: hanai2025_bilayer(x, point[1]))(jnp.asarray(g)))
+    phases = np.asarray(found.phase)
+    assert set(phases.tolist()) <= {Phase.ANTIALIGNED, Phase.UNRESOLVED}
+    assert np.array_equal(np.asarray(found.valid), phases == Phase.ANTIALIGNED)
+    settled = simulate(
+        hanai2025_bilayer(*point), 0.9 * steady_state(hanai2025_bilayer(point[0] * 1.001, point[1])).m, 2e4
+    )
+    cosine = settled.ms[-1, 0] @ settled.ms[-1, 1]
+    assert cosine < 0 and np.linalg.norm(np.cross(settled.ms[-1, 0], settled.ms[-1, 1])) < 1e-6 * abs(cosine)
+
+
 def test_modulated_shape_through_time_integration():
     magnet = modulated_magnet()
     start = np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])

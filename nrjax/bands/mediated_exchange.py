@@ -1,6 +1,6 @@
 """From the conduction band to the exchange that it carries (Ruderman, Kittel, Kasuya, Yosida)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import jax
@@ -97,6 +97,17 @@ def susceptibility(
             first, second = (from_spectrum(weights, states) for weights in (occupied, empty))
             return jnp.real(first * jnp.conj(second))
 
+    return _static(energies, product, temperature, filling, fermi_energy)
+
+
+def _static(
+    energies: Array,
+    product: Callable[[Array, Array], Array],
+    temperature: Number,
+    filling: Number,
+    fermi_energy: Number | None,
+) -> Array:
+    """A susceptibility in 1/meV from what a `product` makes of occupied and of empty states."""
     t = float_array("temperature", temperature, ()).astype(energies.dtype)
     require_positive("temperature", t, "It is k_B T in meV.")
     if fermi_energy is None:
@@ -120,9 +131,15 @@ def layer_susceptibility(
 
     **Raises** `ValueError` as `susceptibility`.
     """
-    chi = susceptibility(lattice, temperature, filling=filling, fermi_energy=fermi_energy)
-    chi = chi.at[(0,) * chi.ndim].set(0.0)
-    return jnp.sum(chi, axis=tuple(range(chi.ndim - 1)))
+    within = tuple(range(len(lattice.shape) - 1))
+
+    def product(occupied: Array, empty: Array) -> Array:
+        # Parseval: summed over sites of a layer is averaged over waves within it, each with a chain of its own.
+        first, second = jnp.fft.ifft(occupied, axis=-1), jnp.fft.ifft(empty, axis=-1)
+        itself = jnp.real(jnp.mean(first[..., 0]) * jnp.conj(jnp.mean(second[..., 0])))
+        return jnp.mean(jnp.real(first * jnp.conj(second)), axis=within).at[0].add(-itself)
+
+    return _static(lattice.energies(), product, temperature, filling, fermi_energy)
 
 
 def pair_exchange(

@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ COMMANDS: Final = {
     "status": ("status", "add_status", "how far a sweep with a store has come"),
     "info": ("info", "add_info", "versions, devices, units and compiled programs"),
 }
+
+NEGATIVE: Final = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 
 
 def run() -> int:
@@ -52,10 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = partial(_show_warning, options.command, set())
             _set_up(options)
-            return options.run(options)
+            code = options.run(options)
+            sys.stdout.flush()
+            return code
     except ValueError as error:
         print(f"nrjax {options.command}: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read along has read enough; what was to be written is written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         print(
             f"nrjax {options.command}: cannot write: {error}. Free some space, or choose another place; nothing "
@@ -109,6 +118,8 @@ def _parser(command: str | None = None) -> argparse.ArgumentParser:
 
     for name, (module, add, words) in COMMANDS.items():
         described = commands.add_parser(name, help=words)
+        # -1e-3 is a number as well; Python's parser knows -0.001 alone.
+        described._negative_number_matcher = NEGATIVE
         if name == command:
             getattr(import_module(f"{__name__}.{module}"), add)(described)
     return parser

@@ -23,7 +23,7 @@ LASER_KEYS: Final = "intensity photon_energy envelope".split()
 MOMENT_KEYS: Final = "level repulsion hybridization resonance dipole linewidth fermi_energy".split()
 TABLES: Final = {"magnet": MAGNET_KEYS, "laser": LASER_KEYS, "moments": MOMENT_KEYS}
 PARAMETERS: Final = [*MAGNET_KEYS, *LASER_KEYS, *MOMENT_KEYS]
-SCALARS: Final = [name for name in PARAMETERS if name not in ("bath", "envelope", "exchange", "anisotropy")]
+SCALARS: Final = [name for name in PARAMETERS if name not in ("bath", "envelope", "exchange", "anisotropy", "field")]
 FLAGS: Final = ("loss_rate", "interlayer_exchange", "intensity", "photon_energy")
 BATHS: Final = {"quantum": QuantumBath, "classical": ClassicalBath}
 ENVELOPES: Final = {
@@ -145,6 +145,8 @@ def put_flags(options: argparse.Namespace, settings: dict[str, Any], names: Iter
 def outputs(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Put the names of picture and data into `run`, checked before any work is done."""
     _put_output(options, run, "data")
+    if Path(run["data"]).suffix != ".nc":
+        raise ValueError(f"--data {run['data']}: the numbers are NetCDF, named *.nc. Change the ending.")
     picture(options, run)
 
 

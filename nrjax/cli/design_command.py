@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -110,7 +111,7 @@ def add_design(parser: argparse.ArgumentParser) -> None:
 
 
 def _design(options: argparse.Namespace) -> int:
-    fixed, run = configuration.parameters(options, RUN_KEYS)
+    fixed, run = configuration.parameters(options, (*RUN_KEYS, "time"))
     configuration.put_flags(options, run, RUN_KEYS)
     observable, target = _target(run)
     bounds = _bounds(run.get("vary"))
@@ -120,6 +121,9 @@ def _design(options: argparse.Namespace) -> int:
             configuration.require_new(run[name], options.overwrite, f"--{name}")
     if "plot" in run:
         configuration.require_picture(run["plot"], "--plot")
+        if Path(run["plot"]) == Path(run["toml"]):
+            raise ValueError(f"--plot and --toml are both {run['plot']}. Give them names of their own.")
+    _require_used(run)
 
     given = {name: value for name, value in fixed.items() if name in bounds}
     initial = ({"intensity": bounds["intensity"][0]} if "intensity" in bounds else {}) | given
@@ -145,6 +149,11 @@ def _design(options: argparse.Namespace) -> int:
             progress=not options.quiet,
         )
         ahead.wait()
+    reached = bool(result.history["reached"][result.history.attrs["chosen"]])
+    if reached:
+        state = steady_state(nominal(**result.parameters), throw=False) if result.state is None else result.state
+        settled = {"time": _settling_time(float(state.growth_rate))}
+        configuration.write(run["toml"], constant | result.parameters, settled)
     print(design_sheet(result, nominal, bounds))
     if "plot" in run:
         from .. import plot
@@ -152,14 +161,26 @@ def _design(options: argparse.Namespace) -> int:
         dataset = sweep(nominal, _grid(bounds), progress=not options.quiet) if len(bounds) == 2 else None
         figure = plot.design(result, dataset, nominal)
         save_picture(figure, run["plot"])
-    if not bool(result.history["reached"][result.history.attrs["chosen"]]):
+    if not reached:
         print(f"{run['toml']} is not written: there is no design to simulate")
         return 1
-    state = steady_state(nominal(**result.parameters), throw=False) if result.state is None else result.state
-    settled = {"time": _settling_time(float(state.growth_rate))}
-    configuration.write(run["toml"], constant | result.parameters, settled)
-    print(f"wrote {run['toml']}: nrjax simulate {run['toml']}, nrjax experiment {run['toml']}")
+    planned = f", nrjax experiment {run['toml']}" if nominal(**result.parameters).has_laser else ""
+    print(f"wrote {run['toml']}: nrjax simulate {run['toml']}{planned}")
     return 0 if result.feasible else 1
+
+
+def _require_used(run: dict[str, Any]) -> None:
+    """Raise `ValueError` for settings that would change nothing without another one, or that cancel."""
+    thermal = ("min_turns", "max_temperature")
+    needs = {"members": ("spread",), "worst_case": ("spread",), "spins": ("line_width",)}
+    for name, others in (needs | dict.fromkeys(THERMAL_KEYS, thermal)).items():
+        if run.get(name) and not any(run.get(other) for other in others):
+            flags = " or ".join(f"--{other.replace('_', '-')}" for other in others)
+            raise ValueError(
+                f"{name} = {run[name]} changes nothing without {flags}. Give that as well, or leave it out."
+            )
+    if run.get("insensitive") and run.get("responsive"):
+        raise ValueError("--insensitive and --responsive cancel. Leave one of them out.")
 
 
 def _target(run: dict[str, Any]) -> tuple[str, Any]:

@@ -132,12 +132,12 @@ def _sweep(
     with ImportedAhead(rehearsal) as ahead:
         dataset = sweep(build, grid, refine=refine, progress=not options.quiet, store=store, resume=options.resume)
         figure = draw(ahead.plot, dataset, build)
-    _summarize(build, dataset)
     if store is None:
         save(figure, dataset, run)
     else:
-        print(f"the numbers are in {store}")
         save_picture(figure, run["output"])
+        print(f"the numbers are in {store}")
+    _summarize(build, dataset)
     return 0
 
 
@@ -149,7 +149,8 @@ def _compile_boundaries(build: Any, grid: dict[str, Any]) -> None:
 
 def _settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """The magnet's parameters and the run's settings, checked before any work is done."""
-    keys = ("axes", "output", "data")
+    # A design's file tells a time as well.
+    keys = ("axes", "output", "data", "time")
     if options.dry_run:
         return configuration.parameters(options, keys)
     if options.store is None:

@@ -19,8 +19,10 @@ from ..motion.coordinates import ComponentsAndTilt
 from ..motion.frequencies import InstantaneousFrequency, instantaneous_frequency, visible
 from ..motion.integration import simulate
 from ..motion.phases import Phase
+from ..motion.solution import Solution
 from ..rotation.attractors import default_start, steady_state
 from ..rotation.phase_noise import linewidth
+from ..rotation.rigid_states import SteadyState
 from ..rotation.stability_in_space import spatial_stability
 from . import configuration
 from .ahead import ImportedAhead
@@ -28,6 +30,8 @@ from .outputs import print_exposure, save
 
 # A grain of some tens of nanometres: tilts below a thousandth are not seen in it.
 DEFAULT_SPINS = 1e6
+# Of an initial moment: a saturated one that is tilted a little by hand is meant to be one.
+LONGEST = 1.01
 
 
 def add_simulation(motion: argparse.ArgumentParser) -> None:
@@ -82,6 +86,11 @@ def _simulate(options: argparse.Namespace) -> int:
         raise ValueError(f"samples = {samples!r}: give a whole number, 2 or greater.")
     if "pulse" in run:
         fixed["envelope"] = configuration.pulse(run["pulse"])
+        if fixed["envelope"]["start"] >= duration:
+            begin = fixed["envelope"]["start"]
+            raise ValueError(
+                f"pulse: the light begins at {begin:g} ps, the simulation ends at {duration:g}. Raise --time."
+            )
     with ImportedAhead() as ahead:
         return _move(options, configuration.build(fixed), run, float(duration), samples, ahead)
 
@@ -101,6 +110,9 @@ def _move(
         if given.size != start.size:
             raise ValueError(f"m0 has {given.size} numbers: the magnet needs {start.size}, x y z of each layer.")
         start = jnp.asarray(given.reshape(start.shape))
+        longest = float(np.linalg.norm(start, axis=1).max())
+        if longest > LONGEST:
+            raise ValueError(f"m0 has a moment of length {longest:g}: give 0 to 1, in units of the saturated moment.")
 
     bar: Any = diffrax.NoProgressMeter()
     if not options.quiet and sys.stderr.isatty():
@@ -111,17 +123,6 @@ def _move(
     solution = simulate(model, start, duration, saveat=times, spins=spins, key=key, max_steps=None, progress_meter=bar)
     state = steady_state(model, start, throw=False)
     frequency = instantaneous_frequency(solution)
-    print(solution)
-    print(f"attractor{' under full light' if model.changes_in_time else ''}: {state}")
-    if state.rotation_frequency > 0:
-        print(spatial_stability(model, state=state))
-        if not model.field_terms:
-            print(linewidth(model, spins or DEFAULT_SPINS, state))
-    print(
-        f"turns in {duration:g} ps: {_turns(frequency, frequency.chase):.4g} of the chase, "
-        f"{_turns(frequency, frequency.rotation):.4g} of the whole magnet (those a probe counts)"
-    )
-    print_exposure(model, state.m, state.chase_frequency)
     values, _ = parameters([model])
     dataset = xr.Dataset(
         {
@@ -152,7 +153,30 @@ def _move(
         title = f"{Phase(int(state.phase)).name.lower()}: chase {chase:.4g} GHz, a probe sees {rotation:.4g} GHz"
         figure = ahead.plot.trajectory(solution, title=title)
     save(figure, dataset, run)
+    _tell(model, solution, state, frequency, spins, duration)
     return 0
+
+
+def _tell(
+    model: LayeredMagnet,
+    solution: Solution,
+    state: SteadyState,
+    frequency: InstantaneousFrequency,
+    spins: float | None,
+    duration: float,
+) -> None:
+    """What the trajectory was, what it leads to, and what a sample makes of that."""
+    print(solution)
+    print(f"attractor{' under full light' if model.changes_in_time else ''}: {state}")
+    if state.rotation_frequency > 0:
+        print(spatial_stability(model, state=state))
+        if not model.field_terms:
+            print(linewidth(model, spins or DEFAULT_SPINS, state))
+    print(
+        f"turns in {duration:g} ps: {_turns(frequency, frequency.chase):.4g} of the chase, "
+        f"{_turns(frequency, frequency.rotation):.4g} of the whole magnet (those a probe counts)"
+    )
+    print_exposure(model, state.m, state.chase_frequency)
 
 
 def _noise(asked: Any, seed: Any, model: LayeredMagnet) -> tuple[float | None, Any]:

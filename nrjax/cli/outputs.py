@@ -14,17 +14,21 @@ from ..rotation.turns_before_melting import price_of_light
 
 
 def save(figure: Any, dataset: xr.Dataset, run: dict[str, Any]) -> None:
-    """Write the numbers and the picture, each whole or not at all, and say so."""
+    """Write the numbers and the picture, each whole or not at all, and then say so: nothing is lost if nobody reads."""
     save_dataset(dataset, run["data"])
-    print(f"wrote {run['data']}")
-    save_picture(figure, run["output"])
+    _write_picture(figure, run["output"])
+    print(f"wrote {run['data']}\nwrote {run['output']}")
 
 
 def save_picture(figure: Any, path: str) -> None:
     """Write a picture, whole or not at all, and say so."""
+    _write_picture(figure, path)
+    print(f"wrote {path}")
+
+
+def _write_picture(figure: Any, path: str) -> None:
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=160)
-    print(f"wrote {path}")
 
 
 def print_exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequency: Number) -> None:

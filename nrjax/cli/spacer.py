@@ -2,7 +2,7 @@
 
 import argparse
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -11,6 +11,9 @@ from ..bands.lattices import Lattice
 from ..bands.mediated_exchange import layer_susceptibility
 from . import configuration
 from .outputs import save
+
+# Share of the sites with which the exchange is computed once more, for its uncertainty.
+FEWER: Final = 0.75
 
 
 def add_exchange(spacer: argparse.ArgumentParser) -> None:
@@ -24,7 +27,7 @@ def add_exchange(spacer: argparse.ArgumentParser) -> None:
     spacer.add_argument("--filling", type=float, default=0.3, help="electrons per site, 0 to 2 (default 0.3)")
     spacer.add_argument("--temperature", type=float, default=30.0, metavar="MEV", help="k_B T (default 30)")
     spacer.add_argument("--sd-coupling", type=float, default=-100.0, metavar="MEV", help="g of both (default -100)")
-    spacer.add_argument("--sites", type=int, default=96, help="along both axes of a layer (default 96)")
+    spacer.add_argument("--sites", type=int, default=160, help="along both axes of a layer (default 160)")
     spacer.add_argument("--layers", type=int, default=128, help="of the periodic lattice (default 128)")
     configuration.add_outputs(spacer, "exchange.png", "exchange.nc")
     spacer.set_defaults(run=_exchange)
@@ -37,14 +40,29 @@ def _exchange(options: argparse.Namespace) -> int:
     configuration.outputs(options, run)
     if options.layers < 8:
         raise ValueError(f"layers = {options.layers} is out of range: take 8 or more, four for each step of thickness.")
+    for name in ("hopping", "sd_coupling"):
+        if getattr(options, name) == 0:
+            raise ValueError(f"{name} = 0: nothing is exchanged. Give another --{name.replace('_', '-')} in meV.")
     across = options.hopping if options.hopping_across is None else options.hopping_across
-    lattice = Lattice.layered(options.sites, options.layers, options.hopping, across)
-    chi = layer_susceptibility(lattice, options.temperature, filling=options.filling)
     # Farther apart than a quarter, the periodic image of the other layer is felt.
     thickness = np.arange(options.layers // 4)
-    exchange = options.sd_coupling**2 * np.asarray(chi)[1 : len(thickness) + 1]
+
+    def exchange_of(sites: int) -> np.ndarray:
+        lattice = Lattice.layered(sites, options.layers, options.hopping, across)
+        chi = layer_susceptibility(lattice, options.temperature, filling=options.filling)
+        return options.sd_coupling**2 * np.asarray(chi)[1 : len(thickness) + 1]
+
+    exchange = exchange_of(options.sites)
+    fewer = max(2, round(FEWER * options.sites))
+    uncertain = float(np.abs(exchange - exchange_of(fewer)).max())
     dataset = xr.Dataset(
-        {"interlayer_exchange": ("spacer", exchange, {"units": "meV", "long_name": "exchange j_AB per moment"})},
+        {
+            "interlayer_exchange": (
+                "spacer",
+                exchange,
+                {"units": "meV", "long_name": "exchange j_AB per moment", "uncertainty_mev": uncertain},
+            )
+        },
         coords={"spacer": ("spacer", thickness, {"long_name": "nonmagnetic layers between the magnetic ones"})},
         attrs={
             "title": "nrjax exchange",
@@ -58,6 +76,11 @@ def _exchange(options: argparse.Namespace) -> int:
         },
     )
     print(f"exchange across 0 to {len(thickness) - 1} spacer layers: {exchange.min():.4g} to {exchange.max():.4g} meV")
-    print(f"it changes sign {int((np.diff(np.sign(exchange)) != 0).sum())} times")
+    told = exchange[np.abs(exchange) > uncertain]
+    print(f"it changes sign {int((np.diff(np.sign(told)) != 0).sum())} times among {told.size} values that can be told")
+    print(
+        f"{fewer} sites instead of {options.sites} move it by up to {uncertain:.2g} meV: smaller values are not told "
+        "(more --sites, or a higher --temperature)"
+    )
     save(plot.exchange(dataset), dataset, run)
     return 0

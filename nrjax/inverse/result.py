@@ -18,6 +18,8 @@ from .search import STRIKES, Lane, badness
 
 # Decay rate in meV below which a state counts as lying on the edge of its phase.
 EDGE: Final = 1e-3
+# A target so many times what was found is a mistake of unit.
+FAR: Final = 100.0
 
 
 class DesignResult(eqx.Module):
@@ -161,6 +163,11 @@ def _message(
     edges = [f"the {side} bound of {name}" for name, side in active.items()]
     if np.max(look.states.growth_rate) > -EDGE:
         edges.append("the edge of the phase")
+    if abs(target) > FAR * abs(look.achieved):
+        return (
+            f"{wanted} is out of reach: {found} is all that was found, {abs(look.achieved / target):.1g} of it. From "
+            "so far the search does not tell the very nearest. Check the unit of the target."
+        )
     limit = " and ".join(edges) or "an extremum inside the bounds"
     return f"{wanted} is out of reach: the nearest is {found}, at {limit}. " + (
         "Widen the bounds." if active else "Change the material, or the target."

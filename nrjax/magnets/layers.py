@@ -16,6 +16,7 @@ from .._numerics.validation import (
     Numbers,
     float_array,
     is_concrete,
+    require,
     require_finite,
     require_nonnegative,
     require_positive,
@@ -159,6 +160,8 @@ class LayeredMagnet(AbstractOrderParameters):
             if mediated_exchange is None
             else like_exchange("mediated_exchange", mediated_exchange, (layers, layers))
         )
+        if field is not None and (shape := float_array("field", field).shape)[-1:] != (3,):
+            raise ValueError(f"field has shape {shape}: it must be (3,) or ({layers}, 3), x y z in meV.")
         self.field = None if field is None else like_exchange("field", field, (layers, 3))
         if anisotropy is None or isinstance(anisotropy, UniaxialAnisotropy):
             self.anisotropy = anisotropy
@@ -183,7 +186,7 @@ class LayeredMagnet(AbstractOrderParameters):
     def __check_init__(self) -> None:
         require_finite("exchange", self.exchange)
         require_nonnegative("damping", self.damping)
-        require_nonnegative("filling", self.filling)
+        require("filling", self.filling, lambda n: (n >= 0) & (n <= 2), "0 to 2", "Conduction electrons per site.")
         require_positive("temperature", self.temperature, "It is k_B T in meV; 1 K is 0.0862 meV.")
         warn_if_implausible("temperature", self.temperature)
         require_finite("gyro", self.gyro)

@@ -48,10 +48,12 @@ def indicator(model: Bilayer, kind: Boundary) -> Float[Array, ""]:
 
     **Arguments** `model`: an isotropic bilayer with damping > 0 in layer 0. **Returns** a scalar, differentiable.
 
-    **Raises** `ValueError` for other magnets.
+    **Raises** `ValueError` for other magnets, and for what is no `Boundary`.
 
     **Source** docs/physics.md, "Boundaries".
     """
+    if not isinstance(kind, Boundary):
+        raise ValueError(f"{kind!r} is no boundary. Take one of {', '.join(map(str, Boundary))}.")
     if reason := without_boundaries(model):
         raise ValueError(reason)
     layers = model.magnet if isinstance(model, FokkerPlanckMagnet) else model
@@ -104,7 +106,8 @@ def boundary(
     **Returns** every value of `unknown` in the range where the boundary is crossed, ascending, to rounding. Empty
     if there is none.
 
-    **Raises** `ValueError` if the range is empty or reversed, and for magnets that are no isotropic bilayers.
+    **Raises** `ValueError` if the range is empty or reversed, for what is no `Boundary`, and for magnets that are no
+    isotropic bilayers.
     """
     return boundaries_along(build, (kind,), unknown, between, fixed)[0]
 

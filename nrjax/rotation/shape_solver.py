@@ -202,7 +202,8 @@ def _told_of_moving(
         residual=cycle.residual,
         solved=cycle.found,
     )
-    return moving_state(state, moves, shape)
+    # A slow way to a rigid state looks like a repetition: without an orbit there is no telling.
+    return moving_state(state, moves & cycle.found, shape)
 
 
 @kept

@@ -1,10 +1,12 @@
 """What a probe of the moments sees: lines, their amplitudes, polarization and widths."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from ..motion.frequencies import instantaneous_frequency, visible
 from ..motion.phases import Phase
 from ..motion.solution import Solution
 from .phase_noise import Linewidth
@@ -32,6 +34,7 @@ def spectrum(seen: SteadyState | Solution, linewidth: Linewidth | None = None) -
     at frequency 0; and `fwhm` (GHz) where a linewidth was given. All NaN for a state that is not valid.
 
     **Raises** `ValueError` for batches, and for a trajectory that is not saved at four equally spaced times or more.
+    Warns of one that turns faster than its times can show.
 
     The chase frequency omega_c, the part of Omega across the plane of the moments, is no line: where exchange makes the
     moments precess (gyro other than 0), |Omega| is many times larger.
@@ -74,6 +77,15 @@ def _of_trajectory(solution: Solution) -> "xr.Dataset":
             f"the solution is saved at {len(times)} times, not at four or more equally spaced ones. Pass "
             "saveat=numpy.linspace(start, end, samples) to simulate."
         )
+    if solution.velocities is not None and solution.velocities.shape == moments.shape:
+        motion, step = instantaneous_frequency(solution), float(np.mean(steps))
+        fastest, shown = np.nanmax(visible(motion, motion.rotation), initial=0.0), 500.0 / step
+        if fastest > shown:
+            warnings.warn(
+                f"the moments turn at up to {fastest:.4g} GHz; saved every {step:.3g} ps they show lines up to "
+                f"{shown:.4g} GHz, and faster ones in wrong places. Save them at least every {400.0 / fastest:.2g} ps.",
+                stacklevel=3,
+            )
     signals, names = _signals(moments)
     count = len(times)
     # Hann's window: lines next to each other do not hide each other. Scaled so that a line shows its amplitude.
