@@ -23,7 +23,7 @@ def exchange(dataset: xr.Dataset) -> Figure:
     axes.set_yscale("symlog", linthresh=float(np.abs(dataset["interlayer_exchange"]).max()) * 1e-3)
     uncertain = dataset["interlayer_exchange"].attrs.get("uncertainty_mev", 0.0)
     if uncertain:
-        axes.axhspan(-uncertain, uncertain, color="0.88", zorder=0, label="not told on this lattice")
+        axes.axhspan(-uncertain, uncertain, color="0.88", zorder=0, label="within the uncertainty of this lattice")
         axes.legend(loc="upper right")
     axes.set_xlabel("spacer layers")
     axes.set_ylabel(r"interlayer exchange $j_{AB}$ (meV)")
