@@ -169,15 +169,24 @@ def test_exchange(tmp_path, capsys):
     assert f"changes sign {turns} times among {len(told)} values" in said and "18 sites instead of 24" in said
 
 
-def test_nothing_is_lost_where_nobody_reads_on(tmp_path):
-    """`nrjax ... | head -0`: what was computed is written, and nothing is said of the pipe."""
-    command = [sys.executable, "-m", "nrjax.cli", "simulate", "--time", "1", "--samples", "50", "--quiet"]
+@pytest.mark.parametrize(
+    "command", [["simulate", "--time", "1", "--samples", "50"], ["exchange", "--sites", "8", "--layers", "16"]]
+)
+def test_nothing_is_lost_where_nobody_reads_on(command, tmp_path):
+    """`nrjax ... | head -0`: what was computed is written before the first word, and nothing is said of the pipe."""
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    done = subprocess.run(
+        [sys.executable, "-u", "-m", "nrjax.cli", *command, "--quiet"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
     os.close(writing)
     assert done.returncode == 1 and "pipe" not in done.stderr.lower() and "Traceback" not in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["simulation.nc", "simulation.png"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".nc", ".png"]
 
 
 def test_info(capsys):
@@ -248,6 +257,8 @@ BAD_FILES = {
         (["simulate", "--data", "same.png", "--output", "same.png"], ["same.png", "*.nc"]),
         (["phase-diagram", *SMALL[:5], "--axis", "field", "0", "5", "3"], ["unknown axis", "field"]),
         (["exchange", "--sd-coupling", "0"], ["sd_coupling", "nothing is exchanged"]),
+        (["exchange", "--hopping-across", "0"], ["hopping_across", "nothing is exchanged"]),
+        (["exchange", "--sites", "3"], ["sites = 3", "4 or more"]),
         (["exchange", "--filling", "3"], ["filling", "3"]),
         (["exchange", "--layers", "2"], ["layers", "2"]),
         (["curve", *SMALL], ["axes", "give one"]),

@@ -125,7 +125,7 @@ def test_no_light_means_no_light():
     magnet = three_layers().without_light()
     assert magnet.mediated_exchange is not None
     changed = LayeredMagnet(
-        magnet.exchange, magnet.damping, [0.0, 0.0, 0.0], 0.0, 7.0, magnet.temperature,
+        magnet.exchange, magnet.damping, [0.0, 0.0, 0.0], 0.0, 0.4, magnet.temperature,
         mediated_exchange=magnet.mediated_exchange * 9, field=magnet.field, anisotropy=magnet.anisotropy,
     )  # fmt: skip
     m = jnp.asarray(np.random.default_rng(5).normal(size=(3, 3)))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nrjax import LayeredMagnet, Phase, steady_state, units
+from nrjax import LayeredMagnet, Phase, classify_trajectory, simulate, steady_state, units
 from nrjax.motion.rigid_rotation import leading_pair
 
 # Two like layers, and one under light that couples to both of them: A, A', B.
@@ -54,6 +54,9 @@ def test_a_layer_between_two_opposite_ones_has_no_angle():
         assert bool(state.valid) and int(state.phase) == Phase.ALIGNED
         assert float(state.lengths[1]) < 1e-12 < float(state.lengths[2])
         assert float(state.angle) == 0
+        moved = simulate(magnet, state.m + 1e-9, 5.0, saveat=np.linspace(0.0, 5.0, 33), watch_tilt=False)
+        told = classify_trajectory(moved)
+        assert int(told.phase) == Phase.ALIGNED and np.sin(float(told.angle)) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-12])

@@ -114,7 +114,6 @@ def test_derivatives_with_respect_to_every_parameter():
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.computes
 def test_a_batch_made_of_numpy_arrays():
     """vmap hands on what it need not touch: such leaves stay NumPy's."""
     exchange = np.array([[10.0, 6.0], [6.0, 5.0]]) * np.linspace(0.8, 1.2, 3)[:, None, None]
@@ -124,6 +123,7 @@ def test_a_batch_made_of_numpy_arrays():
     np.testing.assert_array_equal(found.ms, expected.ms)
 
 
+@pytest.mark.computes
 def test_batch_is_what_each_lane_does_alone():
     # Lanes of unlike cost, in no order.
     gammas = jnp.asarray(np.linspace(0.0, 0.12, 37))

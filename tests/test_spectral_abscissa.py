@@ -55,6 +55,9 @@ def test_special_matrices():
     rate, derivative = leading(np.array([[-1.0, 2.0], [0.5, -3.0]]))
     assert float(largest_real_part(triple)) == pytest.approx(rate, abs=1e-14)
     np.testing.assert_allclose(jax.grad(largest_real_part)(triple), np.kron(derivative, np.eye(3)) / 3.0, atol=1e-9)
+    pairs = jnp.kron(jnp.asarray([[0.2, 1.2], [-0.12, -0.256]]), jnp.eye(3))
+    assert float(largest_real_part(pairs)) == pytest.approx(-0.028, abs=1e-14)
+    np.testing.assert_allclose(jax.grad(largest_real_part)(pairs), np.eye(6) / 6.0, atol=1e-9)
     jordan = jnp.asarray([[-0.5, 1.0, 0.0], [0.0, -0.5, 1.0], [0.0, 0.0, -0.5]])
     # LAPACK, too, has it to the cube root of rounding only.
     assert float(largest_real_part(jordan)) == pytest.approx(-0.5, abs=1e-9)

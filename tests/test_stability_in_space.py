@@ -100,6 +100,17 @@ def test_the_slope_of_long_waves_is_a_derivative(magnet):
     assert float(spatial_stability(magnet).slope) == pytest.approx(moved[first].max(), rel=1e-5)
 
 
+def test_derivatives_of_the_slope():
+    """Also where three free rotations share the real part 0."""
+    for loss, step in ((0.066, 1e-5), (0.12, 1e-5)):
+
+        def slope_of(loss):
+            return spatial_stability(hanai2025_bilayer(loss, 6.0)).slope
+
+        expected = (float(slope_of(loss + step)) - float(slope_of(loss - step))) / (2.0 * step)
+        assert float(jax.grad(slope_of)(loss)) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
 def test_darkness_is_stable_and_has_the_modes_of_spin_waves():
     """Without light and damping of one layer alone: ferromagnetic layers, every wave decays, long ones slowly."""
     found = spatial_stability(hanai2025_bilayer(0.0, 6.0))

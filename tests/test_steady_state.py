@@ -535,6 +535,7 @@ def test_a_slow_way_to_a_rigid_state_is_no_modulated_one(point):
     phases = np.asarray(found.phase)
     assert set(phases.tolist()) <= {Phase.ANTIALIGNED, Phase.UNRESOLVED}
     assert np.array_equal(np.asarray(found.valid), phases == Phase.ANTIALIGNED)
+    assert bool(jnp.all((found.result == RESULTS.no_orbit) == (found.phase == Phase.UNRESOLVED)))
     settled = simulate(
         hanai2025_bilayer(*point), 0.9 * steady_state(hanai2025_bilayer(point[0] * 1.001, point[1])).m, 2e4
     )

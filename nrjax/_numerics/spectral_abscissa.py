@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 # parts differ by less than 2^-SQUARINGS of the matrix count as one.
 TERMS: Final = 19
 SQUARINGS: Final = 52
+# Steps of Newton's iteration for a pseudoinverse: of condition numbers up to 2^(NEWTON/2).
+NEWTON: Final = 56
 ONCE: Final = "the growth rate has first derivatives only. Take differences of them."
 
 
@@ -29,14 +31,20 @@ def largest_real_part(matrix: Float[Array, "n n"]) -> Float[Array, ""]:
 @largest_real_part.defjvp
 def _derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
     rate, power = _squared(primals[0])
-    # The power has one eigenvalue r, a pair r exp(+-i phi), or one that is r several times over, and zeros.
-    trace, square = jnp.trace(power), _product(power, power)
-    minors = trace**2 - jnp.trace(square)
-    single = minors < 0.25 * trace**2
-    of_several = (trace * power - square) / jnp.where(single, 1.0, minors)
-    projector = jnp.where(single, power / jnp.where(single, trace, 1.0), of_several)
+    projector = _projector(power)
+    projector = projector / jnp.trace(projector)
     projector = eqxi.nondifferentiable(projector, msg=ONCE)
     return rate, jnp.sum(projector.T * tangents[0])
+
+
+def _projector(power: Array) -> Array:
+    """On all eigenvalues that are left in a power, X^# X with its group inverse X^# = X (X^3)^+ X: one, a pair, or
+    either several times over. The pseudoinverse by Newton's iteration, which rounding does not reach in so few steps."""
+    cube = _product(power, _product(power, power))
+    size = jnp.max(jnp.sum(jnp.abs(cube), axis=0)) * jnp.max(jnp.sum(jnp.abs(cube), axis=1))
+    start = cube.T / jnp.where(size > 0, size, 1.0)
+    inverse = jax.lax.fori_loop(0, NEWTON, lambda _, x: 2.0 * x - _product(x, _product(cube, x)), start)
+    return _product(_product(power, _product(inverse, power)), power)
 
 
 def _squared(matrix: Array) -> tuple[Array, Array]:

@@ -79,7 +79,7 @@ def _rates(text: str) -> float | list[float]:
 def add_outputs(parser: argparse.ArgumentParser, picture: str, data: str) -> None:
     """The flags of every command that draws and saves."""
     parser.add_argument("--output", "-o", metavar="FILE", help=f"the picture, .png, .pdf or .svg (default {picture})")
-    parser.add_argument("--data", metavar="FILE", help=f"the numbers, NetCDF (default {data})")
+    parser.add_argument("--data", metavar="FILE", help=f"the numbers, NetCDF, *.nc (default {data})")
     add_common(parser)
     parser.set_defaults(default_output=picture, default_data=data)
 
@@ -145,7 +145,7 @@ def put_flags(options: argparse.Namespace, settings: dict[str, Any], names: Iter
 def outputs(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Put the names of picture and data into `run`, checked before any work is done."""
     _put_output(options, run, "data")
-    if Path(run["data"]).suffix != ".nc":
+    if Path(run["data"]).suffix.lower() != ".nc":
         raise ValueError(f"--data {run['data']}: the numbers are NetCDF, named *.nc. Change the ending.")
     picture(options, run)
 

@@ -123,7 +123,7 @@ def _design(options: argparse.Namespace) -> int:
         configuration.require_picture(run["plot"], "--plot")
         if Path(run["plot"]) == Path(run["toml"]):
             raise ValueError(f"--plot and --toml are both {run['plot']}. Give them names of their own.")
-    _require_used(run)
+    _require_used(options, run)
 
     given = {name: value for name, value in fixed.items() if name in bounds}
     initial = ({"intensity": bounds["intensity"][0]} if "intensity" in bounds else {}) | given
@@ -154,13 +154,13 @@ def _design(options: argparse.Namespace) -> int:
         state = steady_state(nominal(**result.parameters), throw=False) if result.state is None else result.state
         settled = {"time": _settling_time(float(state.growth_rate))}
         configuration.write(run["toml"], constant | result.parameters, settled)
-    print(design_sheet(result, nominal, bounds))
     if "plot" in run:
         from .. import plot
 
         dataset = sweep(nominal, _grid(bounds), progress=not options.quiet) if len(bounds) == 2 else None
         figure = plot.design(result, dataset, nominal)
         save_picture(figure, run["plot"])
+    print(design_sheet(result, nominal, bounds))
     if not reached:
         print(f"{run['toml']} is not written: there is no design to simulate")
         return 1
@@ -169,16 +169,15 @@ def _design(options: argparse.Namespace) -> int:
     return 0 if result.feasible else 1
 
 
-def _require_used(run: dict[str, Any]) -> None:
-    """Raise `ValueError` for settings that would change nothing without another one, or that cancel."""
+def _require_used(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Raise `ValueError` for flags that would change nothing without another setting, or that cancel. (A file may hold
+    what other commands use.)"""
     thermal = ("min_turns", "max_temperature")
     needs = {"members": ("spread",), "worst_case": ("spread",), "spins": ("line_width",)}
     for name, others in (needs | dict.fromkeys(THERMAL_KEYS, thermal)).items():
-        if run.get(name) and not any(run.get(other) for other in others):
+        if getattr(options, name) is not None and not any(other in run for other in others):
             flags = " or ".join(f"--{other.replace('_', '-')}" for other in others)
-            raise ValueError(
-                f"{name} = {run[name]} changes nothing without {flags}. Give that as well, or leave it out."
-            )
+            raise ValueError(f"{name} = {run[name]} changes nothing without {flags}. Give that, too, or leave it out.")
     if run.get("insensitive") and run.get("responsive"):
         raise ValueError("--insensitive and --responsive cancel. Leave one of them out.")
 

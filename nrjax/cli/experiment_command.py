@@ -43,9 +43,9 @@ def _experiment(options: argparse.Namespace) -> int:
     magnet = configuration.build(fixed)
     given: dict[str, Any] = {name: run[name] for name in NUMBERS if name in run}
     plan = experiment(magnet, thermal_model(run, magnet), **given)
-    print(plan)
     if int(plan.state.phase) == Phase.CHIRAL:
         from .. import plot
 
         save_picture(plot.experiment(plan), run["output"])
+    print(plan)
     return 0 if plan.observable and plan.checks else 1

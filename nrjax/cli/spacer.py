@@ -14,6 +14,7 @@ from .outputs import save
 
 # Share of the sites with which the exchange is computed once more, for its uncertainty.
 FEWER: Final = 0.75
+FEWEST: Final = 4
 
 
 def add_exchange(spacer: argparse.ArgumentParser) -> None:
@@ -40,10 +41,12 @@ def _exchange(options: argparse.Namespace) -> int:
     configuration.outputs(options, run)
     if options.layers < 8:
         raise ValueError(f"layers = {options.layers} is out of range: take 8 or more, four for each step of thickness.")
-    for name in ("hopping", "sd_coupling"):
-        if getattr(options, name) == 0:
-            raise ValueError(f"{name} = 0: nothing is exchanged. Give another --{name.replace('_', '-')} in meV.")
+    if options.sites < FEWEST:
+        raise ValueError(f"sites = {options.sites} is out of range: take {FEWEST} or more along both axes of a layer.")
     across = options.hopping if options.hopping_across is None else options.hopping_across
+    for name, value in {"hopping_across": across, "sd_coupling": options.sd_coupling}.items():
+        if value == 0:
+            raise ValueError(f"{name} = 0: nothing is exchanged. Give another --{name.replace('_', '-')} in meV.")
     # Farther apart than a quarter, the periodic image of the other layer is felt.
     thickness = np.arange(options.layers // 4)
 
@@ -53,7 +56,7 @@ def _exchange(options: argparse.Namespace) -> int:
         return options.sd_coupling**2 * np.asarray(chi)[1 : len(thickness) + 1]
 
     exchange = exchange_of(options.sites)
-    fewer = max(2, round(FEWER * options.sites))
+    fewer = round(FEWER * options.sites)
     uncertain = float(np.abs(exchange - exchange_of(fewer)).max())
     dataset = xr.Dataset(
         {
@@ -75,6 +78,7 @@ def _exchange(options: argparse.Namespace) -> int:
             "sd_coupling_mev": options.sd_coupling,
         },
     )
+    save(plot.exchange(dataset), dataset, run)
     print(f"exchange across 0 to {len(thickness) - 1} spacer layers: {exchange.min():.4g} to {exchange.max():.4g} meV")
     told = exchange[np.abs(exchange) > uncertain]
     print(f"it changes sign {int((np.diff(np.sign(told)) != 0).sum())} times among {told.size} values that can be told")
@@ -82,5 +86,4 @@ def _exchange(options: argparse.Namespace) -> int:
         f"{fewer} sites instead of {options.sites} move it by up to {uncertain:.2g} meV: smaller values are not told "
         "(more --sites, or a higher --temperature)"
     )
-    save(plot.exchange(dataset), dataset, run)
     return 0

@@ -91,7 +91,7 @@ class LayeredMagnet(AbstractOrderParameters):
     - `damping`: alpha, shape (L,), dimensionless, 0 or greater.
     - `sd_coupling`: g, shape (L,), meV; negative for the antiferromagnetic coupling of a local moment.
     - `loss_rate`: gamma, shape (L,), meV; the light. 0 or greater.
-    - `filling`: n, shape (L,), conduction electrons per site. Default: 1.
+    - `filling`: n, shape (L,), conduction electrons per site, 0 to 2. Default: 1.
     - `temperature`: k_B T, shape (L,), meV, greater than 0.
     - `gyro`: precession factor, scalar; 2 for spin 1/2, 0 switches precession off.
     - `mediated_exchange`: jm, shape (L, L), meV: the part of j that conduction electrons carry. Default: all.

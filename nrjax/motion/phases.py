@@ -113,14 +113,18 @@ def classify_trajectory(solution: Solution) -> TrajectoryPhase:
     sine_squared = jnp.where(products > 0, 1.0 - end**2 / jnp.where(products > 0, products, 1.0), 0.0)
     collinear = jnp.max(sine_squared) < SETTLED_SPREAD
     step = jnp.linalg.norm(ms[-1] - ms[-2]) / jnp.sqrt(size)
-    pairs = jax.vmap(leading_pair)(ms[times // 2 :])
-    cosines = pairs.product / jnp.maximum(pairs.first * pairs.second, jnp.finfo(ms.dtype).tiny)
+
+    def seen(m: Array) -> tuple[Array, Array]:
+        pair = leading_pair(m)
+        return pair.cosine, pair.angle
+
+    cosines, angles = jax.vmap(seen)(ms[times // 2 :])
     rigid = label(ordered=~vanished, cosine=cosines[-1], collinear=collinear, rotating=step > 1e-6)
     phase = jnp.where(steady | vanished, rigid, jnp.where(recurrent, Phase.MODULATED, Phase.UNRESOLVED))
     return TrajectoryPhase(
         jnp.where(solution.valid, phase, Phase.UNRESOLVED).astype(jnp.int32),
         jnp.mean(lengths[times // 2 :], axis=0),
-        jnp.mean(jnp.arccos(jnp.clip(cosines, -1.0, 1.0))),
+        jnp.mean(angles),
         now,
     )
 

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._numerics.precision import collinear_tolerance
@@ -101,8 +100,10 @@ def leading_pair(m: Float[Array, "L n"]) -> LeadingPair:
 
 
 def _first_plane(vectors: Float[Array, "L 3"]) -> Float[Array, "3"]:
-    """m_a x m_b of the first two that are neither parallel nor opposite; of the very first two where none are."""
-    one, other = np.triu_indices(len(vectors), 1)
-    crosses, square = jnp.cross(vectors[one], vectors[other]), jnp.sum(vectors**2, axis=1)
-    least = collinear_tolerance(vectors.dtype) * square[one] * square[other]
-    return crosses[jnp.argmax(jnp.sum(crosses**2, axis=1) > least)]
+    """m_a x m_b of the first two that are neither parallel nor opposite; of the first two if none are."""
+    square = jnp.sum(vectors**2, axis=1)
+    # Who is parallel to the first one spans no plane with another that is, too.
+    first = jnp.argmax(square > 0)
+    crosses = jnp.cross(vectors[first], vectors)
+    apart = jnp.sum(crosses**2, axis=1) > collinear_tolerance(vectors.dtype) * square[first] * square
+    return crosses[jnp.where(jnp.any(apart), jnp.argmax(apart), jnp.argmax((square > 0).at[first].set(False)))]

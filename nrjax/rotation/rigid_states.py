@@ -45,6 +45,11 @@ class RESULTS(eqx.Enumeration):
         "Spherical harmonics that were left out would change the state: look at state.residual, and make the "
         "FokkerPlanckMagnet with a greater lmax."
     )
+    no_orbit = (
+        "The shape seems to repeat itself, but no closed orbit that attracts was found: a spiral that hardly shrinks "
+        "looks the same. Use simulate() to look at the motion, give another m0, or move the parameters; with "
+        "cycles=False the label is that of what was seen, not valid."
+    )
 
 
 class SteadyState(eqx.Module):

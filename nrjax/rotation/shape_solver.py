@@ -23,7 +23,7 @@ from ..motion.phases import Phase
 from . import bilayer_states
 from .bilayer_relaxation import VANISHED, Journey, Motion, is_slow_spiral, set_out, settle, tilt_of
 from .modulated_shapes import Watch, is_modulated, nothing_seen, watch_for_repetition
-from .rigid_states import MovingShape, SteadyState, moving_state, reached_state, rigid_state, unsolved_shape
+from .rigid_states import RESULTS, MovingShape, SteadyState, moving_state, reached_state, rigid_state, unsolved_shape
 from .shape_cycles import Turn, find_cycle
 from .solvers import AbstractSteadyStateSolver, without_derivative
 
@@ -203,7 +203,9 @@ def _told_of_moving(
         solved=cycle.found,
     )
     # A slow way to a rigid state looks like a repetition: without an orbit there is no telling.
-    return moving_state(state, moves & cycle.found, shape)
+    told = moving_state(state, moves & cycle.found, shape)
+    result = RESULTS.where(moves & ~cycle.found, RESULTS.no_orbit, told.result)
+    return eqx.tree_at(lambda s: s.result, told, result)
 
 
 @kept

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .. import units
+from .._numerics.precision import collinear_tolerance
 from .._numerics.ready_programs import kept
 from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import Numbers, float_array, is_concrete, require
@@ -106,7 +107,11 @@ def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialSt
     # Differences, extrapolated; a free rotation and a damped mode may come as close as they like to each other.
     near = float(jnp.finfo(f.dtype).eps) ** (1 / 3) * jnp.asarray([0.0, 0.25, 0.5, 1.0], f.dtype)
     close = jax.vmap(lambda d: largest_real_part(own + (1.0 - d) * around))(near)
-    steep = (close[1:] - close[0]) / near[1:]
+    # A free rotation stays free, whatever the parameters: the spectrum's derivative there is that of several modes.
+    scale = jnp.sqrt(jnp.sum(own**2) + jnp.sum(around**2))
+    free = close[0] - state.growth_rate > collinear_tolerance(f.dtype) * scale
+    base = jnp.where(free, jax.lax.stop_gradient(close[0]), close[0])
+    steep = (close[1:] - base) / near[1:]
     return SpatialStability(
         factors=f,
         growth_rate=rates,

@@ -170,8 +170,8 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
 @kept
 def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     """k_B T in meV, the same in all layers, above which m = 0 is stable under the magnet's light at full intensity: the
-    greatest at which the largest real part of W(0) is 0. 0 for a magnet that orders at no temperature, NaN for one
-    without damping. Differentiable."""
+    greatest at which the largest real part of W(0) is 0 (but for an order that lives in less than a 64th of the range
+    that bounds it). 0 for a magnet that orders at no temperature, NaN for one without damping. Differentiable."""
     rates = magnet.exchange_rates() - jnp.diag(magnet.light_torque()[1])
     one = jnp.ones_like(magnet.temperature)
     relaxation = 2.0 * magnet.damping * magnet.bath.free_rate(one)
@@ -182,7 +182,9 @@ def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     # Found without derivatives; they enter by one step of Newton's method, whose slope is frozen.
     fixed = jax.lax.stop_gradient((rates, relaxation))
     # Gershgorin: above it every row decays.
-    top = jnp.max(jnp.sum(jnp.abs(fixed[0]), axis=1) / jnp.where(fixed[1] > 0, fixed[1], jnp.nan))
+    diagonal = jnp.diag(fixed[0])
+    reach = diagonal + jnp.sum(jnp.abs(fixed[0]), axis=1) - jnp.abs(diagonal)
+    top = jnp.maximum(jnp.max(reach / jnp.where(fixed[1] > 0, fixed[1], jnp.nan)), 0.0)
     grid = jnp.linspace(0.0, 1.0, SCAN, dtype=top.dtype) * top
     grows = jax.vmap(lambda t: growth(t, *fixed))(grid) > 0
     # The greatest root: warmer layers may lose an order that only some warmth had given them.
