@@ -39,7 +39,7 @@ def _derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 def _projector(power: Array) -> Array:
     """On all eigenvalues that are left in a power, X^# X with its group inverse X^# = X (X^3)^+ X: one, a pair, or
-    either several times over. The pseudoinverse by Newton's iteration, which rounding does not reach in so few steps."""
+    either several times over. Pseudoinverse by Newton's iteration: rounding does not reach it in so few steps."""
     cube = _product(power, _product(power, power))
     size = jnp.max(jnp.sum(jnp.abs(cube), axis=0)) * jnp.max(jnp.sum(jnp.abs(cube), axis=1))
     start = cube.T / jnp.where(size > 0, size, 1.0)
