@@ -28,6 +28,7 @@ RESULT_NAMES: Final = (
     "nonfinite",
     "inconsistent",
     "truncated",
+    "no_orbit",
 )
 # Computations that a process remembers having received.
 REMEMBERED: Final = 32
