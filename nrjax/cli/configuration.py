@@ -21,6 +21,8 @@ MAGNET_KEYS: Final = (
 ).split()
 LASER_KEYS: Final = "intensity photon_energy envelope".split()
 MOMENT_KEYS: Final = "level repulsion hybridization resonance dipole linewidth fermi_energy".split()
+# What `nrjax design` writes of a run into its file, which every command reads.
+OF_A_DESIGN: Final = ("time",)
 TABLES: Final = {"magnet": MAGNET_KEYS, "laser": LASER_KEYS, "moments": MOMENT_KEYS}
 PARAMETERS: Final = [*MAGNET_KEYS, *LASER_KEYS, *MOMENT_KEYS]
 SCALARS: Final = [name for name in PARAMETERS if name not in ("bath", "envelope", "exchange", "anisotropy", "field")]
@@ -201,7 +203,7 @@ def _read_file(path: Path, run_keys: list[str]) -> tuple[dict[str, Any], dict[st
         raise ValueError(f"{path} is not valid TOML: {error}. Mend that line.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {error}. Give the path of a TOML file.") from error
-    keys = TABLES | {"run": run_keys}
+    keys = TABLES | {"run": list(dict.fromkeys([*run_keys, *OF_A_DESIGN]))}
     require_known("table", content, keys, path)
     for name, table in content.items():
         if not isinstance(table, dict):

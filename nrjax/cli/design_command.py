@@ -111,7 +111,7 @@ def add_design(parser: argparse.ArgumentParser) -> None:
 
 
 def _design(options: argparse.Namespace) -> int:
-    fixed, run = configuration.parameters(options, (*RUN_KEYS, "time"))
+    fixed, run = configuration.parameters(options, RUN_KEYS)
     configuration.put_flags(options, run, RUN_KEYS)
     observable, target = _target(run)
     bounds = _bounds(run.get("vary"))
@@ -150,8 +150,9 @@ def _design(options: argparse.Namespace) -> int:
         )
         ahead.wait()
     reached = bool(result.history["reached"][result.history.attrs["chosen"]])
+    magnet = nominal(**result.parameters)
     if reached:
-        state = steady_state(nominal(**result.parameters), throw=False) if result.state is None else result.state
+        state = steady_state(magnet, throw=False) if result.state is None else result.state
         settled = {"time": _settling_time(float(state.growth_rate))}
         configuration.write(run["toml"], constant | result.parameters, settled)
     if "plot" in run:
@@ -164,7 +165,7 @@ def _design(options: argparse.Namespace) -> int:
     if not reached:
         print(f"{run['toml']} is not written: there is no design to simulate")
         return 1
-    planned = f", nrjax experiment {run['toml']}" if nominal(**result.parameters).has_laser else ""
+    planned = f", nrjax experiment {run['toml']}" if magnet.has_laser else ""
     print(f"wrote {run['toml']}: nrjax simulate {run['toml']}{planned}")
     return 0 if result.feasible else 1
 

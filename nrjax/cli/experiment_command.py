@@ -10,8 +10,8 @@ from .outputs import save_picture
 from .sample import THERMAL_KEYS, add_thermal, thermal_model
 
 NUMBERS: Final = ("duration", "spins")
-# Those of `nrjax design`'s file and of `nrjax simulate`'s, which may stand in the same one.
-OTHERS: Final = ("time", "samples")
+# Of `nrjax simulate`'s file, which may be the same one.
+OTHERS: Final = ("samples",)
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:

@@ -149,8 +149,7 @@ def _compile_boundaries(build: Any, grid: dict[str, Any]) -> None:
 
 def _settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """The magnet's parameters and the run's settings, checked before any work is done."""
-    # A design's file tells a time as well.
-    keys = ("axes", "output", "data", "time")
+    keys = ("axes", "output", "data")
     if options.dry_run:
         return configuration.parameters(options, keys)
     if options.store is None:

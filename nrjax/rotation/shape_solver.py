@@ -187,18 +187,14 @@ def _told_of_moving(
     m = bilayer_states.moments(bilayer_states.describe(ShapeDynamics(model), cycle.turn.start, ~moves), start)
     # Moments that swing along one line turn nowhere.
     turns = cycle.mean.tilt > collinear_tolerance(start.dtype) * cycle.mean.product
-
-    def known(x: Array) -> Array:
-        return jnp.where(cycle.found, x, jnp.nan)
-
     shape = MovingShape(
         m=jnp.where(cycle.found, m, state.m),
-        lengths=known(jnp.stack([safe_sqrt(mean.aa), safe_sqrt(mean.bb)])),
-        angle=known(jnp.arctan2(safe_sqrt(mean.aa * mean.bb - mean.ab**2), jnp.where(cycle.found, mean.ab, 1.0))),
-        chase_frequency=known(jnp.where(turns, cycle.mean.chase, 0.0)) / units.GHz,
-        rotation_frequency=known(jnp.where(turns, cycle.mean.rotation, 0.0)) / units.GHz,
-        period=known(cycle.turn.period) / units.ps,
-        growth_rate=known(cycle.growth_rate),
+        lengths=jnp.stack([safe_sqrt(mean.aa), safe_sqrt(mean.bb)]),
+        angle=jnp.arctan2(safe_sqrt(mean.aa * mean.bb - mean.ab**2), jnp.where(cycle.found, mean.ab, 1.0)),
+        chase_frequency=jnp.where(turns, cycle.mean.chase, 0.0) / units.GHz,
+        rotation_frequency=jnp.where(turns, cycle.mean.rotation, 0.0) / units.GHz,
+        period=cycle.turn.period / units.ps,
+        growth_rate=cycle.growth_rate,
         residual=cycle.residual,
         solved=cycle.found,
     )

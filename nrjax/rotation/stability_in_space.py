@@ -107,7 +107,8 @@ def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialSt
     # Differences, extrapolated; a free rotation and a damped mode may come as close as they like to each other.
     near = float(jnp.finfo(f.dtype).eps) ** (1 / 3) * jnp.asarray([0.0, 0.25, 0.5, 1.0], f.dtype)
     close = jax.vmap(lambda d: largest_real_part(own + (1.0 - d) * around))(near)
-    # A free rotation stays free, whatever the parameters: the spectrum's derivative there is that of several modes.
+    # A free rotation stays free, whatever the parameters; the spectrum's derivative is there that of several modes,
+    # which rounding tells apart, or not.
     scale = jnp.sqrt(jnp.sum(own**2) + jnp.sum(around**2))
     free = close[0] - state.growth_rate > collinear_tolerance(f.dtype) * scale
     base = jnp.where(free, jax.lax.stop_gradient(close[0]), close[0])
