@@ -24,7 +24,7 @@ from nrjax import (
     simulate,
     steady_state,
 )
-from nrjax.cli import COMMANDS, _parser, main
+from nrjax.cli import COMMANDS, _parser, configuration, main
 
 LINE = ["--axis", "loss_rate", "0", "0.1", "200"]
 SMALL = ["--axis", "loss_rate", "0", "0.12", "25", "--axis", "interlayer_exchange", "0.5", "12", "21"]
@@ -227,6 +227,7 @@ BAD_FILES = {
     "envelope.toml": "[laser]\nenvelope = 3",
     "kind.toml": '[laser]\nenvelope = {kind = "round"}',
     "square.toml": '[laser]\nenvelope = {kind = "square", start = 1, stop = 5, width = 3}',
+    "begin.toml": '[laser]\nenvelope = {kind = "square", begin = 3}',
     "nottable.toml": "magnet = 3",
     "run.toml": "[run]\nspeed = 3",
     "axes.toml": "[run]\naxes = 3",
@@ -243,7 +244,20 @@ BAD_FILES = {
         (["simulate", "kind.toml"], ["round", "gaussian"]),
         (["simulate", "square.toml"], ["square", "width"]),
         (["simulate", "--intensity", "-1"], ["intensity", "-1"]),
-        (["simulate", "--intensity", "1e10", "--loss-rate", "0.05"], ["loss_rate", "follows from the laser"]),
+        (
+            ["simulate", "--intensity", "1e10", "--loss-rate", "0.05"],
+            ["loss_rate", "intensity is of a laser", "Leave one"],
+        ),
+        (["curve", "--loss-rate", "0.05"], ["loss_rate", "by hand", "another axis"]),
+        (["experiment", "--loss-rate", "0.05"], ["loss_rate", "by hand", "--intensity"]),
+        (["simulate", "--loss-rate", "0.05", "--set", "loss_rate=0.03"], ["loss_rate is given twice"]),
+        (["simulate", "--set", "gyro=1", "--set", "gyro=2"], ["gyro is given twice"]),
+        (["curve", "--axis", "gyro", "0", "1", "3", "--axis", "gyro", "0", "2", "3"], ["--axis gyro is given twice"]),
+        (["simulate", "--m0", *"000000"], ["m0 = 0", "direction"]),
+        (["simulate", "begin.toml"], ["'begin' in envelope square", "start, stop, rise"]),
+        (["exchange", "--sites", "100000"], ["100000 x 100000 x 128", "GiB", "--sites"]),
+        (["status", "."], ["is no store of a sweep"]),
+        (["design", "--target-chase-ghz", "40", "--spins", "-1"], ["spins = -1", "greater than 0"]),
         (["simulate", "--set", "linewidth=0"], ["linewidth", "greater than 0"]),
         (["simulate", "--set", "level=100"], ["level", "no moment"]),
         (["experiment", "--thermal", "insulator", "--set", "thermal=3"], ["thermal", "Allowed"]),
@@ -315,6 +329,18 @@ def test_bad_input_gives_one_clear_error_and_no_file(arguments, words, tmp_path,
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_rate_that_is_no_number(capsys):
+    with pytest.raises(SystemExit):
+        main(["simulate", "--loss-rate", "0.05,"])
+    assert "'0.05,' is not a number" in capsys.readouterr().err
+
+
+def test_a_file_that_begins_with_a_mark_of_its_encoding(tmp_path):
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf[magnet]\ngyro = 1.5\n")
+    options = argparse.Namespace(config=tmp_path / "marked.toml", set=[], **dict.fromkeys(configuration.FLAGS))
+    assert configuration.parameters(options, []) == ({"gyro": 1.5}, {})
+
+
 def test_unknown_flag_and_exit_code_of_the_installed_command():
     run = subprocess.run(
         [sys.executable, "-m", "nrjax.cli", "simulate", "--colour"], capture_output=True, text=True, check=False
@@ -334,7 +360,8 @@ def test_a_full_disk_leaves_nothing_half_written(command, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
-    assert "cannot write" in done.stderr and "Free some space" in done.stderr and "Traceback" not in done.stderr
+    assert re.search(r"cannot write: .*'(simulation|curve).nc'", done.stderr)
+    assert "Free some space" in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -75,6 +75,12 @@ def test_a_target_in_another_unit(capsys):
     assert "Check the unit of the target" in said and "extremum" not in said and "the nearest is" not in said
 
 
+def test_the_sheet_is_of_the_spins_that_were_asked_for(capsys):
+    reach = ["--vary", "loss_rate", "0", "0.12", "--restarts", "2", "--steps", "40"]
+    assert main(["design", "--target-chase-ghz", "40", "--spins", "3e4", *reach]) == 0
+    assert "with 3e+04 spins per layer the line is" in capsys.readouterr().out
+
+
 def test_every_option_reaches_the_design(monkeypatch, capsys):
     """What is asked for on the command line is what `nrjax.design` is asked for."""
     asked = {}

@@ -1,6 +1,8 @@
 """The house stands as it is drawn: imports run down the road from light to rotation, and no name hides another."""
 
 import ast
+import builtins
+import dis
 import re
 import subprocess
 import sys
@@ -67,6 +69,25 @@ def test_nothing_heavy_is_loaded_before_it_is_needed():
 def test_files_are_small():
     for path in PACKAGE.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 450, f"{path.relative_to(PACKAGE)} holds more than one idea"
+
+
+def names_of(code: types.CodeType, known: set[str]) -> set[str]:
+    """The names that compiled code looks up and nobody has defined."""
+    steps = list(dis.get_instructions(code))
+    known = known | {step.argval for step in steps if step.opname in ("STORE_NAME", "STORE_GLOBAL")}
+    asked = {step.argval for step in steps if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
+    asked = {name for name in asked if not name.startswith("__")}
+    inner = [x for x in code.co_consts if isinstance(x, types.CodeType)]
+    return (asked - known).union(*(names_of(x, known) for x in inner))
+
+
+def test_every_name_is_defined():
+    """Linters take the shapes of annotations for names, so that none of them looks."""
+    source = "def f():\n    return a, b, g(len)\ndef g(x: 'c'):\n    return [a for a in x]\nb = 1"
+    assert names_of(compile(source, "", "exec"), set(dir(builtins))) == {"a"}
+    for folder in ("nrjax", "tests", "benchmarks", "docs"):
+        for path in (PACKAGE.parent / folder).rglob("*.py"):
+            assert not names_of(compile(path.read_text(), str(path), "exec"), set(dir(builtins))), path
 
 
 def test_only_public_names_are_shown():

@@ -121,3 +121,10 @@ def test_any_observable_is_drawn():
         "growth rate (meV)",
     ]
     np.testing.assert_allclose(np.asarray(panels[0].lines[0].get_ydata()), line.angle)
+    # Weakly coupled layers go from aligned to antialigned, and through no angle in between.
+    weak = dataset.isel(interlayer_exchange=0)
+    steps = [
+        np.diff(y)
+        for y in (weak.angle.values, np.asarray(plot.characteristic(weak, ["angle"]).axes[0].lines[0].get_ydata()))
+    ]
+    assert np.max(steps[0]) == np.pi and not np.any(steps[1] > 3.0) and np.isfinite(steps[1]).any()

@@ -1,3 +1,5 @@
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -525,6 +527,31 @@ def test_throw_tells_why():
         steady_state(hanai2025_bilayer(0.0915, 11.0), max_steps=5)
     state = steady_state(hanai2025_bilayer(0.0915, 11.0), max_steps=5, throw=False)
     assert int(state.phase) == Phase.UNRESOLVED and state.result == RESULTS.not_settled and "max_steps" in str(state)
+
+
+@pytest.mark.parametrize("field", [None, 0.0])
+@pytest.mark.parametrize("mediated", [9.0, 18.0])
+def test_no_moment_is_longer_than_saturation(mediated, field):
+    """B is moved by light alone, m_B = (2/g) jm_BA m_A with g = -20 meV: 0.9 or 1.8 times m_A in size, which obeys
+    m_A = tanh(20 m_A/9). By both solvers."""
+    magnet = LayeredMagnet(
+        exchange=[[20.0, 0.0], [0.0, 0.0]],
+        damping=[0.1, 0.0],
+        sd_coupling=-20.0,
+        loss_rate=[0.0, 0.5],
+        filling=1.0,
+        temperature=9.0,
+        mediated_exchange=[[20.0, 0.0], [mediated, 0.0]],
+        field=None if field is None else np.zeros((2, 3)),
+    )
+    lit = 2.0 * mediated / 20.0
+    m_a: Any = optimize.brentq(lambda m: m - np.tanh(20.0 * m / 9.0), 0.5, 1.0)
+    state = steady_state(magnet, throw=False)
+    np.testing.assert_allclose(state.lengths, [m_a, lit * m_a], rtol=1e-7)
+    fits = lit * m_a < 1.0
+    assert bool(state.valid) == fits
+    assert int(state.phase) == (Phase.ANTIALIGNED if fits else Phase.UNRESOLVED)
+    assert state.result == (RESULTS.successful if fits else RESULTS.beyond_saturation)
 
 
 @pytest.mark.parametrize("point", [(0.09224, 3.72), (0.0923, 3.715)])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import filelock
@@ -240,6 +241,9 @@ def test_interrupted_sweep_resumes(tmp_path):
     moved = AXES | {"loss_rate": AXES["loss_rate"] + 1e-6}
     with pytest.raises(ValueError, match="other input"):
         sweep(hanai2025_bilayer, moved, tile=20, store=store, progress=False)
+    colder = partial(hanai2025_bilayer, temperature=8.0)
+    with pytest.raises(ValueError, match=r"temperature = \[9.0, 9.0\] \(here \[8.0, 8.0\]\)"):
+        sweep(colder, AXES, tile=20, store=store, progress=False)
     other = sweep(hanai2025_bilayer, {"loss_rate": [0.0, 0.1]}, store=store, resume=False, progress=False)
     with xr.open_dataset(store, engine="h5netcdf") as stored:
         np.testing.assert_array_equal(stored["phase"], other["phase"])

@@ -173,7 +173,7 @@ def test_a_store_grows_and_keeps_what_it_has(tmp_path):
     with xr.open_zarr(path) as opened:
         marked = opened["value"].values + 0.25
     group = open_group(path, "r+")
-    store = ZarrStore.of(path, AXES, 20, group.attrs["computation"], True)
+    store = ZarrStore.of(path, AXES, 20, group.attrs["computation"], True, {})
     group["value"][:] = marked
     digests = [digest_of(_read(group, store.blocks, index)) for index in range(len(store.blocks))]
     group["tiles"]["digest"][:] = np.reshape(np.array(digests, np.uint64), store.blocks.counts)

@@ -55,5 +55,9 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

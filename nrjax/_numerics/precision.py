@@ -12,6 +12,7 @@ from .validation import is_concrete
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Value = TypeVar("Value", float, str)
 
 
 def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -28,7 +29,7 @@ def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Argumen
     return wrapped
 
 
-def _by_type(dtype: Any, double: float, single: float) -> float:
+def _by_type(dtype: Any, double: Value, single: Value) -> Value:
     return double if jnp.dtype(dtype) == jnp.float64 else single
 
 
@@ -75,8 +76,10 @@ def smallest_tolerance(dtype: Any) -> float:
 def require_reachable(name: str, tolerance: float | Array, dtype: Any) -> None:
     """Raise `ValueError` if a relative tolerance is below what the type can represent."""
     if is_concrete(tolerance) and not float(tolerance) >= smallest_tolerance(dtype):
+        doubled = (
+            "Enable double precision with jax.config.update('jax_enable_x64', True) before building the model, or ask"
+        )
         raise ValueError(
             f"{name} = {float(tolerance):g} cannot be reached in {jnp.dtype(dtype).name}, whose limit is "
-            f"{smallest_tolerance(dtype):.1e}. Enable double precision with "
-            "jax.config.update('jax_enable_x64', True) before building the model, or ask for a larger tolerance."
+            f"{smallest_tolerance(dtype):.1e}. {_by_type(dtype, 'Ask', doubled)} for a larger tolerance."
         )

@@ -152,6 +152,15 @@ def warn_if_implausible(name: str, value: Number) -> None:
         warnings.warn(f"{name} = {found:g} is unusual: {hint}", stacklevel=4)
 
 
+def require_batch(what: str, batch: Any) -> None:
+    """Raise `ValueError` for a list where a batch is meant."""
+    if isinstance(batch, list | tuple):
+        raise ValueError(
+            f"{what} is a {type(batch).__name__}: a batch is one model whose arrays have a leading axis. Make it by "
+            "jax.vmap of what builds one, or from a list by jax.tree.map(lambda *x: jax.numpy.stack(x), *models)."
+        )
+
+
 def require_memory(what: str, needed: float, remedy: str) -> None:
     """Raise `ValueError` if something that needs so many bytes does not fit this machine's memory."""
     try:

@@ -38,6 +38,9 @@ def run() -> int:
     gc.set_threshold(50_000, 10, 10)
     try:
         return main()
+    except KeyboardInterrupt:
+        print("nrjax: interrupted", file=sys.stderr)
+        return 130
     finally:
         gc.freeze()
 

@@ -1,6 +1,7 @@
 """What a command is asked for: a TOML file and flags, turned into a magnet's parameters and a run's settings."""
 
 import argparse
+import inspect
 import json
 import tomllib
 from collections.abc import Iterable
@@ -40,8 +41,15 @@ ENVELOPES: Final = {
 def build(fixed: dict[str, Any], **point: Any) -> LayeredMagnet:
     """The published bilayer with parameters replaced: under a laser if any is named, with rates set by hand if not."""
     parameters = _objects(fixed) | point
+    of_laser = [name for name in (*LASER_KEYS, *MOMENT_KEYS) if name in parameters]
+    for name in ("loss_rate", "sd_coupling"):
+        if of_laser and name in parameters:
+            raise ValueError(
+                f"{name} is the light set by hand, {of_laser[0]} is of a laser, from which {name} follows. Leave one "
+                "of them out, or choose another axis."
+            )
     try:
-        if any(name in parameters for name in (*LASER_KEYS, *MOMENT_KEYS)):
+        if of_laser:
             return illuminated_bilayer(**parameters)
         return hanai2025_bilayer(
             parameters.pop("loss_rate", 0.05), parameters.pop("interlayer_exchange", 6.0), **parameters
@@ -74,7 +82,10 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 def _rates(text: str) -> float | list[float]:
     """One number, or several with commas between them."""
-    values = [float(part) for part in text.split(",")]
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or two with a comma between them") from error
     return values if len(values) > 1 else values[0]
 
 
@@ -115,11 +126,15 @@ def parameters(options: argparse.Namespace, run_keys: Iterable[str]) -> tuple[di
     run: dict[str, Any] = {}
     if options.config is not None:
         fixed, run = _read_file(options.config, list(run_keys))
+    given = {name for name in FLAGS if getattr(options, name) is not None}
     for item in options.set:
         name, separator, text = item.partition("=")
         if not separator:
             raise ValueError(f"--set {item} has no value. Write it as NAME=VALUE, for example temperature=9.")
         require_known("name in --set", [name], PARAMETERS, "the magnet")
+        if name in given:
+            raise ValueError(f"{name} is given twice on the command line. Leave one of them out.")
+        given.add(name)
         try:
             fixed[name] = json.loads(text)
         except json.JSONDecodeError:
@@ -198,7 +213,7 @@ def write(path: Any, parameters: dict[str, Any], run: dict[str, Any]) -> None:
 
 def _read_file(path: Path, run_keys: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}. Mend that line.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -222,12 +237,14 @@ def _envelope(table: Any) -> Any:
     arguments = dict(table)
     kind = arguments.pop("kind")
     require_known("kind of envelope", [kind], ENVELOPES, "nrjax")
+    names = inspect.signature(ENVELOPES[kind]).parameters
+    require_known("argument", arguments, names, f"envelope {kind}")
     if "envelope" in arguments:
         arguments["envelope"] = _envelope(arguments["envelope"])
     try:
         return ENVELOPES[kind](**arguments)
     except TypeError as error:
-        raise ValueError(f"envelope {kind}: {error}. Give the arguments of nrjax.{kind.capitalize()}.") from error
+        raise ValueError(f"envelope {kind}: {error}. It takes {', '.join(names)}.") from error
 
 
 def pulse(times: Any) -> dict[str, Any]:
@@ -270,6 +287,9 @@ def axes(options: argparse.Namespace, run: dict[str, Any], number: int, default:
     """The grid's axes, as many as asked for, from --axis, the file or the default."""
     chosen = run.get("axes", default)
     if options.axis:
+        names = [name.replace("-", "_") for name, *_ in options.axis]
+        if len(set(names)) < len(names):
+            raise ValueError(f"--axis {names[-1]} is given twice. Leave one of them out.")
         chosen = {name.replace("-", "_"): [low, high, points] for name, low, high, points in options.axis}
     if not isinstance(chosen, dict) or len(chosen) != number:
         words = {1: "one", 2: "two different ones"}

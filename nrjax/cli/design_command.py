@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from .. import units
+from .._numerics.validation import require_positive
 from ..inverse import (
     AboveOnset,
     EnoughElectrons,
@@ -32,7 +33,7 @@ from ..rotation.attractors import steady_state
 from . import configuration
 from .ahead import OF_XARRAY, DoneAhead, importing
 from .outputs import save_picture
-from .sample import THERMAL_KEYS, add_thermal, thermal_model
+from .sample import DEFAULT_SPINS, THERMAL_KEYS, add_thermal, thermal_model
 
 VARY: Final = {"intensity": [0.0, 6e10], "photon_energy": [1300.0, 2100.0]}
 RUN_KEYS: Final = (
@@ -88,7 +89,7 @@ def add_design(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--enough-electrons", action="store_true", default=None, help="the band can carry the exchange")
     limits.add_argument("--above-onset", type=float, metavar="FACTOR", help="of the intensity, for example 1.1")
     limits.add_argument("--line-width", type=float, metavar="SHARE", help="of the line's frequency, for example 0.01")
-    limits.add_argument("--spins", type=float, metavar="N", help="in each layer, for --line-width (default 1e6)")
+    limits.add_argument("--spins", type=float, metavar="N", help="in each layer, for the line's width (default 1e6)")
     limits.add_argument("--min-turns", type=float, metavar="N", help="turns of the chase before the sample melts")
     limits.add_argument("--max-temperature", type=float, metavar="K", help="of a sample that --cooling-time cools")
     add_thermal(limits)
@@ -124,6 +125,9 @@ def _design(options: argparse.Namespace) -> int:
         if Path(run["plot"]) == Path(run["toml"]):
             raise ValueError(f"--plot and --toml are both {run['plot']}. Give them names of their own.")
     _require_used(options, run)
+    configuration.require_numbers(run, ("spins",))
+    spins = run.get("spins", DEFAULT_SPINS)
+    require_positive("spins", spins, "In each layer.")
 
     given = {name: value for name, value in fixed.items() if name in bounds}
     initial = ({"intensity": bounds["intensity"][0]} if "intensity" in bounds else {}) | given
@@ -161,7 +165,7 @@ def _design(options: argparse.Namespace) -> int:
         dataset = sweep(nominal, _grid(bounds), progress=not options.quiet) if len(bounds) == 2 else None
         figure = plot.design(result, dataset, nominal)
         save_picture(figure, run["plot"])
-    print(design_sheet(result, nominal, bounds))
+    print(design_sheet(result, nominal, bounds, spins=spins))
     if not reached:
         print(f"{run['toml']} is not written: there is no design to simulate")
         return 1
@@ -174,7 +178,7 @@ def _require_used(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Raise `ValueError` for flags that would change nothing without another setting, or that cancel. (A file may hold
     what other commands use.)"""
     thermal = ("min_turns", "max_temperature")
-    needs = {"members": ("spread",), "worst_case": ("spread",), "spins": ("line_width",)}
+    needs = {"members": ("spread",), "worst_case": ("spread",)}
     for name, others in (needs | dict.fromkeys(THERMAL_KEYS, thermal)).items():
         if getattr(options, name) is not None and not any(other in run for other in others):
             flags = " or ".join(f"--{other.replace('_', '-')}" for other in others)
@@ -227,11 +231,11 @@ def _limits(run: dict[str, Any], build: Callable[..., Any], bounds: dict[str, tu
     limits: list[Any] = [StableInSpace()] if run.get("stable_in_space") else []
     if run.get("enough_electrons"):
         limits.append(EnoughElectrons())
-    configuration.require_numbers(run, ("above_onset", "line_width", "spins", "min_turns", "max_temperature"))
+    configuration.require_numbers(run, ("above_onset", "line_width", "min_turns", "max_temperature"))
     if "above_onset" in run:
         limits.append(AboveOnset(run["above_onset"]))
     if "line_width" in run:
-        limits.append(NarrowLine(run.get("spins", 1e6), run["line_width"]))
+        limits.append(NarrowLine(run.get("spins", DEFAULT_SPINS), run["line_width"]))
     if "min_turns" in run or "max_temperature" in run:
         thermal = thermal_model(run, build(**{name: low for name, (low, _) in bounds.items()}))
         if "min_turns" in run:

@@ -37,6 +37,12 @@ def _experiment(options: argparse.Namespace) -> int:
     fixed, run = configuration.parameters(options, (*keys, *OTHERS))
     configuration.put_flags(options, run, (*THERMAL_KEYS, *NUMBERS))
     configuration.picture(options, run)
+    by_hand = [name for name in ("loss_rate", "sd_coupling") if name in fixed]
+    if by_hand:
+        raise ValueError(
+            f"{by_hand[0]} sets the light by hand, and an experiment has a laser. Leave it out; give --intensity and "
+            "--photon-energy."
+        )
     if not any(name in fixed for name in configuration.LASER_KEYS):
         fixed = {"photon_energy": 1550.0} | fixed
     configuration.require_numbers(run, NUMBERS)

@@ -27,9 +27,8 @@ from ..rotation.stability_in_space import spatial_stability
 from . import configuration
 from .ahead import ImportedAhead
 from .outputs import print_exposure, save
+from .sample import DEFAULT_SPINS
 
-# A grain of some tens of nanometres: tilts below a thousandth are not seen in it.
-DEFAULT_SPINS = 1e6
 # Of an initial moment: a saturated one that is tilted a little by hand is meant to be one.
 LONGEST = 1.01
 
@@ -111,6 +110,8 @@ def _move(
             raise ValueError(f"m0 has {given.size} numbers: the magnet needs {start.size}, x y z of each layer.")
         start = jnp.asarray(given.reshape(start.shape))
         longest = float(np.linalg.norm(start, axis=1).max())
+        if longest == 0:
+            raise ValueError("m0 = 0: no moment has a direction there. Give moments, however small.")
         if longest > LONGEST:
             raise ValueError(f"m0 has a moment of length {longest:g}: give 0 to 1, in units of the saturated moment.")
 
@@ -150,7 +151,8 @@ def _move(
         figure = ahead.plot.switching(solution, model)
     else:
         chase, rotation = float(state.chase_frequency), float(state.rotation_frequency)
-        title = f"{Phase(int(state.phase)).name.lower()}: chase {chase:.4g} GHz, a probe sees {rotation:.4g} GHz"
+        reached = f"attractor: {Phase(int(state.phase)).name.lower()}"
+        title = f"{reached}, chase {chase:.4g} GHz, a probe sees {rotation:.4g} GHz"
         figure = ahead.plot.trajectory(solution, title=title)
     save(figure, dataset, run)
     _tell(model, solution, state, frequency, spins, duration)

@@ -1,4 +1,4 @@
-"""The sample that the light heats, as commands are told of it."""
+"""The sample, as commands are told of it: its spins, and what the light heats."""
 
 from typing import Any, Final
 
@@ -9,6 +9,8 @@ from ..magnets import LayeredMagnet, ThermalModel
 from . import configuration
 
 THERMAL_KEYS: Final = ("thermal", "cooling_time", "substrate", "background_depth")
+# In each layer, of a grain of some tens of nanometres: tilts below a thousandth are not seen in it.
+DEFAULT_SPINS: Final = 1e6
 MATERIALS: Final = {
     "gadolinium": ThermalModel.gadolinium,
     "nickel": ThermalModel.nickel,

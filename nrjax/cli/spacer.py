@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+from .._numerics.validation import require_memory
 from ..bands.lattices import Lattice
 from ..bands.mediated_exchange import layer_susceptibility
 from . import configuration
@@ -15,6 +16,8 @@ from .outputs import save
 # Share of the sites with which the exchange is computed once more, for its uncertainty.
 FEWER: Final = 0.75
 FEWEST: Final = 4
+# At the peak: energies, and what two Fourier transforms take and give.
+BYTES_PER_SITE: Final = 64.0
 
 
 def add_exchange(spacer: argparse.ArgumentParser) -> None:
@@ -47,6 +50,8 @@ def _exchange(options: argparse.Namespace) -> int:
     for name, value in {"hopping_across": across, "sd_coupling": options.sd_coupling}.items():
         if value == 0:
             raise ValueError(f"{name} = 0: nothing is exchanged. Give another --{name.replace('_', '-')} in meV.")
+    needed = BYTES_PER_SITE * options.sites**2 * options.layers
+    require_memory(f"{options.sites} x {options.sites} x {options.layers} sites", needed, "Take fewer --sites.")
     # Farther apart than a quarter, the periodic image of the other layer is felt.
     thickness = np.arange(options.layers // 4)
 

@@ -21,10 +21,12 @@ from .laser_design import DesignResult
 EDGES: Final = (Boundary.ANTIALIGNED_CHIRAL, Boundary.ALIGNED_CHIRAL, Boundary.CHIRAL_PARAMAGNETIC)
 
 
-def design_sheet(result: DesignResult, build: Callable[..., Any], bounds: Mapping[str, Any]) -> str:
+def design_sheet(
+    result: DesignResult, build: Callable[..., Any], bounds: Mapping[str, Any], *, spins: float = 1e6
+) -> str:
     """A design in words: parameters, state, light, margins and gradients, with units.
 
-    **Arguments** `result`: from `design(build, ..., bounds=bounds)`.
+    **Arguments** `result`: from `design(build, ..., bounds=bounds)`. `spins`: in each layer, for the line's width.
 
     **Returns** text of several lines.
     """
@@ -55,7 +57,7 @@ def design_sheet(result: DesignResult, build: Callable[..., Any], bounds: Mappin
     if rotation > 0:
         lines.append(f"  {spatial_stability(magnet, state=result.state)}")
         if not magnet.field_terms:
-            lines.append(f"  {linewidth(magnet, state=result.state)}")
+            lines.append(f"  {linewidth(magnet, spins, result.state)}")
     if magnet.has_laser:
         lines += ["light", *(f"  {line}" for line in str(exposure(magnet, result.state.m)).splitlines())]
         lines.append(f"  {price_of_light(magnet, result.state.m, chase)}")

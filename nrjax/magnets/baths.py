@@ -30,6 +30,8 @@ _SERIES: Final = (
 )
 # Below this x^2 the series is exact to rounding; above it the closed form does not cancel.
 _SERIES_LIMIT: Final = 0.09
+# Fixed-point iterations for the lengths of the state without light, which is only a place to start from.
+DARK_ITERATIONS: Final = 60
 
 
 def _polynomial(coefficients: Sequence[float], t: Array) -> Array:
@@ -161,3 +163,16 @@ class ClassicalBath(AbstractBath):
     def reduced_rate(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
         """x^2 / (x coth x - 1) with x^2 = s."""
         return 1.0 / reduced_coth(s)
+
+
+def settled_lengths(
+    exchange: Float[Array, "L L"], temperature: Float[Array, " L"], bath: AbstractBath
+) -> Float[Array, " L"]:
+    """m_a = B(h_a/T_a) of the exchange alone, negative where a layer is opposite to the first."""
+    sign = jnp.where(exchange[0] < 0, -1.0, 1.0).at[0].set(1.0)
+
+    def settle(_: Any, lengths: Array) -> Array:
+        h = jnp.sum(exchange * lengths[None, :], axis=1)
+        return jnp.sign(h) * bath.equilibrium_length(jnp.abs(h), temperature)
+
+    return jax.lax.fori_loop(0, DARK_ITERATIONS, settle, sign)

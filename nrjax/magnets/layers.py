@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -26,14 +26,11 @@ from .._numerics.vectors import Vector, cross
 from ..light.illumination import AbstractLight, AbstractMetallicLight, GivenRates, Illumination
 from ..light.laser import Laser
 from ..light.local_moment import LocalMoment, stack_moments
-from .baths import AbstractBath, QuantumBath
+from .baths import AbstractBath, QuantumBath, settled_lengths
 from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Zeeman
 from .layer_torque import LayerParameters, torque, weighted_sums
 from .order_parameters import AbstractOrderParameters
 from .relaxation import BathRelaxation
-
-# Fixed-point iterations for the lengths of the state without light, which is only a place to start from.
-DARK_ITERATIONS: Final = 60
 
 
 def _components(m: Float[Array, "L 3"]) -> Vector:
@@ -60,19 +57,6 @@ def exchange_matrix(exchange: Numbers) -> Float[Array, "L L"]:
             "on layer a from layer b. For one layer pass [[j]]."
         )
     return matrix
-
-
-def settled_lengths(
-    exchange: Float[Array, "L L"], temperature: Float[Array, " L"], bath: AbstractBath
-) -> Float[Array, " L"]:
-    """m_a = B(h_a/T_a) of the exchange alone, negative where a layer is opposite to the first."""
-    sign = jnp.where(exchange[0] < 0, -1.0, 1.0).at[0].set(1.0)
-
-    def settle(_: Any, lengths: Array) -> Array:
-        h = jnp.sum(exchange * lengths[None, :], axis=1)
-        return jnp.sign(h) * bath.equilibrium_length(jnp.abs(h), temperature)
-
-    return jax.lax.fori_loop(0, DARK_ITERATIONS, settle, sign)
 
 
 class LayeredMagnet(AbstractOrderParameters):
@@ -203,6 +187,11 @@ class LayeredMagnet(AbstractOrderParameters):
     def is_isotropic(self) -> bool:
         """Whether nothing but the exchange acts on the moments, which singles out no direction in space."""
         return not self.field_terms
+
+    @property
+    def saturation(self) -> float:
+        """1: the length of a saturated moment."""
+        return 1.0
 
     @property
     def field_terms(self) -> tuple[AbstractFieldTerm, ...]:

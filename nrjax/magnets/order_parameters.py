@@ -1,6 +1,7 @@
 """What motion and rotation ask of a model: a few order parameters with a velocity."""
 
 import abc
+import math
 from typing import Any
 
 import equinox as eqx
@@ -56,6 +57,12 @@ class AbstractOrderParameters(eqx.Module):
     @abc.abstractmethod
     def dark_lengths(self) -> Float[Array, " L"]:
         """Lengths of the state without light, negative where it is opposite to the first: where a search begins."""
+
+    @property
+    def saturation(self) -> float:
+        """The greatest length that an order parameter can have; infinite where nothing bounds it. What is longer solves
+        the equation, but is no state."""
+        return math.inf
 
     def symmetry_axes(self) -> Float[Array, "axes 3"]:
         """Vectors that a common rotation must leave alone to be a symmetry; none of them where every rotation is one.

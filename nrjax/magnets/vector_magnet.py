@@ -14,9 +14,9 @@ from .._numerics.validation import (
     require_nonnegative,
     require_positive,
 )
-from .baths import AbstractBath, ClassicalBath, QuantumBath
+from .baths import AbstractBath, ClassicalBath, QuantumBath, settled_lengths
 from .layer_torque import weighted_sums
-from .layers import LayeredMagnet, exchange_matrix, settled_lengths
+from .layers import LayeredMagnet, exchange_matrix
 from .order_parameters import AbstractOrderParameters
 from .planar_bath import PlanarBath
 from .relaxation import BathRelaxation
@@ -102,6 +102,11 @@ class VectorMagnet(AbstractOrderParameters):
     def components(self) -> int:
         """n."""
         return self.n
+
+    @property
+    def saturation(self) -> float:
+        """1: the length of a saturated moment."""
+        return 1.0
 
     @property
     def is_isotropic(self) -> bool:

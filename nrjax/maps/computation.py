@@ -29,6 +29,7 @@ RESULT_NAMES: Final = (
     "inconsistent",
     "truncated",
     "no_orbit",
+    "beyond_saturation",
 )
 # Computations that a process remembers having received.
 REMEMBERED: Final = 32

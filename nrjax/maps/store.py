@@ -3,14 +3,15 @@
 import abc
 import contextlib
 import hashlib
+import json
 import math
 import os
 import shutil
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import filelock
 import numpy as np
@@ -21,6 +22,9 @@ from .blocks import Blocks
 from .table import Table
 
 Values = dict[str, np.ndarray]
+
+# Parameters that an error names.
+TOLD: Final = 3
 
 
 class AbstractStore(abc.ABC):
@@ -91,12 +95,11 @@ class Memory(AbstractStore):
             yield
 
     def finished(self, table: Table) -> xr.Dataset | None:
-        del table
         if self.target is None or not self.resume or not self.target.exists():
             return None
         with xr.open_dataset(self.target, engine="h5netcdf") as dataset:
             if dataset.attrs.get("fingerprint") != self.fingerprint:
-                raise of_other_input(self.target)
+                raise of_other_input(self.target, differences(dataset.attrs, table.attributes))
             return dataset.load()
 
     def missing(self, table: Table) -> list[int]:
@@ -179,6 +182,16 @@ def of_other_input(target: Any, why: str = "") -> ValueError:
     """What to say of a store that holds another sweep."""
     why = f" {why}" if why else ""
     return ValueError(f"{target} holds a sweep of other input.{why} Give another store, or resume=False to replace it.")
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """In which parameters, or which version of nrjax, two sweeps with these attributes differ; empty if in neither."""
+    there, here = (json.loads(attributes.get("parameters", "{}")) for attributes in (stored, wanted))
+    there, here = ({"nrjax_version": a.get("nrjax_version")} | b for a, b in ((stored, there), (wanted, here)))
+    names = [name for name in there if name in here and there[name] != here[name]]
+    told = ", ".join(f"{name} = {there[name]} (here {here[name]})" for name in names[:TOLD])
+    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    return f"It was computed with {told}{more}." if names else ""
 
 
 def warn_of_damage(what: Any, why: Any) -> None:

@@ -85,8 +85,9 @@ def sweep(
     cannot be written or that holds other input.
     """
     grid, observation, corners = checked(build, axes, observe, solver, refine, tile, store)
-    kept = _store(store, grid, tile, refine, build, observation, corners[0], resume)
-    table = Table(kept.blocks.axes, observation, origin() | parameter_attributes(corners))
+    attributes = origin() | parameter_attributes(corners)
+    kept = _store(store, grid, tile, refine, build, observation, corners[0], resume, attributes)
+    table = Table(kept.blocks.axes, observation, attributes)
     finished = kept.finished(table)
     if finished is not None:
         return finished
@@ -134,6 +135,8 @@ def checked(
     **Raises** `ValueError` for what a sweep cannot do, before anything is computed.
     """
     grid = _checked_axes(axes)
+    if store is not None and Path(store).suffix not in (".zarr", ".nc"):
+        raise ValueError(f"store = {store}: a store is a folder named *.zarr or a file named *.nc. Change the ending.")
     total = math.prod(map(len, grid.values()))
     if refine or store is None or Path(store).suffix != ".zarr":
         # Observables, and once more where they are drawn; of a refined map all of the points and states, too.
@@ -161,6 +164,7 @@ def _store(
     observation: Observation,
     model: Any,
     resume: bool,
+    attributes: dict[str, Any],
 ) -> AbstractStore:
     """Where the tiles of a grid are kept, with what identifies them."""
     total = math.prod(map(len, grid.values()))
@@ -174,7 +178,7 @@ def _store(
     if Path(store).suffix == ".zarr":
         from .zarr_store import ZarrStore
 
-        return ZarrStore.of(store, grid, tile, digest, resume, grows=not refine)
+        return ZarrStore.of(store, grid, tile, digest, resume, attributes, grows=not refine)
     blocks = Blocks.of(grid, tile)
     return Memory(blocks, store, fingerprint(digest, grid), resume)
 

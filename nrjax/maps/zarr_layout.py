@@ -71,7 +71,7 @@ def status(store: str | Path) -> Status:
 
     **Raises** `ValueError` if there is no such store.
     """
-    path = Path(store)
+    path = Path(store).resolve()
     growing = path.with_name(path.name + GROWING)
     active = _is_locked(path)
     path = growing if growing.exists() else path

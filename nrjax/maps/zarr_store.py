@@ -14,7 +14,7 @@ import xarray as xr
 
 from .._numerics.files import require_place
 from .blocks import Blocks
-from .store import AbstractStore, Values, claimed, of_other_input, warn_of_damage
+from .store import AbstractStore, Values, claimed, differences, of_other_input, warn_of_damage
 from .table import Table
 from .zarr_layout import DONE, FAILED, GROWING, LEDGER, MISSING, RUNNING, digest_of, open_group
 
@@ -60,11 +60,13 @@ class ZarrStore(AbstractStore):
         tile: int,
         digest: str,
         resume: bool,
+        attributes: dict[str, Any],
         grows: bool = True,
     ) -> "ZarrStore":
         """The store for a sweep over `axes`: what is there if it fits, one that grows from it, or a new one.
 
-        **Arguments** `digest`: of what is computed, whatever the axes. `grows`: whether points can be added.
+        **Arguments** `digest`: of what is computed, whatever the axes. `attributes`: of its Dataset. `grows`: whether
+        points can be added.
 
         **Raises** `ValueError` if the place holds another sweep, or no sweep at all.
         """
@@ -75,7 +77,7 @@ class ZarrStore(AbstractStore):
         if not resume:
             return cls(target, Blocks.of(axes, tile), digest, resume)
         if group.attrs.get("computation") != digest:
-            raise of_other_input(target)
+            raise of_other_input(target, differences(group.attrs, attributes))
         stored = _axes_of(group)
         if list(stored) != list(axes):
             raise of_other_input(target, f"Its axes are {', '.join(stored)}.")

@@ -119,6 +119,10 @@ def simulate_spins(
         if value is not None:
             require_positive(name, value, "It is a time in ps.")
     require_times(saveat, 0.0, t1)
+    if not (observe is None or (isinstance(observe, Mapping) and all(map(callable, observe.values())))):
+        raise ValueError(
+            f"observe = {observe!r}: give a name for each function, for example {{'s_q': structure_factor}}."
+        )
     dtype, observe = lattice.dtype, dict(observe or {})
     times = jnp.atleast_1d(float_array("saveat", t1 if saveat is None else saveat, dtype=dtype).astype(dtype))
     # Spins, their fields at two times, the words, and copies on the way.

@@ -13,7 +13,7 @@ from .._numerics.precision import integration_tolerance, require_reachable
 from .._numerics.programs import SharedProgram, made_once
 from .._numerics.tiles import power_of_two_below, run_tiles
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
-from .._numerics.validation import Numbers, numpy_floats
+from .._numerics.validation import Numbers, numpy_floats, require_batch
 from ..magnets import LayeredMagnet
 from .integration import UNROLLED_LAYERS, simulate
 from .saved_times import require_times
@@ -59,6 +59,7 @@ def simulate_many(
     **Raises** `ValueError` for bad input.
     """
     # In NumPy and as a list: JAX on few numbers, or looking through a magnet, costs as much as a trajectory.
+    require_batch("models", models)
     frame, arrays = _framed(models)
     arrays = [np.asarray(x) for x in arrays]
     lanes = arrays[0].shape[0]

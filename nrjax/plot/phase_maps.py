@@ -134,7 +134,7 @@ def characteristic(
     for axes, seen in zip(panels, map(observable_of, observables), strict=True):
         for start, stop in zip(starts, [*starts[1:], len(x)], strict=True):
             axes.axvspan(edges[start], edges[stop], color=COLOURS[Phase(int(phases[start]))], alpha=0.25, linewidth=0)
-        axes.plot(x, _seen(dataset, seen).values, color="black", linewidth=1.8)
+        axes.plot(x, _unjoined(_seen(dataset, seen).values, phases, seen), color="black", linewidth=1.8)
         for number, (name, other) in enumerate(others.items()):
             axes.plot(other[dims[0]].values, _seen(other, seen).values, "--", color=f"C{number}", label=name)
         axes.set_ylabel("\n".join([seen.label, *NOTES.get(seen.name, ())]))
@@ -148,6 +148,13 @@ def characteristic(
     handles += panels[0].get_legend_handles_labels()[0]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
+
+
+def _unjoined(values: np.ndarray, phases: np.ndarray, seen: AbstractObservable) -> np.ndarray:
+    """Values, one of them left out where the angle jumps by pi: between aligned and antialigned there is no other."""
+    collinear = (phases == Phase.ALIGNED) | (phases == Phase.ANTIALIGNED)
+    jumps = collinear[1:] & collinear[:-1] & (phases[1:] != phases[:-1]) & (seen.name == "angle")
+    return np.where(np.append(jumps, False), np.nan, values)
 
 
 def _seen(dataset: xr.Dataset, observable: AbstractObservable) -> xr.DataArray:

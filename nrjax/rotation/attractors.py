@@ -12,7 +12,7 @@ from .._numerics.failures import raise_if
 from .._numerics.programs import SharedProgram
 from .._numerics.ready_programs import kept
 from .._numerics.refilled_loops import in_blocks
-from .._numerics.validation import Numbers, is_concrete, moments_array
+from .._numerics.validation import Numbers, is_concrete, moments_array, require_batch
 from ..magnets import AbstractOrderParameters, ThermalModel
 from ..motion.phases import Phase
 from .corotating_solver import CorotatingSolver, deviated
@@ -168,6 +168,7 @@ def steady_states(
 
     **Returns** a `SteadyState` whose arrays have that axis; bad lanes are flagged.
     """
+    require_batch("models", models)
     if not is_concrete(*jax.tree.leaves((models, m0))):
         find = partial(steady_state, solver=solver, max_steps=max_steps, cycles=cycles, throw=False)
         return jax.vmap(lambda model: find(model, m0))(models)

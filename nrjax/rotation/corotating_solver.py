@@ -55,7 +55,8 @@ class CorotatingSolver(AbstractSteadyStateSolver):
             finite=(state.result != RESULTS.nonfinite) & jnp.all(jnp.isfinite(start)),
             steps=jnp.asarray(0, jnp.int32),
         )
-        return moving_state(reached, ~settled & (phase == Phase.MODULATED), unsolved_shape(state.m, lengths, angle))
+        moves = ~settled & (phase == Phase.MODULATED)
+        return moving_state(model, reached, moves, unsolved_shape(state.m, lengths, angle))
 
     @in_full_precision
     def near(self, model: AbstractOrderParameters, state: SteadyState) -> SteadyState:

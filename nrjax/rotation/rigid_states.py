@@ -45,6 +45,10 @@ class RESULTS(eqx.Enumeration):
         "Spherical harmonics that were left out would change the state: look at state.residual, and make the "
         "FokkerPlanckMagnet with a greater lmax."
     )
+    beyond_saturation = (
+        "A moment is longer than a saturated one, which no layer has: the torque of light, linear in the moments, is "
+        "used beyond its range. Look at state.lengths; take weaker light, or a smaller mediated_exchange."
+    )
     no_orbit = (
         "The shape seems to repeat itself, but no closed orbit that attracts was found: a spiral that hardly shrinks "
         "looks the same. Use simulate() to look at the motion, give another m0, or move the parameters; with "
@@ -74,7 +78,8 @@ class SteadyState(eqx.Module):
       MODULATED how far that field misses the start after a period, relative to the scalar products.
     - `result`: why; see `RESULTS`.
     - `steps`: pseudo-time steps taken (0 for states found by time integration).
-    - `valid`: finite, an attractor that was solved for, and consistent with the magnet's own `vector_field`.
+    - `valid`: finite, an attractor that was solved for, consistent with the magnet's own `vector_field`, and no moment
+      longer than a saturated one.
 
     For MODULATED lengths (root mean square), frequencies and the scalar product m_0 . m_1 are averages over the period;
     the cosine of `angle` is that product over the lengths. They are differentiable as the period is (`growth_rate` is
@@ -165,6 +170,11 @@ def rigid_residual(
     return jnp.maximum(safe_sqrt(jnp.max(jnp.sum(rest**2, axis=1))) / scale, jnp.finfo(m.dtype).eps)
 
 
+def within_saturation(model: AbstractOrderParameters, m: Float[Array, "L n"]) -> Bool[Array, ""]:
+    """Whether moments that solve a model's equation are none too long to exist."""
+    return jnp.max(jnp.sum(m**2, axis=1)) <= (model.saturation * (1.0 + residual_tolerance(m.dtype))) ** 2
+
+
 def rigid_state(
     model: AbstractOrderParameters,
     m: Float[Array, "L n"],
@@ -183,12 +193,15 @@ def rigid_state(
     moments, and `chase_rate`: of the chase in meV, where the solver knows them better than m and Omega tell.
     `residual`, `tolerance`: of a model whose moments have no velocity of their own, and up to which it is valid.
 
-    **Returns** a `SteadyState`: valid if it is finite, an attractor, and solves the model's own `vector_field`.
+    **Returns** a `SteadyState`: valid if it is finite, an attractor, solves the model's own `vector_field`, and no
+    moment is longer than a saturated one.
     """
     residual = rigid_residual(model, m, omega) if residual is None else residual
     consistent = residual < (residual_tolerance(m.dtype) if tolerance is None else tolerance)
     finite = jnp.all(jnp.isfinite(m)) & jnp.all(jnp.isfinite(omega)) & jnp.isfinite(growth_rate)
-    result = RESULTS.where(consistent, RESULTS.successful, RESULTS.inconsistent)
+    possible = within_saturation(model, m)
+    result = RESULTS.where(possible, RESULTS.successful, RESULTS.beyond_saturation)
+    result = RESULTS.where(consistent, result, RESULTS.inconsistent)
     result = RESULTS.where(attractor, result, RESULTS.not_an_attractor)
     result = RESULTS.where(finite, result, RESULTS.nonfinite)
 
@@ -210,7 +223,7 @@ def rigid_state(
         residual=residual,
         result=result,
         steps=jnp.asarray(0, jnp.int32),
-        valid=attractor & consistent & finite,
+        valid=attractor & consistent & possible & finite,
     )
 
 
@@ -262,18 +275,24 @@ def unsolved_shape(m: Float[Array, "L n"], lengths: Any = jnp.nan, angle: Any = 
     )
 
 
-def moving_state(state: SteadyState, moves: Bool[Array, ""], shape: MovingShape) -> SteadyState:
+def moving_state(
+    model: AbstractOrderParameters, state: SteadyState, moves: Bool[Array, ""], shape: MovingShape
+) -> SteadyState:
     """`state`, but MODULATED where its shape `moves` for ever; valid if that is a closed orbit that attracts and
-    solves the model's own `vector_field`."""
+    solves the model's own `vector_field`. UNRESOLVED if the orbit's moments are longer than saturated ones."""
     consistent = shape.residual < residual_tolerance(state.m.dtype)
-    valid = shape.solved & consistent & jnp.isfinite(shape.growth_rate)
-    result = RESULTS.where(valid, RESULTS.successful, RESULTS.modulated)
+    closed = shape.solved & consistent & jnp.isfinite(shape.growth_rate)
+    possible = ~closed | within_saturation(model, shape.m)
+    valid = closed & possible
+    result = RESULTS.where(closed, RESULTS.successful, RESULTS.modulated)
+    result = RESULTS.where(possible, result, RESULTS.beyond_saturation)
+    phase = jnp.where(possible, Phase.MODULATED, Phase.UNRESOLVED).astype(jnp.int32)
 
     def told(moving: Array, otherwise: Array) -> Array:
         return jnp.where(moves, moving, otherwise)
 
     return SteadyState(
-        phase=told(jnp.asarray(Phase.MODULATED.value, jnp.int32), state.phase),
+        phase=told(phase, state.phase),
         m=told(shape.m, state.m),
         lengths=told(shape.lengths, state.lengths),
         angle=told(shape.angle, state.angle),

@@ -180,7 +180,7 @@ def _told_of_moving(
     search = jax.lax.stop_gradient(search)
     moves = _moves(model, start, search)
     if not cycles:
-        return moving_state(state, moves, unsolved_shape(state.m))
+        return moving_state(model, state, moves, unsolved_shape(state.m))
     near = Turn(search.journey.motion.gram, search.watch.period)
     cycle = find_cycle(model, near, search.watch.maxima, moves)
     mean = cycle.mean.gram
@@ -199,7 +199,7 @@ def _told_of_moving(
         solved=cycle.found,
     )
     # A slow way to a rigid state looks like a repetition: without an orbit there is no telling.
-    told = moving_state(state, moves & cycle.found, shape)
+    told = moving_state(model, state, moves & cycle.found, shape)
     result = RESULTS.where(moves & ~cycle.found, RESULTS.no_orbit, told.result)
     return eqx.tree_at(lambda s: s.result, told, result)
 
