@@ -123,6 +123,30 @@ def test_a_ring_of_condensates_turns():
     np.testing.assert_allclose(jnp.abs(state.angular_velocity[2]), abs((ahead - back) * np.sin(k)), rtol=1e-9)
 
 
+@pytest.mark.parametrize("double", [False, True])
+def test_the_unit_of_psi_is_free(double):
+    """The same ring with |psi|^2 in units of its own: psi goes like b^(-1/2), and omega stays."""
+    quartic = np.array([1e-16, 1.0, 1e8, 1e18])
+    drive = 0.2 * np.roll(np.eye(3), 1, axis=1) - 0.4 * np.roll(np.eye(3), -1, axis=1)
+    start = np.array([[1.0, 0.0], [-0.5, 0.8], [-0.4, -0.9]])
+    with jax.enable_x64(double):
+
+        def solve(b):
+            ring = CoupledCondensates(np.ones(3), -1.0, b, 0.0, drive)
+            return steady_state(ring, start / jnp.sqrt(b), throw=False)
+
+        found = jax.tree.map(np.asarray, jax.vmap(solve)(jnp.asarray(quartic)))
+    assert found.valid.all() and (found.phase == Phase.CHIRAL).all()
+    rtol = 1e-9 if double else 1e-4
+    np.testing.assert_allclose(np.abs(found.angular_velocity[:, 2]), 0.6 * np.sqrt(0.75), rtol=rtol)
+    np.testing.assert_allclose(found.lengths * np.sqrt(quartic)[:, None], np.full((4, 3), np.sqrt(1.1)), rtol=rtol)
+
+
+def test_scalars_are_shared_by_all():
+    ring = CoupledCondensates(1.0, -1.0, 1.0, np.zeros((3, 3)))
+    assert ring.layers == 3 and CoupledCondensates(1.0, -1.0, 1.0, 0.2).layers == 2
+
+
 def test_bad_input():
     good = CHASING["one-sided light"]
     assert_refused(lambda: condensates(0.0, *good[1:]), ["rate", "0", "greater than 0"])

@@ -144,6 +144,24 @@ def test_derivatives():
     np.testing.assert_allclose(reverse, forward, rtol=1e-9)
 
 
+def test_a_bad_lane_spoils_no_other():
+    """Fillings and temperatures that no band has: NaN there, and nowhere else."""
+    fillings, temperatures = jnp.asarray([0.7, 2.5, 0.0, jnp.nan, 0.8]), jnp.asarray([1.0, 1.0, 1.0, 1.0, -1.0])
+    chain = LATTICES["chain"]
+    found = jax.vmap(lambda n, t: susceptibility(chain, t, filling=n)[1])(fillings, temperatures)
+    np.testing.assert_allclose(found[0], susceptibility(chain, 1.0, filling=0.7)[1], rtol=1e-12)
+    assert np.isnan(found[1:]).all()
+    known = jax.vmap(lambda t: susceptibility(chain, t, fermi_energy=0.1)[1])(temperatures)
+    np.testing.assert_array_equal(np.isnan(known), np.asarray(temperatures) < 0)
+
+
+def test_a_band_narrower_than_rounding():
+    """A flat one, whose chemical potential is eps + T log(n/(2 - n)), in single precision."""
+    with jax.enable_x64(False):
+        found = chemical_potential(jnp.full(4, 1e5), 1.0, 1.2)
+    np.testing.assert_allclose(found, 1e5 + np.log(1.2 / 0.8), rtol=1e-7)
+
+
 @pytest.mark.parametrize(
     "make, words",
     [

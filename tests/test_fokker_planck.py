@@ -1,11 +1,13 @@
 """Single spins with thermal noise, infinitely many of them, against an independent prototype and closed forms."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 import nrjax
 from nrjax import (
@@ -66,6 +68,14 @@ def test_harmonics_left_out_are_told():
     assert [int(state.phase) for state in states] == [Phase.UNRESOLVED, Phase.UNRESOLVED, Phase.CHIRAL]
     with pytest.raises(RuntimeError, match="a greater lmax"):
         steady_state(FokkerPlanckMagnet(classical_bilayer(*CLEAR, gyro=2.0), 4))
+    # In the cold too few harmonics make the only state seem unstable. |m| = L(|m| j/T).
+    cold = nrjax.LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, 0.3, bath=nrjax.ClassicalBath())
+    with pytest.raises(RuntimeError, match="a greater lmax"):
+        steady_state(FokkerPlanckMagnet(cold))
+    m: Any = brentq(lambda m: 1.0 / np.tanh(m / 0.03) - 0.03 / m - m, 0.5, 1.0)
+    found = steady_state(FokkerPlanckMagnet(cold, 20))
+    assert float(found.residual) < 1e-5
+    np.testing.assert_allclose(found.lengths, [m], rtol=5.0 * float(found.residual))
 
 
 @pytest.mark.parametrize("gyro", [0.0, 2.0])

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from nrjax import (
     BiaxialAnisotropy,
     BrillouinBath,
+    DzyaloshinskiiMoriya,
     LayeredMagnet,
     UniaxialAnisotropy,
     hanai2025_bilayer,
@@ -195,6 +196,8 @@ GOOD = dict(
         (dict(temperature="hot"), ["temperature", "hot"]),
         (dict(damping=1j), ["damping", "real"]),
         (dict(anisotropy=np.nan), ["anisotropy", "nan"]),
+        (dict(terms=[DzyaloshinskiiMoriya(np.ones((1, 1, 3)))]), ["DzyaloshinskiiMoriya", "(1, 1, 3)", "2 layers"]),
+        (dict(terms=[BiaxialAnisotropy([1.0] * 3, [1.0] * 3)]), ["BiaxialAnisotropy", "does not fit 2 layers"]),
     ],
 )
 def test_bad_input_names_value_and_remedy(change, words):

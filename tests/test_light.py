@@ -14,6 +14,7 @@ from nrjax import (
     Square,
     Tabulated,
     hanai2025_bilayer,
+    illuminated_bilayer,
     units,
 )
 from tests.refusal import assert_refused
@@ -112,6 +113,18 @@ def test_which_resonance():
     assert lost[1] < 1e-3 * lost[0]
 
 
+def test_a_moment_may_have_any_number_for_each_layer():
+    """An array in the transition alone stands for both layers, as one in the level does."""
+    laser, wanted = Laser(2.65e10, 1550.0), illuminated_bilayer()
+    for moment in (
+        LocalMoment(-2000.0, 4000.0, 100.0, OpticalTransition([1850.0, 1550.0], 1.0, 100.0)),
+        LocalMoment([-2000.0, -2000.0], 4000.0, 100.0, OpticalTransition([1850.0, 1550.0], 1.0, 100.0)),
+    ):
+        np.testing.assert_allclose(
+            hanai2025_bilayer().with_light(moment, laser).loss_rate, wanted.loss_rate, rtol=1e-12
+        )
+
+
 def test_validity_names_what_is_not_small():
     moment = LocalMoment(-2000.0, 4000.0, 100.0, OpticalTransition(1550.0, 1.0, 100.0))
     # kappa/Gamma = 0.75 is no matter for virtual doublons.
@@ -185,6 +198,10 @@ def test_envelopes():
         (lambda: Tabulated([0.0, 0.0], [1.0, 1.0]), ["times", "Sort"]),
         (lambda: Tabulated([0.0, 1.0], [1.0, -1.0]), ["values", "-1"]),
         (lambda: Tabulated([0.0], [1.0]), ["times", "(1,)"]),
+        (
+            lambda: hanai2025_bilayer().with_light(LocalMoment([-2000.0] * 3, 4000.0, 100.0), Laser(1.0, 1550.0)),
+            ["(3,)", "2 layers"],
+        ),
         (
             lambda: hanai2025_bilayer().with_light([LocalMoment(-2000.0, 4000.0, 100.0)] * 3, Laser(1.0, 1550.0)),
             ["3 moments", "2 layers"],

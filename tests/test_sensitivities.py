@@ -81,5 +81,7 @@ def test_names_of_fields_and_anisotropies(field):
     assert {"field Az", "field Bz", "anisotropy_strength B", "anisotropy_axis x"} <= set(names)
     row = table.sel(observable="chase_frequency")
     assert np.isnan(row).all()
+    # Collinear moments enclose no angle, and a small change of a parameter makes none.
+    assert not sensitivity(hanai2025_bilayer(0.0, 5.0, field=field)).sel(observable="angle").absolute.values.any()
     # A field along the moments makes them longer.
     assert float(table.sel(observable="length B", parameter="field Bz")) > 0

@@ -1,6 +1,7 @@
 """What every solver of steady states obeys. A new one joins by being added to ALL_SOLVERS."""
 
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
+from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
 from nrjax import (
+    RESULTS,
     CorotatingSolver,
     CoupledCondensates,
     LayeredMagnet,
@@ -20,10 +23,12 @@ from nrjax import (
     UniaxialAnisotropy,
     continued,
     default_start,
+    illuminated_bilayer,
+    simulate_many,
     steady_state,
 )
 from nrjax.rotation import following
-from nrjax.rotation.attractors import solver_for
+from nrjax.rotation.attractors import solver_for, steady_states
 from nrjax.rotation.corotating_solver import deviated
 from nrjax.rotation.corotating_states import growth_rate
 from tests.differences import slope
@@ -217,3 +222,65 @@ def test_a_motion_is_followed_as_by_scipy():
     np.testing.assert_allclose(motions.m[0].ravel(), told, atol=1e-7)
     np.testing.assert_allclose(motions.time, [duration, 0.0], rtol=1e-14)
     np.testing.assert_array_equal(motions.m[1], start)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_canted_magnet_stands_still_along_every_axis(double):
+    """The spin flop of an antiferromagnet in the dark: h_a = 16 m_a, so that m = tanh(16 m/9) with B/12 of it along the
+    field, whatever its direction; nothing turns. In single precision as well."""
+    axes = np.array([[0.0, 0.0, 1.0], [0.36, 0.48, 0.8], [0.3456726, 0.93401024, 0.09019604]])
+    with jax.enable_x64(double):
+        magnets = jax.vmap(
+            lambda field: LayeredMagnet([[10.0, -6.0], [-6.0, 10.0]], 0.1, -10.0, 0.0, 1.0, 9.0, field=field)
+        )(jnp.asarray(axes))
+        found = jax.tree.map(np.asarray, steady_states(magnets, jnp.asarray([[0.3, 0.1, 0.2], [-0.3, 0.04, 0.3]])))
+    assert found.valid.all() and (found.phase == Phase.ANTIALIGNED).all()
+    assert not found.rotation_frequency.any() and not found.chase_frequency.any()
+    length: Any = brentq(lambda m: m - np.tanh(16.0 * m / 9.0), 0.5, 1.0)
+    np.testing.assert_allclose(found.lengths, length, rtol=1e-9 if double else 1e-5)
+    along = np.einsum("nai,ni->na", found.m, axes)
+    np.testing.assert_allclose(along, 1.0 / 12.0, rtol=1e-9 if double else 1e-4)
+    np.testing.assert_allclose(found.growth_rate, found.growth_rate[0], rtol=1e-8 if double else 1e-3)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_paramagnet_follows_the_weakest_field(double):
+    """m = (T - j)^-1 B in the dark, aligned with the field, however weak it is."""
+    exchange, temperature, fields = np.array([[10.0, 1.0], [1.0, 5.0]]), 20.0, np.array([1e-6, 1e-5, 1e-4, 1e-3])
+    with jax.enable_x64(double):
+        magnets = jax.vmap(
+            lambda field: LayeredMagnet(exchange, [0.1, 2e-3], -10.0, 0.0, 1.0, temperature, field=field)
+        )(jnp.asarray(fields[:, None] * np.array([0.36, 0.48, 0.8])))
+        found = jax.tree.map(np.asarray, steady_states(magnets))
+    assert found.valid.all() and (found.phase == Phase.ALIGNED).all()
+    response = np.linalg.solve(temperature * np.eye(2) - exchange, np.ones(2))
+    np.testing.assert_allclose(found.lengths / fields[:, None], response[None].repeat(4, 0), rtol=1e-4)
+
+
+def test_numbers_out_of_range_make_a_lane_not_valid():
+    """Known numbers are refused; in a batch, where none can be raised of, they are told by `valid`."""
+    good = dict(gamma=0.05, filling=1.0, g=-10.0, damping=2e-3, temperature=9.0)
+    bad = [dict(gamma=-0.05), dict(filling=-1.0), dict(filling=5.0), dict(g=0.0), dict(damping=-0.01)]
+    bad += [dict(temperature=-9.0)]
+    lanes = {name: jnp.asarray([(good | change)[name] for change in ({}, *bad)]) for name in good}
+
+    def build(gamma, filling, g, damping, temperature, field=None):
+        rates = jnp.stack([0.0 * gamma, gamma])
+        couplings, dampings = jnp.stack([0.0 * g - 10.0, g]), jnp.stack([0.0 * damping + 0.1, damping])
+        return LayeredMagnet([[10.0, 6.0], [6.0, 5.0]], dampings, couplings, rates, filling, temperature, field=field)
+
+    expected = [True] + [False] * len(bad)
+    magnets = jax.vmap(lambda lane: build(**lane))(lanes)
+    found = steady_states(magnets)
+    np.testing.assert_array_equal(found.valid, expected)
+    assert (np.asarray(found.phase)[1:] == Phase.UNRESOLVED).all() and np.asarray(found.result == RESULTS.nonfinite)[
+        1:
+    ].all()
+    np.testing.assert_array_equal(simulate_many(magnets, [[0.1, 0.2, 0.7], [0.2, -0.1, 0.4]], 0.5).valid, expected)
+    # What is put into a magnet later is looked at, too, as is a laser behind rates of its own.
+    later = eqx.tree_at(lambda m: m.temperature, jax.tree.map(lambda x: x[0], magnets), jnp.asarray([9.0, -9.0]))
+    assert not bool(steady_state(later, throw=False).valid)
+    lit = jax.vmap(lambda width: illuminated_bilayer(linewidth=width).plateau().loss_rate[1])(
+        jnp.asarray([100.0, -100.0])
+    )
+    assert np.isfinite(lit[0]) and np.isnan(lit[1])

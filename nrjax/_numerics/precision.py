@@ -63,6 +63,11 @@ def collinear_tolerance(dtype: Any) -> float:
     return _by_type(dtype, 1e-10, 1e-5)
 
 
+def rotating_tolerance(dtype: Any) -> float:
+    """|Omega|, relative to the terms of dm/dt over |m|, above which a state rotates; below is rounding."""
+    return _by_type(dtype, 1e-9, 1e-5)
+
+
 def design_tolerance(dtype: Any) -> float:
     """Relative distance from the target at which a design has reached it."""
     return _by_type(dtype, 1e-8, 1e-4)

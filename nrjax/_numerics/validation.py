@@ -2,9 +2,11 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 
+import equinox as eqx
 import jax
 import jax.core
 import jax.numpy as jnp
@@ -29,6 +31,10 @@ PLAUSIBLE: Final = {
     "intensity": (0.0, 1e15, "it is in W/cm^2; 1 W/m^2 is 1e-4 W/cm^2."),
 }
 """Name -> the range (of absolute values) in which numbers are usual, and the likely mistake outside it."""
+
+
+# Where `require` notes what holds, in place of raising.
+_HELD: Final[ContextVar[list[Array] | None]] = ContextVar("held", default=None)
 
 
 def is_concrete(*values: Any) -> bool:
@@ -116,13 +122,16 @@ def moments_array(m0: Numbers, layers: int, components: int = 3) -> Array:
     return moments
 
 
-def require(
-    name: str, value: Number, allowed: Callable[[np.ndarray], np.ndarray], range_text: str, remedy: str = ""
-) -> None:
+def require(name: str, value: Number, allowed: Callable[[Any], Any], range_text: str, remedy: str = "") -> None:
     """Raise `ValueError` unless every entry of `value` is a number in the allowed range.
 
-    Placeholders of a trace cannot be looked at and pass; results then carry `valid = False` instead.
+    Placeholders of a trace cannot be looked at and pass; results then carry `valid = False` instead, by `in_range`.
     """
+    held = _HELD.get()
+    if held is not None:
+        numbers = jnp.asarray(value)
+        held.append(jnp.all(jnp.isfinite(numbers) & allowed(numbers)))
+        return
     if not is_concrete(value):
         return
     array = np.asarray(value)
@@ -137,12 +146,36 @@ def require(
 
 def require_finite(name: str, value: Number) -> None:
     """Raise `ValueError` if any entry is NaN or infinite."""
-    require(name, value, lambda x: np.full_like(x, True, dtype=bool), "a finite number")
+    require(name, value, lambda x: x == x, "a finite number")
+
+
+def in_range(part: Any) -> Array:
+    """Whether all that the constructors of an `eqx.Module` and of its parts require of numbers holds, traced or not:
+    what `require` could not look at in a trace, and what was put into a module later."""
+    held: list[Array] = []
+    token = _HELD.set(held)
+    try:
+        for each in _modules_of(part):
+            for kind in type(each).__mro__:
+                if "__check_init__" in vars(kind):
+                    vars(kind)["__check_init__"](each)
+    finally:
+        _HELD.reset(token)
+    return jnp.all(jnp.stack(held)) if held else jnp.asarray(True)
+
+
+def _modules_of(part: Any) -> Iterator[eqx.Module]:
+    if isinstance(part, eqx.Module):
+        yield part
+        part = tuple(vars(part).values())
+    if isinstance(part, tuple | list):
+        for each in part:
+            yield from _modules_of(each)
 
 
 def warn_if_implausible(name: str, value: Number) -> None:
     """Warn of a known number (not 0) that lies where another unit would put it, with the likely mistake."""
-    if not is_concrete(value):
+    if not is_concrete(value) or _HELD.get() is not None:
         return
     low, high, hint = PLAUSIBLE[name]
     array = np.abs(np.asarray(value))

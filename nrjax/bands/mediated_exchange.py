@@ -24,7 +24,8 @@ def chemical_potential(energies: Float[Array, "..."], temperature: Number, filli
     **Arguments** `energies`: of all states of one spin, meV. `temperature`: k_B T in meV. `filling`: n, electrons per
     site, between 0 and 2.
 
-    **Returns** mu in meV; differentiable by the implicit function theorem.
+    **Returns** mu in meV; differentiable by the implicit function theorem. NaN in lanes of a batch with numbers out of
+    range.
 
     **Raises** `ValueError` for a filling outside 0 to 2 or a temperature that is not positive.
     """
@@ -45,14 +46,15 @@ def chemical_potential(energies: Float[Array, "..."], temperature: Number, filli
     tolerance = 4.0 * float(jnp.finfo(eps.dtype).eps)
     solution = optx.root_find(
         excess,
-        optx.Bisection(rtol=tolerance, atol=tolerance),
+        # The filling grows with mu. A look at the ends, left out so, would stop a whole batch for one bad lane.
+        optx.Bisection(rtol=tolerance, atol=tolerance, flip=False),
         0.5 * (frozen[0] + frozen[1]),
         args=(eps, t, n),
         options={"lower": frozen[0] - margin, "upper": frozen[1] + margin},
         max_steps=200,
         throw=False,
     )
-    return solution.value
+    return jnp.where((t > 0) & (n > 0) & (n < 2), solution.value, jnp.nan)
 
 
 def susceptibility(
@@ -110,6 +112,7 @@ def _static(
     """A susceptibility in 1/meV from what a `product` makes of occupied and of empty states."""
     t = float_array("temperature", temperature, ()).astype(energies.dtype)
     require_positive("temperature", t, "It is k_B T in meV.")
+    t = jnp.where(t > 0, t, jnp.nan)
     if fermi_energy is None:
         mu = chemical_potential(energies, t, filling)
     else:

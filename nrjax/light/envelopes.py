@@ -10,7 +10,6 @@ from .._numerics.validation import (
     Number,
     Numbers,
     float_array,
-    is_concrete,
     require,
     require_finite,
     require_nonnegative,
@@ -95,10 +94,8 @@ class Square(AbstractEnvelope):
     def __check_init__(self) -> None:
         require_finite("start of the pulse", self.start)
         require_positive("rise", self.rise, "It is in ps; 0.01 ps is as good as sudden for magnetic moments.")
-        if is_concrete(self.start, self.stop, self.rise):
-            require_nonnegative(
-                "stop - start - rise", self.stop - self.start - self.rise, "A pulse must have risen before it falls."
-            )
+        risen = self.stop - self.start - self.rise
+        require_nonnegative("stop - start - rise", risen, "A pulse must have risen before it falls.")
 
     def __call__(self, t: Number) -> Float[Array, "..."]:
         """f(t); t in ps."""
@@ -168,8 +165,7 @@ class Spline(AbstractEnvelope):
 
     def __check_init__(self) -> None:
         require_finite("start of the pulse", self.start)
-        if is_concrete(self.start, self.stop):
-            require_positive("stop - start", self.stop - self.start, "Give stop after start, in ps.")
+        require_positive("stop - start", self.stop - self.start, "Give stop after start, in ps.")
         require_nonnegative("coefficients", self.coefficients, "They are intensities relative to the laser's.")
 
     @property

@@ -6,11 +6,10 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics.ready_programs import kept
-from .._numerics.validation import Number, is_concrete, require, require_finite, require_nonnegative
+from .._numerics.validation import Number, in_range, require, require_finite, require_nonnegative
 from .laser import Laser
 from .local_moment import LocalMoment
 
@@ -112,29 +111,22 @@ class GivenRates(AbstractMetallicLight):
 
     **Arguments** `sd_coupling`: g in meV, shape (L,). `loss_rate`: gamma in meV, shape (L,), 0 or greater.
 
-    Values are taken as they are, so that a bad lane of a batch stays one; `checked` refuses what users should not pass.
+    **Raises** `ValueError` for values out of range, and for light on a layer without coupling.
     """
 
     sd_coupling: Float[Array, " L"]
     loss_rate: Float[Array, " L"]
 
-    @classmethod
-    def checked(cls, sd_coupling: Float[Array, " L"], loss_rate: Float[Array, " L"]) -> "GivenRates":
-        """The same after a look at the values.
-
-        **Raises** `ValueError` for values out of range, and for light on a layer without coupling.
-        """
-        require_finite("sd_coupling", sd_coupling)
-        require_nonnegative("loss_rate", loss_rate, "It is the strength of the light: 0 switches it off.")
-        if is_concrete(loss_rate, sd_coupling):
-            require(
-                "sd_coupling",
-                np.where((np.asarray(loss_rate) > 0) & (np.asarray(sd_coupling) == 0), 0.0, 1.0),
-                lambda x: x != 0,
-                "nonzero where loss_rate is positive",
-                "Set the layer's g (for a local moment it is negative), or its loss_rate to 0.",
-            )
-        return cls(sd_coupling, loss_rate)
+    def __check_init__(self) -> None:
+        require_finite("sd_coupling", self.sd_coupling)
+        require_nonnegative("loss_rate", self.loss_rate, "It is the strength of the light: 0 switches it off.")
+        require(
+            "sd_coupling",
+            jnp.where((self.loss_rate > 0) & (self.sd_coupling == 0), 0.0, 1.0),
+            lambda x: x != 0,
+            "nonzero where loss_rate is positive",
+            "Set the layer's g (for a local moment it is negative), or its loss_rate to 0.",
+        )
 
     def couplings(self) -> tuple[Float[Array, "*batch L"], Float[Array, "*batch L"]]:
         """(g, gamma) in meV."""
@@ -176,8 +168,9 @@ class Illumination(AbstractMetallicLight):
         return GivenRates(*_couplings(self.moments, self.laser_at(t)))
 
     def plateau(self) -> GivenRates:
-        """g and gamma at full intensity."""
-        return GivenRates(*self.couplings())
+        """g and gamma at full intensity; NaN where a moment's or the laser's numbers are out of range."""
+        g, gamma = self.couplings()
+        return GivenRates(g, jnp.where(in_range(self), gamma, jnp.nan))
 
     @property
     def is_constant(self) -> bool:

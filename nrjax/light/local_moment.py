@@ -111,8 +111,6 @@ class LocalMoment(eqx.Module):
         for name in ("level", "repulsion", "hybridization", "fermi_energy"):
             require_finite(name, getattr(self, name))
         warn_if_implausible("repulsion", self.repulsion)
-        if not is_concrete(self.level, self.repulsion, self.fermi_energy):
-            return
         require(
             "level - fermi_energy",
             self.level - self.fermi_energy,
@@ -200,19 +198,31 @@ def stack_moments(moments: LocalMoment | tuple[LocalMoment, ...], layers: int) -
 
     **Raises** `ValueError` if their number is not `layers`.
     """
-    each = (moments,) * layers if isinstance(moments, LocalMoment) and moments.level.ndim == 0 else moments
+    each = moments
     if isinstance(each, LocalMoment):
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (layers,)), each)
+        shapes = {x.shape for x in jax.tree.leaves(each)} - {(), (1,)}
+        if shapes - {(layers,)}:
+            raise ValueError(
+                f"moments of shape {shapes.pop()} for {layers} layers: pass one value, or one for each layer."
+            )
+        if shapes:
+            return jax.tree.map(lambda x: jnp.broadcast_to(x, (layers,)), _lit(each))
+        each = (each,) * layers
     if len(each) != layers:
         raise ValueError(
             f"{len(each)} moments for {layers} layers: pass one LocalMoment for each layer, or one for all."
         )
-    dark = OpticalTransition(1e3, 0.0, 1e2)
     dtype = jnp.result_type(*(moment.level for moment in each))
 
     def complete(moment: LocalMoment) -> LocalMoment:
-        if moment.transition is None:
-            moment = eqx.tree_at(lambda x: x.transition, moment, dark, is_leaf=lambda x: x is None)
-        return jax.tree.map(lambda x: jnp.asarray(x, dtype).reshape(()), moment)
+        return jax.tree.map(lambda x: jnp.asarray(x, dtype).reshape(()), _lit(moment))
 
     return jax.tree.map(lambda *x: jnp.stack(x), *(complete(moment) for moment in each))
+
+
+def _lit(moment: LocalMoment) -> LocalMoment:
+    """The same moment, with a transition of dipole 0 if it has none."""
+    if moment.transition is not None:
+        return moment
+    dark = OpticalTransition(1e3, 0.0, 1e2)
+    return eqx.tree_at(lambda x: x.transition, moment, dark, is_leaf=lambda x: x is None)

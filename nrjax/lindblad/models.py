@@ -295,7 +295,7 @@ class SpinFermionModel(AbstractLindbladModel):
     ):
         g = float_array("sd_coupling", sd_coupling)
         count = len(sites) if sites is not None else g.size
-        self.light = GivenRates.checked(
+        self.light = GivenRates(
             float_array("sd_coupling", sd_coupling, (count,)), float_array("loss_rate", loss_rate, (count,))
         )
         self.given_potential = float_array("potential", potential, (count,))

@@ -10,6 +10,7 @@ import lineax as lx
 from jaxtyping import Array, Bool, Complex, Float
 
 from .._numerics.precision import in_full_precision
+from .._numerics.validation import in_range
 from .generator import Reached, diagonal_pairs, reached_size
 from .models import AbstractLindbladModel
 from .observables import DEFAULT, Request, wanted_observables
@@ -94,5 +95,5 @@ def steady_state(
     growth = jnp.max(jnp.abs(lx.linear_solve(operator, probe, solver, state=factors, throw=False).value))
     unique = growth < SINGULAR / jnp.finfo(values.dtype).eps
     means, squares, _ = plan.look(state)
-    valid = jnp.all(jnp.isfinite(state)) & (residual < TOLERANCE) & unique
+    valid = jnp.all(jnp.isfinite(state)) & (residual < TOLERANCE) & unique & in_range(model)
     return StationaryState(plan.values(means, squares, theta, purity), state, residual, valid, reached)

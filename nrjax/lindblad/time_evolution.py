@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Complex, Float
 from .. import units
 from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision
-from .._numerics.validation import Numbers, float_array, is_concrete, require_finite
+from .._numerics.validation import Numbers, float_array, in_range, is_concrete, require_finite
 from ..motion.step_sizes import require_envelope, step_control
 from .chebyshev import batch_last, march, step_rate
 from .generator import Pair, Reached, all_pairs, occupied_pairs, reach, reached_size
@@ -216,7 +216,7 @@ def _solve(
     values = jax.vmap(lambda m, s, theta: plan.values(m, s, theta, purity))(means, squares, thetas)
     drift = jnp.max(jnp.abs(traces - traces[0]))
     tolerance = 1e-6 if state.dtype == jnp.float64 else 1e-3
-    valid = diffrax.is_okay(result) & jnp.all(jnp.isfinite(state)) & (drift < tolerance)
+    valid = diffrax.is_okay(result) & jnp.all(jnp.isfinite(state)) & (drift < tolerance) & in_range(model)
     return values, state, {"products": products, "trace_drift": drift}, result, valid
 
 

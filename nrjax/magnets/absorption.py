@@ -111,7 +111,8 @@ def _exposure(moments: LocalMoment, laser: Laser, magnet: LayeredMagnet, m: Arra
 
 def electron_polarization(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Float[Array, " L"]:
     """2 |s_a| / min(n_a, 2 - n_a), s_a = (1/g_a) sum_b jm_ab m_b: the share of the conduction electrons' spin that the
-    exchange takes. Above 1 there is no such band, and `absorbed_power` may come out negative.
+    exchange takes. Above 1 there is no such band, and `absorbed_power` may come out negative. Infinite for a band that
+    is empty or full.
 
     **Arguments** as in `exposure`; rates without a laser will do. **Returns** one for each layer; 0 where g is 0.
 
@@ -121,7 +122,9 @@ def electron_polarization(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Floa
     coupled = g != 0
     spin = safe_sqrt(jnp.sum(field**2, axis=1)) / jnp.where(coupled, jnp.abs(g), 1.0)
     most = 0.5 * jnp.minimum(magnet.filling, 2.0 - magnet.filling)
-    return jnp.where(coupled & (spin > 0), spin / jnp.maximum(most, jnp.finfo(spin.dtype).tiny), 0.0)
+    some = most > 0
+    share = jnp.where(some, spin / jnp.where(some, most, 1.0), jnp.inf)
+    return jnp.where(coupled & (spin > 0), share, 0.0)
 
 
 def absorbed_power(

@@ -83,9 +83,10 @@ class CoupledCondensates(AbstractOrderParameters):
         light: Numbers = 0.0,
         loss: Numbers = 0.0,
     ):
-        self.rate = float_array("rate", rate)
-        layers = self.rate.shape[0] if self.rate.ndim else 2
-        self.rate = float_array("rate", self.rate, (layers,))
+        given = {"rate": rate, "linear": linear, "quartic": quartic, "josephson": josephson, "light": light}
+        shapes = [float_array(name, value).shape for name, value in given.items()]
+        layers = next((shape[0] for shape in shapes if shape), 2)
+        self.rate = float_array("rate", rate, (layers,))
         self.linear = float_array("linear", linear, (layers,))
         self.quartic = float_array("quartic", quartic, (layers,))
         coupling = float_array("josephson", josephson)
@@ -148,9 +149,11 @@ class CoupledCondensates(AbstractOrderParameters):
         return self.rate * jnp.abs(self.linear) + self.loss
 
     def nonlinearity(self, m: Float[Array, "L 2"]) -> Float[Array, ""]:
-        """The largest b |psi|^2/|a|."""
+        """The largest b |psi|^2 over what is linear; in no unit of psi."""
         cubic = self.quartic * jnp.sum(m**2, axis=1)
-        return jnp.max(cubic / jnp.maximum(jnp.abs(self.linear), self.quartic))
+        coupled = jnp.sum(jnp.abs(self.josephson), axis=1)
+        linear = jnp.abs(self.linear) + coupled + (jnp.sum(jnp.abs(self.light), axis=1) + self.loss) / self.rate
+        return jnp.max(cubic / jnp.where(linear > 0, linear, jnp.where(cubic > 0, cubic, 1.0)))
 
     def dark_lengths(self) -> Float[Array, " L"]:
         """sqrt(-a/b) of a condensate alone, at least a tenth of sqrt(|eta|/b); negative for a coupling pi."""

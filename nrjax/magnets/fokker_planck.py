@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics.validation import Number, float_array, require
+from .._numerics.validation import Number, float_array, require_positive
 from .baths import ClassicalBath
 from .layers import LayeredMagnet
 from .order_parameters import AbstractOrderParameters
@@ -65,8 +65,10 @@ class FokkerPlanckMagnet(AbstractOrderParameters):
         if lmax < 2:
             raise ValueError(f"lmax = {lmax} is out of range: it must be 2 or greater (degree of the harmonics).")
         factor = float_array("llg_factor", llg_factor, shape=(), dtype=magnet.dtype)
-        require("llg_factor", factor, lambda x: x > 0, "greater than 0", "3/2 agrees with the closure.")
         self.magnet, self.llg_factor, self.lmax = magnet.plateau(), factor, int(lmax)
+
+    def __check_init__(self) -> None:
+        require_positive("llg_factor", self.llg_factor, "3/2 agrees with the closure.")
 
     @property
     def layers(self) -> int:

@@ -39,7 +39,9 @@ class DzyaloshinskiiMoriya(AbstractFieldTerm):
         return cls(vectors)
 
     def field(self, m: Float[Array, "L 3"]) -> Float[Array, "L 3"]:
-        """sum_b D_ab x m_b."""
+        """sum_b D_ab x m_b. **Raises** `ValueError` for moments of another number of layers."""
+        if self.vectors.shape[0] != m.shape[0]:
+            raise ValueError(f"vectors has shape {self.vectors.shape}, and the magnet {m.shape[0]} layers.")
         return jnp.sum(jnp.cross(self.vectors, m[None, :, :]), axis=1)
 
     def axes(self, layers: int) -> Float[Array, "axes 3"]:

@@ -48,6 +48,18 @@ def _in_precision(part: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, part)
 
 
+def _fitting(term: AbstractFieldTerm, exchange: Float[Array, "L L"]) -> AbstractFieldTerm:
+    """A part of the field. **Raises** `ValueError` if it is not that of so many layers."""
+    layers = exchange.shape[0]
+    try:
+        shape = jax.eval_shape(term.field, jax.ShapeDtypeStruct((layers, 3), exchange.dtype)).shape
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a {type(term).__name__} does not fit {layers} layers: {error}") from error
+    if shape != (layers, 3):
+        raise ValueError(f"a {type(term).__name__} gives a field of shape {shape} for {layers} layers.")
+    return term
+
+
 def exchange_matrix(exchange: Numbers) -> Float[Array, "L L"]:
     """j in meV as an array. **Raises** `ValueError` unless it is a square matrix."""
     matrix = float_array("exchange", exchange)
@@ -155,7 +167,7 @@ class LayeredMagnet(AbstractOrderParameters):
             strength = like_exchange("anisotropy strength", self.anisotropy.strength, (layers,))
             self.anisotropy = UniaxialAnisotropy(strength, self.anisotropy.axis)
         self.bath = _in_precision(bath, self.exchange.dtype)
-        self.terms = tuple(_in_precision(term, self.exchange.dtype) for term in terms)
+        self.terms = tuple(_fitting(_in_precision(term, self.exchange.dtype), self.exchange) for term in terms)
         if light is not None:
             _refuse_second_light(loss_rate)
             self.light = _in_precision(light, self.exchange.dtype)
@@ -165,7 +177,7 @@ class LayeredMagnet(AbstractOrderParameters):
                 f"sd_coupling = {sd_coupling}, loss_rate = {loss_rate}: give both, in meV (loss_rate = 0 is darkness), "
                 "or a light."
             )
-        self.light = GivenRates.checked(per_layer("sd_coupling", sd_coupling), per_layer("loss_rate", loss_rate))
+        self.light = GivenRates(per_layer("sd_coupling", sd_coupling), per_layer("loss_rate", loss_rate))
 
     def __check_init__(self) -> None:
         require_finite("exchange", self.exchange)

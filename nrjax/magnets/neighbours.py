@@ -40,6 +40,11 @@ class AbstractNeighbours(eqx.Module):
     def own_share(self, cells: Cells) -> Any:
         """v_aa,0: the share of a spin in the mean that it sees itself. It exerts no torque on itself."""
 
+    @abc.abstractmethod
+    def sizes(self, a: int, b: int, cells: Cells) -> tuple[Any, Any]:
+        """sum_k |v_ab,k| and sum_k v_ab,k^2, the greatest of all sites: how strong a mean can be, and how far from
+        that of infinitely many, of which the second is 0."""
+
     def check(self, layers: int, cells: Cells) -> None:
         """Raise `ValueError` if these neighbours do not fit a lattice."""
         del layers, cells
@@ -56,6 +61,11 @@ class AllToAll(AbstractNeighbours):
     def own_share(self, cells: Cells) -> float:
         """One over the number of cells."""
         return 1.0 / math.prod(cells)
+
+    def sizes(self, a: int, b: int, cells: Cells) -> tuple[float, float]:
+        """1, and one over the number of cells."""
+        del a, b
+        return 1.0, self.own_share(cells)
 
 
 class Box(AbstractNeighbours):
@@ -76,6 +86,11 @@ class Box(AbstractNeighbours):
     def own_share(self, cells: Cells) -> float:
         """One over the number of cells in the box."""
         return 1.0 / math.prod(2 * self.reach + 1 if n > 1 else 1 for n in cells)
+
+    def sizes(self, a: int, b: int, cells: Cells) -> tuple[float, float]:
+        """1, and one over the number of cells in the box."""
+        del a, b
+        return 1.0, self.own_share(cells)
 
     def check(self, layers: int, cells: Cells) -> None:
         """Raise `ValueError` if a box would hold a cell twice."""
@@ -162,6 +177,11 @@ class Shells(AbstractNeighbours):
         del cells
         return 0.0
 
+    def sizes(self, a: int, b: int, cells: Cells) -> tuple[float, float]:
+        """Of a site in the bulk."""
+        weights = [weight for _, weight in self.bonds(a, b, cells)]
+        return sum(map(abs, weights)), sum(weight * weight for weight in weights)
+
     def check(self, layers: int, cells: Cells) -> None:
         """Raise `ValueError` if the basis is that of another number of layers, or a layer has no neighbours."""
         if len(self.basis) != layers:
@@ -195,6 +215,15 @@ class Matrix(AbstractNeighbours):
         on = self.values.indices[:, 0] == self.values.indices[:, 1]
         empty = jnp.zeros(math.prod(cells), self.values.dtype)
         return empty.at[self.values.indices[:, 0]].add(jnp.where(on, self.values.data, 0.0)).reshape(cells)
+
+    def sizes(self, a: int, b: int, cells: Cells) -> tuple[Any, Any]:
+        """Of the rows."""
+        del a, b, cells
+        if not _is_sparse(self.values):
+            return jnp.max(jnp.sum(jnp.abs(self.values), axis=1)), jnp.max(jnp.sum(self.values**2, axis=1))
+        empty = jnp.zeros(self.values.shape[0], self.values.dtype)
+        rows = [empty.at[self.values.indices[:, 0]].add(x) for x in (jnp.abs(self.values.data), self.values.data**2)]
+        return jnp.max(rows[0]), jnp.max(rows[1])
 
     def check(self, layers: int, cells: Cells) -> None:
         """Raise `ValueError` if it is of another size."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics.validation import Number, float_array, require
+from .._numerics.validation import Number, float_array, require_positive
 from .._numerics.vectors import Vector
 from .baths import ClassicalBath
 from .biaxial_anisotropy import BiaxialAnisotropy
@@ -90,12 +90,14 @@ class SpinLattice(eqx.Module):
         if len(cells) != 3 or not all(int(n) == n and n >= 1 for n in cells):
             raise ValueError(f"cells = {cells}: give the numbers of cells along x, y and z, each 1 or more.")
         factor = float_array("llg_factor", llg_factor, shape=(), dtype=magnet.dtype)
-        require("llg_factor", factor, lambda x: x > 0, "greater than 0", "3/2 agrees with the layers.")
         x, y, z = map(int, cells)
         neighbours = AllToAll() if neighbours is None else neighbours
         neighbours.check(magnet.layers, (x, y, z))
         self.magnet, self.llg_factor, self.neighbours = magnet.plateau(), factor, neighbours
         self.cells, self.dynamics = (x, y, z), dynamics
+
+    def __check_init__(self) -> None:
+        require_positive("llg_factor", self.llg_factor, "3/2 agrees with the layers.")
 
     @classmethod
     def from_layers(
@@ -177,7 +179,8 @@ class SpinLattice(eqx.Module):
     def fastest_rate(self) -> Float[Array, ""]:
         """The most that a spin can turn in the fields of all others, |gyro| h + c (2 alpha h + p), in meV."""
         push, _ = self.magnet.light_torque()
-        field = jnp.sum(jnp.abs(self.magnet.exchange), axis=1)
+        reach, _ = self._sizes()
+        field = jnp.sum(jnp.abs(self.magnet.exchange) * reach, axis=1)
         for term in self.magnet.field_terms:
             alone = term.field(jnp.zeros((self.layers, 3), self.dtype))
             field = field + jnp.sqrt(jnp.sum(alone**2, axis=1))
@@ -185,9 +188,31 @@ class SpinLattice(eqx.Module):
             for axis in jnp.eye(3, dtype=self.dtype):
                 more = term.field(jnp.broadcast_to(axis, (self.layers, 3))) - alone
                 field = field + jnp.sqrt(jnp.sum(more**2, axis=1))
-        drive = 2.0 * self.magnet.damping * field + jnp.sum(jnp.abs(push), axis=1)
+        drive = 2.0 * self.magnet.damping * field + jnp.sum(jnp.abs(push) * reach, axis=1)
         factor = self.llg_factor if self.dynamics == "llg" else 1.0
         return jnp.max(jnp.abs(self.magnet.gyro) * field + factor * drive)
+
+    def forgetting(self) -> Float[Array, ""]:
+        """How fast spins relax over how fast they turn about each other as single partners do,
+
+            (2 alpha_a h_a + loss_a) / (gyro h_a s_a),   h_a = sum_b |j_ab|,   s_a = sum_b j_ab^2 v_ab^2 / h_a^2,
+
+        the least of all layers; without unit, infinite where nothing turns. s_a is 1 for a single partner, and 1/z for
+        z neighbours, whose mean stands still.
+        """
+        magnet, (reach, squares) = self.magnet, self._sizes()
+        exchange = jnp.sum(jnp.abs(magnet.exchange) * reach, axis=1)
+        turning = jnp.abs(magnet.gyro) * jnp.sum(magnet.exchange**2 * squares, axis=1)
+        relaxing = (2.0 * magnet.damping * exchange + self.loss()) * exchange
+        return jnp.min(jnp.where(turning > 0, relaxing / jnp.where(turning > 0, turning, 1.0), jnp.inf))
+
+    def _sizes(self) -> tuple[Float[Array, "L L"], Float[Array, "L L"]]:
+        """sum |v_ab| and sum v_ab^2 of all pairs of layers."""
+        pairs = [[self.neighbours.sizes(a, b, self.cells) for b in range(self.layers)] for a in range(self.layers)]
+        first, second = (
+            jnp.stack([jnp.stack([jnp.asarray(pair[i], self.dtype) for pair in row]) for row in pairs]) for i in (0, 1)
+        )
+        return first, second
 
 
 def _scaled(factor: Any, v: Vector) -> Vector:

@@ -18,6 +18,7 @@ from .._numerics.validation import (
     Number,
     Numbers,
     float_array,
+    in_range,
     is_concrete,
     moments_array,
     require,
@@ -107,7 +108,8 @@ def simulate(
     - `watch_tilt`: look at the tilt at a few hundred times for what the chase grows from, and warn; without, only the
       saved times are looked at (for use in batches).
 
-    **Returns** a `Solution`, times in ps.
+    **Returns** a `Solution`, times in ps. Differentiable; with respect to `m0` only where its moments enclose an angle
+    (docs/sharp_bits.md).
 
     **Raises** `ValueError` for bad input; a runtime error from Diffrax if integration fails and `throw` is set.
 
@@ -217,7 +219,7 @@ def _told(
     # Diffrax pads the times that it did not use with infinity.
     used = jnp.isfinite(ts)[:, None, None]
     ms = jnp.where(used, chosen.moments(ys), jnp.inf)
-    valid = diffrax.is_okay(solution.result) & jnp.all(jnp.isfinite(ms) | ~used)
+    valid = diffrax.is_okay(solution.result) & jnp.all(jnp.isfinite(ms) | ~used) & in_range(model)
     velocities = jax.vmap(lambda t, y, m: chosen.model_at(y).vector_field(t, m, None))(ts, ys, ms) * units.ps
     if watched is None or tilts is None:
         watched, tilts = ts, jax.vmap(chosen.tilt)(ys)

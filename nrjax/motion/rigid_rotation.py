@@ -36,22 +36,22 @@ def closest_rotation(
     tell all of it.
     """
     vectors, rates = in_space(m), in_space(velocity)
-    torque = jnp.sum(jnp.cross(vectors, rates), axis=0)
+    squares = jnp.sum(vectors**2)
+    ordered = squares > 0
+    # Half of trace J, in units of which J and the torque stand here.
+    unit = jnp.where(ordered, squares, 1.0)
+    torque = jnp.sum(jnp.cross(vectors, rates), axis=0) / unit
     identity = jnp.eye(3, dtype=m.dtype)
-    inertia = jnp.sum(vectors**2) * identity - vectors.T @ vectors
-    half_trace = jnp.sum(vectors**2)
+    inertia = identity - vectors.T @ vectors / unit
     if projector is not None:
         torque = projector @ torque
-        inertia = projector @ inertia @ projector + half_trace * (identity - projector)
+        inertia = projector @ inertia @ projector + identity - projector
     rows = tuple(tuple(inertia[i, j] for j in range(3)) for i in range(3))
     inverse, determinant = adjugate(rows)
-    # 0 to 1/4 in units of trace J cubed; it vanishes with the square of the tilt where all moments are collinear.
-    trace = 2.0 * half_trace
-    spread = determinant > 0.01 * collinear_tolerance(m.dtype) * trace**3
+    # At most 8/27; it vanishes with the square of the tilt where all moments are collinear.
+    spread = ordered & (determinant > 0.08 * collinear_tolerance(m.dtype))
     rigid = jnp.stack([jnp.stack(row) for row in inverse]) @ torque / jnp.where(spread, determinant, 1.0)
-    ordered = trace > 0
-    across = torque * 2.0 / jnp.where(ordered, trace, 1.0)
-    omega = jnp.where(spread, rigid, jnp.where(ordered, across, 0.0))
+    omega = jnp.where(spread, rigid, torque)
     return (omega if projector is None else projector @ omega), spread
 
 

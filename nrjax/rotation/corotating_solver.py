@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from .._numerics.precision import in_full_precision
 from .._numerics.ready_programs import kept
+from .._numerics.validation import in_range
 from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase, classify_trajectory
 from . import corotating_states
@@ -49,13 +50,9 @@ class CorotatingSolver(AbstractSteadyStateSolver):
 
         seed, settled, phase, lengths, angle = without_derivative(search)(arrays, start)
         state = _state_near(model, seed)
-        reached = reached_state(
-            state,
-            settled=settled,
-            finite=(state.result != RESULTS.nonfinite) & jnp.all(jnp.isfinite(start)),
-            steps=jnp.asarray(0, jnp.int32),
-        )
-        moves = ~settled & (phase == Phase.MODULATED)
+        finite = (state.result != RESULTS.nonfinite) & jnp.all(jnp.isfinite(start))
+        reached = reached_state(state, settled=settled, finite=finite, steps=jnp.asarray(0, jnp.int32))
+        moves = ~settled & (phase == Phase.MODULATED) & in_range(model)
         return moving_state(model, reached, moves, unsolved_shape(state.m, lengths, angle))
 
     @in_full_precision

@@ -19,6 +19,7 @@ from .._numerics.precision import (
     integration_tolerance,
     newton_tolerance,
     rigid_tolerance,
+    rotating_tolerance,
     singular_value,
 )
 from .._numerics.spectral_abscissa import largest_real_part
@@ -37,6 +38,8 @@ SOON: Final = 1e-4
 AHEAD: Final = 0.03
 # How long to wait for it, in units of the slowest relaxation time of a free layer.
 PATIENCE: Final = 300.0
+# Of |m|^2, and of the share by which rates differ from those at m = 0: below is rounding.
+VANISHED: Final = 1e-15
 # Decay of deviations within the patience, as an exponent, below which they cannot be told from a lasting oscillation.
 SLOW: Final = 10.0
 # How often to go on, beside a saddle or towards a stable state, before giving up.
@@ -70,7 +73,7 @@ def symmetry_projector(model: AbstractOrderParameters) -> Float[Array, "3 3"]:
     free = jnp.max(squares) == 0
     axis = longest / jnp.sqrt(jnp.where(free, 1.0, jnp.max(squares)))
     off_axis = jnp.max(jnp.sum(jnp.cross(vectors, axis[None, :]) ** 2, axis=1))
-    one_axis = off_axis <= 1e-20 * jnp.max(squares)
+    one_axis = off_axis <= collinear_tolerance(dtype) ** 2 * jnp.max(squares)
     single = jnp.where(one_axis, jnp.outer(axis, axis), jnp.zeros((3, 3), dtype))
     # Of order parameters in the plane an axis out of it leaves the rotations that there are.
     return jax.lax.stop_gradient(jnp.where(free, identity, identity @ single @ identity))
@@ -83,16 +86,20 @@ def polish(model: AbstractOrderParameters, projector: Array, start: Float[Array,
     """
     start = jax.lax.stop_gradient(start)
     omega, _ = closest_rigid_motion(model, projector, start, model.vector_field(0.0, start))
-    scale = jax.lax.stop_gradient(jnp.maximum(model.term_size(start), jnp.max(model.free_relaxation())))
+    largest = jnp.max(jnp.abs(start))
+    # Order parameters in units of their size, whatever that is.
+    size = jnp.where(largest > 0, largest, 1.0)
+    scale = jax.lax.stop_gradient(jnp.maximum(model.term_size(start) / size, jnp.max(model.free_relaxation())))
+    begin = start / size
 
     def equations(y: tuple[Array, Array], model: AbstractOrderParameters) -> tuple[Array, Array]:
         m, omega = y
-        rest = model.vector_field(0.0, m) - turning(projector @ omega, m)
-        gauge = jnp.sum(jnp.cross(in_space(start), in_space(m - start)), axis=0)
+        rest = model.vector_field(0.0, size * m) / size - turning(projector @ omega, m)
+        gauge = jnp.sum(jnp.cross(in_space(begin), in_space(m - begin)), axis=0)
         return rest / scale, projector @ gauge + omega / scale - projector @ omega / scale
 
-    (m, omega), converged = least_steps(equations, (start, jax.lax.stop_gradient(omega)), model)
-    return m, projector @ omega, converged
+    (m, omega), converged = least_steps(equations, (begin, jax.lax.stop_gradient(omega)), model)
+    return size * m, projector @ omega, converged
 
 
 def least_steps(
@@ -158,15 +165,20 @@ def phase_of(model: AbstractOrderParameters, m: Float[Array, "L n"], omega: Floa
     """The label of moments that turn with Omega (meV)."""
     square = jnp.sum(m**2, axis=1)
     tolerance = collinear_tolerance(m.dtype)
-    present = square > tolerance**1.5
+    # Order parameters may have units of their own; then the rates tell whether they are there.
+    ordered = (jnp.max(square) > VANISHED) | (model.nonlinearity(m) > VANISHED)
+    largest = jnp.max(square)
+    present = square > tolerance**1.5 * largest
+    # What rounding leaves of Omega.
+    unseen = rotating_tolerance(m.dtype) * model.term_size(m) / jnp.sqrt(jnp.where(largest > 0, largest, 1.0))
     pair = square[:, None] * square[None, :]
     both = present[:, None] & present[None, :]
     sine_squared = jnp.where(both, 1.0 - (m @ m.T) ** 2 / jnp.where(both, pair, 1.0), 0.0)
     return label(
-        ordered=jnp.any(present),
+        ordered=ordered,
         cosine=leading_pair(jnp.where(present[:, None], m, 0.0)).cosine,
         collinear=jnp.max(sine_squared) < tolerance,
-        rotating=jnp.sqrt(jnp.sum(omega**2)) > 1e-9 * model.term_size(m),
+        rotating=jnp.sqrt(jnp.sum(omega**2)) > unseen,
     )
 
 

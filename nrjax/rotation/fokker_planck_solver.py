@@ -108,7 +108,9 @@ def _at(model: FokkerPlanckMagnet, m: Array, omega: Array, rigid: Array) -> Stea
     attractor = converged & rigid & (growth < 0)
     phase = phase_of(model, m, omega)
     state = rigid_state(model, m, omega, phase, growth, attractor, residual=residual, tolerance=TRUNCATED)
-    result = RESULTS.where(state.result == RESULTS.inconsistent, RESULTS.truncated, state.result)
+    # Too few harmonics can also make a state seem unstable.
+    seems = (state.result == RESULTS.not_an_attractor) & converged & rigid & ~(residual < TRUNCATED)
+    result = RESULTS.where((state.result == RESULTS.inconsistent) | seems, RESULTS.truncated, state.result)
     phase = jnp.where(state.valid, phase, Phase.UNRESOLVED).astype(jnp.int32)
     return eqx.tree_at(lambda s: (s.phase, s.result), state, (phase, result))
 

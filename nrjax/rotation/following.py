@@ -99,7 +99,9 @@ def follow(
         start, slope = chosen.start(now.m), chosen.start(now.velocity)
         m, error, _, velocity, _ = _SOLVER.step(term, now.time, now.time + took, start, None, slope, False)
         m, error, velocity = (chosen.moments(x) for x in (m, error, velocity))
-        scale = tolerance * (1.0 + jnp.maximum(jnp.abs(now.m), jnp.abs(m)))
+        each = jnp.maximum(jnp.abs(now.m), jnp.abs(m))
+        # Relative to the largest: small moments, of a paramagnet in a weak field, come to rest as exactly.
+        scale = tolerance * (jnp.max(each) + each) + jnp.finfo(m.dtype).tiny
         relative = jnp.sqrt(jnp.mean((error / scale) ** 2))
         finite = jnp.isfinite(relative)
         accept = finite & (relative < 1.0)

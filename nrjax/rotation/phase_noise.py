@@ -56,7 +56,7 @@ class Linewidth(eqx.Module):
 
 
 def linewidth(
-    magnet: LayeredMagnet | FokkerPlanckMagnet, spins: Number = 1e6, state: SteadyState | None = None
+    model: LayeredMagnet | FokkerPlanckMagnet, spins: Number = 1e6, state: SteadyState | None = None
 ) -> Linewidth:
     """The linewidth of a chase whose layers are N spins each, to first order in 1/N:
 
@@ -69,10 +69,10 @@ def linewidth(
 
     **Arguments**
 
-    - `magnet`: an isotropic `LayeredMagnet`; light at its full intensity. Or a `FokkerPlanckMagnet`, whose spins
+    - `model`: an isotropic `LayeredMagnet`; light at its full intensity. Or a `FokkerPlanckMagnet`, whose spins
       diffuse: D = (1/N) sum_a D_a <grad psi . grad psi>_a, psi a function of a spin's direction.
     - `spins`: N, in each layer.
-    - `state`: a steady state of this magnet; default `steady_state(magnet)`.
+    - `state`: a steady state of this magnet; default `steady_state(model)`.
 
     **Returns** a `Linewidth`. Differentiable; batches by vmap, of a `LayeredMagnet` (docs/sharp_bits.md).
 
@@ -83,15 +83,15 @@ def linewidth(
 
     **Source** docs/physics.md, "The width of the line".
     """
-    number = float_array("spins", spins, shape=(), dtype=magnet.dtype)
+    number = float_array("spins", spins, shape=(), dtype=model.dtype)
     require("spins", number, lambda x: x > 0, "greater than 0", "It is the number of spins in each layer.")
-    if isinstance(magnet, LayeredMagnet):
-        if magnet.field_terms:
-            kinds = ", ".join(type(term).__name__ for term in magnet.field_terms)
+    if isinstance(model, LayeredMagnet):
+        if model.field_terms:
+            kinds = ", ".join(type(term).__name__ for term in model.field_terms)
             raise ValueError(f"linewidth is that of an isotropic magnet, and this one has {kinds}. Leave it out.")
-        magnet = magnet.plateau()
-    state = steady_state(magnet, cycles=False, throw=False) if state is None else state
-    return _noise(magnet, number, state)
+        model = model.plateau()
+    state = steady_state(model, cycles=False, throw=False) if state is None else state
+    return _noise(model, number, state)
 
 
 def prepare_linewidth(magnet: LayeredMagnet, state: SteadyState) -> None:

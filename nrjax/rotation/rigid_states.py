@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .. import units
-from .._numerics.precision import residual_tolerance
+from .._numerics.precision import collinear_tolerance, residual_tolerance
 from .._numerics.small_matrices import safe_sqrt
-from .._numerics.validation import is_concrete
+from .._numerics.validation import in_range, is_concrete
 from ..magnets import AbstractOrderParameters
 from ..motion.phases import Phase
 from ..motion.rigid_rotation import LeadingPair, leading_pair, turning
@@ -40,7 +40,10 @@ class RESULTS(eqx.Enumeration):
         "The state that was found does not solve the magnet's own vector_field: its bath, light or field do not obey "
         "what the solver takes for granted. Look at state.residual; use simulate(), and report it."
     )
-    nonfinite = "NaN or infinity in the parameters, in m0 or in the dynamics. Check the lane's parameters."
+    nonfinite = (
+        "NaN, infinity or a number out of its range in the parameters, in m0 or in the dynamics. Check the lane's "
+        "parameters."
+    )
     truncated = (
         "Spherical harmonics that were left out would change the state: look at state.residual, and make the "
         "FokkerPlanckMagnet with a greater lmax."
@@ -198,7 +201,7 @@ def rigid_state(
     """
     residual = rigid_residual(model, m, omega) if residual is None else residual
     consistent = residual < (residual_tolerance(m.dtype) if tolerance is None else tolerance)
-    finite = jnp.all(jnp.isfinite(m)) & jnp.all(jnp.isfinite(omega)) & jnp.isfinite(growth_rate)
+    finite = jnp.all(jnp.isfinite(m)) & jnp.all(jnp.isfinite(omega)) & jnp.isfinite(growth_rate) & in_range(model)
     possible = within_saturation(model, m)
     result = RESULTS.where(possible, RESULTS.successful, RESULTS.beyond_saturation)
     result = RESULTS.where(consistent, result, RESULTS.inconsistent)
@@ -207,6 +210,9 @@ def rigid_state(
 
     pair = leading_pair(m) if pair is None else pair
     chiral = phase == Phase.CHIRAL
+    # Of a vanishing angle rounding leaves something, whose derivatives mean nothing.
+    tilted = pair.area**2 > collinear_tolerance(m.dtype) * (pair.first * pair.second) ** 2
+    angle = jnp.where(tilted, pair.angle, jnp.where(pair.product < 0, jnp.pi, 0.0).astype(m.dtype))
     if chase_rate is None:
         chase_rate = jnp.where(chiral, jnp.abs(jnp.dot(pair.normal, omega)), 0.0)
     rate = jnp.where(chiral, safe_sqrt(jnp.sum(jnp.where(chiral, omega, 0.0) ** 2)), 0.0)
@@ -214,7 +220,7 @@ def rigid_state(
         phase=phase,
         m=m,
         lengths=safe_sqrt(jnp.sum(m**2, axis=1)),
-        angle=jnp.where(phase == Phase.PARAMAGNETIC, 0.0, pair.angle),
+        angle=jnp.where(phase == Phase.PARAMAGNETIC, 0.0, angle),
         chase_frequency=chase_rate / units.GHz,
         rotation_frequency=rate / units.GHz,
         angular_velocity=jnp.where(chiral, omega, jnp.zeros_like(omega)),

@@ -15,7 +15,7 @@ from .._numerics.programs import SharedProgram
 from .._numerics.ready_programs import kept
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.small_matrices import safe_sqrt
-from .._numerics.validation import is_concrete
+from .._numerics.validation import in_range, is_concrete
 from ..magnets import AbstractOrderParameters
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
@@ -160,10 +160,10 @@ def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Se
 
 
 def _is_finite(model: AbstractOrderParameters, search: Search) -> Bool[Array, ""]:
-    """Whether a search has come to numbers."""
+    """Whether a search has come to numbers, from parameters that are in their range."""
     gram = search.journey.motion.gram
     rates = jax.tree.map(jax.lax.stop_gradient, ShapeDynamics(model).rates(gram))
-    return jnp.isfinite(sum((*gram, *rates), start=jnp.zeros_like(gram.aa)))
+    return jnp.isfinite(sum((*gram, *rates), start=jnp.zeros_like(gram.aa))) & in_range(model)
 
 
 def _moves(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Search) -> Bool[Array, ""]:

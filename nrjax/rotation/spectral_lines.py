@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def spectrum(seen: SteadyState | Solution, linewidth: Linewidth | None = None) -> "xr.Dataset":
+def spectrum(state_or_solution: SteadyState | Solution, linewidth: Linewidth | None = None) -> "xr.Dataset":
     """The lines of a rigid rotation, or the Fourier components of a trajectory, for the sum of all moments (its
     radiation), each layer (Kerr effect, XMCD) and the sum with alternating signs:
 
@@ -24,8 +24,8 @@ def spectrum(seen: SteadyState | Solution, linewidth: Linewidth | None = None) -
 
     **Arguments**
 
-    - `seen`: a steady state; or a `Solution` saved at equal times, for motions that are not rigid: under an easy axis
-      or in an easy plane, MODULATED, under a pulse. Its resolution is 2 over the time that was saved.
+    - `state_or_solution`: a steady state; or a `Solution` saved at equal times, for motions that are not rigid: under
+      an easy axis or in an easy plane, MODULATED, under a pulse. Its resolution is 2 over the time that was saved.
     - `linewidth`: of the steady state, from `linewidth`, for the widths.
 
     **Returns** an xarray Dataset over `signal` ("total", "layer 0", ..., "staggered") and `frequency` (GHz; of a state
@@ -41,9 +41,9 @@ def spectrum(seen: SteadyState | Solution, linewidth: Linewidth | None = None) -
 
     **Source** docs/physics.md, "The width of the line".
     """
-    if isinstance(seen, SteadyState):
-        return _of_state(seen, linewidth)
-    return _of_trajectory(seen)
+    if isinstance(state_or_solution, SteadyState):
+        return _of_state(state_or_solution, linewidth)
+    return _of_trajectory(state_or_solution)
 
 
 def _of_state(state: SteadyState, linewidth: Linewidth | None) -> "xr.Dataset":
