@@ -114,6 +114,33 @@ def test_derivatives_with_respect_to_every_parameter():
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_derivatives_with_respect_to_a_start_on_one_line(mode):
+    """Opposite, parallel and nearly parallel moments along a slanting axis: deviations across it precess, which a
+    motion on the axis does not show. Against differences of SciPy's trajectories."""
+    axis, across = np.array([0.36, 0.48, 0.8]), np.array([0.8, -0.6, 0.0])
+    starts = np.stack([
+        [0.7 * axis, -0.3 * axis], [0.7 * axis, 0.4 * axis], [0.7 * axis, 0.4 * axis + 1e-6 * across],
+    ])  # fmt: skip
+    system, magnet = UNEQUAL, magnet_of(UNEQUAL)
+
+    def exact(m0):
+        end = solve_ivp(
+            lambda t, y: system.velocity(y.reshape(2, 3)).ravel(), (0, 2.0 * units.ps), m0.ravel(),
+            method="DOP853", rtol=1e-12, atol=1e-14,
+        )  # fmt: skip
+        return end.y[:, -1]
+
+    adjoint = diffrax.ForwardMode() if mode == "forward" else None
+    derive = jax.jacfwd if mode == "forward" else jax.jacrev
+    slopes = jax.jit(jax.vmap(derive(lambda m0: simulate(magnet, m0, 2.0, adjoint=adjoint, throw=False).ms[-1])))
+    found = np.asarray(slopes(jnp.asarray(starts))).reshape(3, 6, 6)
+    for start, slope in zip(starts, found, strict=True):
+        steps = 1e-5 * np.eye(6).reshape(6, 2, 3)
+        expected = np.stack([(exact(start + step) - exact(start - step)) / 2e-5 for step in steps], axis=1)
+        np.testing.assert_allclose(slope, expected, atol=2e-4 * np.abs(expected).max())
+
+
 def test_a_batch_made_of_numpy_arrays():
     """vmap hands on what it need not touch: such leaves stay NumPy's."""
     exchange = np.array([[10.0, 6.0], [6.0, 5.0]]) * np.linspace(0.8, 1.2, 3)[:, None, None]

@@ -56,8 +56,8 @@ def project(hamiltonian: Any, jumps: Sequence[Any], subspace: Any) -> EffectiveL
     - `jumps`: operators of that shape, with the square roots of their rates in them.
     - `subspace`: the basis states of P, as numbers or a mask of shape (n,); or orthonormal columns, shape (n, p).
 
-    **Returns** an `EffectiveLindbladian`. First derivatives pass, forward and backward; with respect to a rate that is 0
-    they are 0, since its root, which stands in the jumps, has no slope there: take a small one.
+    **Returns** an `EffectiveLindbladian`. First derivatives pass, forward and backward; with respect to a rate that is
+    0 they are 0, since its root, which stands in the jumps, has no slope there: take a small one.
 
     **Raises** `ValueError` where P cannot stand alone: jumps lead out of it, or from virtual states to others (for
     these `schur`), or a virtual state has the energy of P and does not decay. Warns of a large admixture.

@@ -16,6 +16,8 @@ from ..magnets import LayeredMagnet, ThermalModel
 
 # The square of a tilt above which thermal motion no longer adds to it, in units of the square that it has by chance.
 BY_CHANCE: Final = 100.0
+# |m_A x m_B| of moments on one line, in units of the rounding of |m_A|^2 + |m_B|^2.
+COLLINEAR: Final = 16.0
 
 
 class AbstractCoordinates(eqx.Module):
@@ -188,8 +190,11 @@ class ComponentsAndTilt(AbstractCoordinates):
         both = hold * dot(a, b)
         h_aa, h_bb = hold * square_b, hold * square_a
         if not self.unrolled:
-            held = jnp.stack([jnp.stack([-h_aa, both]), jnp.stack([both, -h_bb])])
-            return magnet.vector_field(t, components) + held @ components, growth + by_noise
+            held = jnp.stack([jnp.stack([-h_aa, both]), jnp.stack([both, -h_bb])]) @ components
+            # Of a tilt that is rounding alone nothing is held but rounding: deviations are free.
+            alone = self.seed < COLLINEAR * jnp.finfo(total.dtype).eps * total
+            held = jnp.where(alone, jax.lax.stop_gradient(held), held)
+            return magnet.vector_field(t, components) + held, growth + by_noise
         # gyro m_a x h_a + sum_b W_ab m_b, from what is known already; both precess about the same vector.
         turning = magnet.precession_exchange()
         w_aa, w_ab, w_ba, w_bb = w[0, 0] - r_a - h_aa, w[0, 1] + both, w[1, 0] + both, w[1, 1] - r_b - h_bb

@@ -13,6 +13,7 @@ from .. import units
 from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision, integration_tolerance, require_reachable
 from .._numerics.ready_programs import kept
+from .._numerics.small_matrices import safe_sqrt
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
 from .._numerics.validation import (
     Number,
@@ -32,7 +33,7 @@ from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt, Hea
 from .layer_noise import Fluctuating, KickedFlow, Kicks
 from .saved_times import internal_saveat, require_times, saved_times
 from .solution import Solution, TemperatureCourse
-from .step_sizes import require_envelope, step_control
+from .step_sizes import longest_step_of_deviations, require_envelope, step_control
 from .tilt_seeds import ROUNDING, look_times, seed_of, warn_of_seed
 
 # Above this many layers the stages are kept as arrays: writing them out would cost compile time.
@@ -108,8 +109,7 @@ def simulate(
     - `watch_tilt`: look at the tilt at a few hundred times for what the chase grows from, and warn; without, only the
       saved times are looked at (for use in batches).
 
-    **Returns** a `Solution`, times in ps. Differentiable; with respect to `m0` only where its moments enclose an angle
-    (docs/sharp_bits.md).
+    **Returns** a `Solution`, times in ps. Differentiable; with respect to `m0` in shorter steps.
 
     **Raises** `ValueError` for bad input; a runtime error from Diffrax if integration fails and `throw` is set.
 
@@ -129,18 +129,21 @@ def simulate(
     start = jnp.asarray(t0, dtype) * units.ps
     stop = jnp.asarray(t1, dtype) * units.ps
 
+    method = diffrax.Tsit5() if solver is None else solver
+    unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5) and thermal is None
+    longest = None
+    if isinstance(model, LayeredMagnet) and not unroll and not is_concrete(state):
+        longest = longest_step_of_deviations(state, jax.lax.stop_gradient(_fastest_precession(model)))
     if stepsize_controller is None:
         rtol = integration_tolerance(dtype) if rtol is None else rtol
         atol = rtol if atol is None else atol
         require_reachable("rtol", rtol, dtype)
-        control: Any = step_control(laser, start, stop, rtol, atol)
+        control: Any = step_control(laser, start, stop, rtol, atol, longest)
     elif rtol is not None or atol is not None:
         raise ValueError("rtol and atol belong to the default step-size control. Set them in your stepsize_controller.")
     else:
         control = stepsize_controller
 
-    method = diffrax.Tsit5() if solver is None else solver
-    unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5) and thermal is None
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
     precision = jnp.asarray(integration_tolerance(dtype) if rtol is None else rtol, dtype)
@@ -179,6 +182,13 @@ def simulate(
     if watch_tilt:
         warn_of_seed(done.seed_tilt, grew, done.seeded_by_rounding, spins)
     return done
+
+
+def _fastest_precession(magnet: LayeredMagnet) -> Array:
+    """The most that a saturated moment turns about the field of others and about that of a magnet's terms, in meV."""
+    still = jnp.zeros((magnet.layers, 3), magnet.dtype)
+    alone = safe_sqrt(jnp.sum(magnet.precession_vector(still) ** 2, axis=1))
+    return jnp.max(jnp.sum(jnp.abs(magnet.precession_exchange()), axis=1) + alone)
 
 
 def _checked(model: Any, m0: Numbers, t0: Number, t1: Number, heats: bool) -> tuple[Any, Array]:

@@ -6,7 +6,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from .. import units
 from .._numerics.validation import Number, is_concrete, require_nonnegative
@@ -19,6 +19,8 @@ SHORTEST_STEP: Final = 1e-9
 # what remains before a knot may be short: the whole time is no round number of steps, and shorter ones are allowed.
 LOOKS_AT_LIGHT: Final = 618.0 * 5**0.5
 SHORTEST_STEP_TO_KNOT: Final = 1e-12
+# How far deviations turn in a step at most, where they count, in radians.
+DEVIATIONS_TURN: Final = 0.15
 
 
 def step_control(
@@ -50,6 +52,24 @@ def step_control(
     # Where the steps fall is no part of the solution's derivative.
     landings = jax.lax.stop_gradient(landings)
     return control if landings.size == 0 else diffrax.ClipStepSizeController(control, step_ts=jnp.sort(landings))
+
+
+@jax.custom_jvp
+def longest_step_of_deviations(m0: Float[Array, "L n"], rate: Float[Array, ""]) -> Float[Array, ""]:
+    """Infinite; but where a motion is differentiated with respect to its start, the longest step that deviations from
+    it stand, which turn at `rate` (meV): of moments on one line the motion itself does not show it.
+
+    **Arguments** `m0`: where the motion starts. **Returns** hbar/meV.
+    """
+    del m0
+    return jnp.full_like(rate, jnp.inf)
+
+
+@longest_step_of_deviations.defjvp
+def _longest_step_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    del tangents
+    _, rate = primals
+    return DEVIATIONS_TURN / rate, jnp.zeros_like(rate)
 
 
 def require_envelope(laser: Laser, t0: Number, t1: Number) -> None:
