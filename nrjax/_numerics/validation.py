@@ -34,7 +34,7 @@ PLAUSIBLE: Final = {
 
 
 # Where `require` notes what holds, in place of raising.
-_HELD: Final[ContextVar[list[Array] | None]] = ContextVar("held", default=None)
+_HELD: Final[ContextVar[list[Array | bool] | None]] = ContextVar("held", default=None)
 
 
 def is_concrete(*values: Any) -> bool:
@@ -128,15 +128,16 @@ def require(name: str, value: Number, allowed: Callable[[Any], Any], range_text:
     Placeholders of a trace cannot be looked at and pass; results then carry `valid = False` instead, by `in_range`.
     """
     held = _HELD.get()
-    if held is not None:
-        numbers = jnp.asarray(value)
-        held.append(jnp.all(jnp.isfinite(numbers) & allowed(numbers)))
-        return
     if not is_concrete(value):
+        if held is not None:
+            numbers = jnp.asarray(value)
+            held.append(jnp.all(jnp.isfinite(numbers) & allowed(numbers)))
         return
     array = np.asarray(value)
     good = np.isfinite(array) & np.asarray(allowed(np.where(np.isfinite(array), array, 0.0)))
-    if good.all():
+    if held is not None:
+        held.append(bool(good.all()))
+    if good.all() or held is not None:
         return
     first = array[~good].flat[0] if array.ndim else array[()]
     where = "" if array.ndim == 0 else f" at index {tuple(int(i) for i in np.argwhere(~good)[0])}"
@@ -149,10 +150,10 @@ def require_finite(name: str, value: Number) -> None:
     require(name, value, lambda x: x == x, "a finite number")
 
 
-def in_range(part: Any) -> Array:
+def in_range(part: Any) -> Array | bool:
     """Whether all that the constructors of an `eqx.Module` and of its parts require of numbers holds, traced or not:
     what `require` could not look at in a trace, and what was put into a module later."""
-    held: list[Array] = []
+    held: list[Array | bool] = []
     token = _HELD.set(held)
     try:
         for each in _modules_of(part):
@@ -161,7 +162,10 @@ def in_range(part: Any) -> Array:
                     vars(kind)["__check_init__"](each)
     finally:
         _HELD.reset(token)
-    return jnp.all(jnp.stack(held)) if held else jnp.asarray(True)
+    if not all(x for x in held if isinstance(x, bool)):
+        return False
+    traced = [x for x in held if not isinstance(x, bool)]
+    return jnp.all(jnp.stack(traced)) if traced else True
 
 
 def _modules_of(part: Any) -> Iterator[eqx.Module]:

@@ -6,10 +6,11 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics.ready_programs import kept
-from .._numerics.validation import Number, in_range, require, require_finite, require_nonnegative
+from .._numerics.validation import Number, in_range, is_concrete, require, require_finite, require_nonnegative
 from .laser import Laser
 from .local_moment import LocalMoment
 
@@ -120,9 +121,12 @@ class GivenRates(AbstractMetallicLight):
     def __check_init__(self) -> None:
         require_finite("sd_coupling", self.sd_coupling)
         require_nonnegative("loss_rate", self.loss_rate, "It is the strength of the light: 0 switches it off.")
+        g, gamma, space = self.sd_coupling, self.loss_rate, jnp
+        if is_concrete(g, gamma):
+            g, gamma, space = np.asarray(g), np.asarray(gamma), np
         require(
             "sd_coupling",
-            jnp.where((self.loss_rate > 0) & (self.sd_coupling == 0), 0.0, 1.0),
+            space.where((gamma > 0) & (g == 0), 0.0, 1.0),
             lambda x: x != 0,
             "nonzero where loss_rate is positive",
             "Set the layer's g (for a local moment it is negative), or its loss_rate to 0.",
@@ -170,7 +174,8 @@ class Illumination(AbstractMetallicLight):
     def plateau(self) -> GivenRates:
         """g and gamma at full intensity; NaN where a moment's or the laser's numbers are out of range."""
         g, gamma = self.couplings()
-        return GivenRates(g, jnp.where(in_range(self), gamma, jnp.nan))
+        possible = in_range(self)
+        return GivenRates(g, gamma if possible is True else jnp.where(possible, gamma, jnp.nan))
 
     @property
     def is_constant(self) -> bool:
