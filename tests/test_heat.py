@@ -12,8 +12,10 @@ from scipy.linalg import expm
 from scipy.optimize import brentq
 
 from nrjax import (
+    DzyaloshinskiiMoriya,
     Laser,
     LayeredMagnet,
+    MaxTemperature,
     Phase,
     Square,
     ThermalModel,
@@ -27,7 +29,7 @@ from nrjax import (
     turns,
     units,
 )
-from nrjax.rotation.turns_before_melting import price_of_light
+from nrjax.rotation.turns_before_melting import estimated_turns, price_of_light
 from tests.differences import slope
 from tests.refusal import assert_refused
 
@@ -217,6 +219,51 @@ def test_what_orders_at_no_temperature():
         assert float(ordering_temperature(some)) == pytest.approx(expected, abs=0.016)
 
 
+def test_where_anisotropic_order_is_lost():
+    """An easy axis adds K to the exchange along it, T = j + K, and an easy plane nothing; in a field m = 0 is no state.
+    A Dzyaloshinskii-Moriya term by the magnet's own equation of motion: its linearization at m = 0 by differences."""
+
+    def single(strength):
+        return LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, 9.0, anisotropy=strength)
+
+    np.testing.assert_allclose([float(ordering_temperature(single(k))) for k in (2.0, -1.0)], [12.0, 10.0], rtol=1e-10)
+    found = jax.grad(lambda k: ordering_temperature(single(k)))(2.0)
+    np.testing.assert_allclose(found, 1.0, rtol=1e-9)
+    assert np.isnan(ordering_temperature(hanai2025_bilayer(0.05, 6.0, field=[0.0, 0.0, 0.1])))
+
+    twist = DzyaloshinskiiMoriya.reciprocal(2, {(0, 1): (0.0, 0.0, 4.0)})
+    twisted = hanai2025_bilayer(0.05, 6.0, gyro=0.0, terms=(twist,))
+
+    def growth(temperature):
+        warm = eqx.tree_at(lambda m: m.temperature, twisted, jnp.full(2, temperature))
+        rates = [warm.vector_field(0.0, 1e-6 * jnp.eye(6)[i].reshape(2, 3)).ravel() for i in range(6)]
+        return np.linalg.eigvals(np.stack(rates, axis=1)).real.max() / 1e-6
+
+    np.testing.assert_allclose(ordering_temperature(twisted), brentq(growth, 9.0, 12.0, xtol=1e-9), rtol=1e-7)
+
+
+@pytest.mark.parametrize("conduction", [0.0, 0.5])
+def test_layers_that_conduct_melt_no_sooner_than_estimated(conduction):
+    """The lit one alone takes the heat: the estimate is its count where it hands nothing on, and else below it."""
+    model = thermal(bath_temperature=9.0, electronic=4.65e-3, conduction=conduction)
+    counted, estimate = turns(MAGNET, model, 10.0), estimated_turns(MAGNET, model, steady_state(MAGNET))
+    assert bool(counted.valid) and bool(counted.ended)
+    assert float(estimate) < 1.02 * float(counted.chase)
+    if conduction == 0.0:
+        np.testing.assert_allclose(estimate, counted.chase, rtol=0.02)
+
+
+def test_the_warming_of_a_steady_sample_that_conducts():
+    """Of a paramagnet, whose power no temperature changes, the limit's temperature is that of the balance."""
+    paramagnet = hanai2025_bilayer(0.2, 6.0)
+    for options in (dict(conduction=2.0), dict(conduction=None), dict(conduction=2.0, follows="lattice")):
+        model = thermal(0.005, coupling=2.0, photon_energy=1550.0, **options)
+        warm = steady_state(paramagnet, thermal=model)
+        felt = warm.lattice_temperature if model.follows == "lattice" else warm.electron_temperature
+        found = MaxTemperature(model, 1e4).quantity(paramagnet, warm.state)
+        np.testing.assert_allclose(found, jnp.max(felt), rtol=1e-9)
+
+
 def test_turns_at_the_published_point():
     """A thousandth of a turn even if the lattice takes its share at once; 1.9 photons for each lit atom and turn."""
     model = thermal(bath_temperature=9.0)
@@ -347,6 +394,8 @@ def test_the_price_in_words():
         (lambda: turns(MAGNET, thermal(photon_energy=None)), ["photon_energy", "missing"]),
         (lambda: turns(MAGNET, thermal(), -1.0), ["t1", "-1"]),
         (lambda: turns(MAGNET, thermal(), limit=0.0), ["limit", "K"]),
+        (lambda: turns(MAGNET, thermal(), limit=50.0), ["limit = 50 K", "98.64 K", "higher"]),
+        (lambda: turns(hanai2025_bilayer(0.05, 6.0, field=[0.0, 0.0, 0.1]), thermal()), ["field", "Give limit"]),
         (lambda: steady_state(MAGNET, thermal=thermal()), ["cooling_time = inf", "turns()"]),
     ],
 )

@@ -193,6 +193,11 @@ def test_lines_of_what_does_not_turn_in_a_circle():
     np.testing.assert_allclose(line.frequency, 250.0, rtol=1e-12)
     np.testing.assert_allclose([line.amplitude, line.polarization], [0.3, 2 * 0.3 * 0.2 / (0.3**2 + 0.2**2)], rtol=1e-9)
     np.testing.assert_allclose(seen.amplitude[0], 0.5, rtol=1e-12)
+    # What stands still shows nowhere else, and what changes from one time to the next with its own amplitude.
+    np.testing.assert_allclose(seen.amplitude[1:9], 0.0, atol=1e-12)
+    moments = moments + 0.05 * np.array([0.0, 0.0, 1.0]) * (-1.0) ** np.arange(400)[:, None, None]
+    changed = nrjax.spectrum(eqx.tree_at(lambda s: s.ms, solution, moments)).sel(signal="layer 0")
+    np.testing.assert_allclose(changed.amplitude[-1], 0.05, rtol=1e-9)
     still = nrjax.spectrum(steady_state(hanai2025_bilayer(0.0, 6.0)))
     assert still.frequency.values.tolist() == [0.0] and "fwhm" not in still
     np.testing.assert_allclose(

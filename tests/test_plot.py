@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from nrjax import Boundary, FokkerPlanckMagnet, Phase, boundary, hanai2025_bilayer, plot, simulate, sweep
+from nrjax import Boundary, FokkerPlanckMagnet, Phase, boundary, design, hanai2025_bilayer, plot, simulate, sweep
 from nrjax.plot import phase_maps
+from nrjax.plot.style import AXIS_LABELS
 from tests.magnets import classical_bilayer
 from tests.refusal import assert_refused
 
@@ -128,3 +129,16 @@ def test_any_observable_is_drawn():
         for y in (weak.angle.values, np.asarray(plot.characteristic(weak, ["angle"]).axes[0].lines[0].get_ydata()))
     ]
     assert np.max(steps[0]) == np.pi and not np.any(steps[1] > 3.0) and np.isfinite(steps[1]).any()
+
+
+def test_a_design_lies_where_its_parameters_are():
+    """Whatever the order of the map's axes, and not over a map of others."""
+    bounds = {"loss_rate": (0.03, 0.07), "interlayer_exchange": (5.0, 7.0)}
+    result = design(hanai2025_bilayer, None, 40.0, bounds=bounds, restarts=2, steps=40, progress=False)
+    axes = {name: np.linspace(*bounds[name], 3) for name in reversed(bounds)}
+    plane = plot.design(result, sweep(hanai2025_bilayer, axes, progress=False), None).axes[1]
+    assert [plane.get_xlabel(), plane.get_ylabel()] == [AXIS_LABELS[name] for name in axes]
+    star = plane.lines[-1].get_xydata()
+    np.testing.assert_allclose(star, [[result.parameters[name] for name in axes]])
+    other = sweep(hanai2025_bilayer, {"loss_rate": [0.03, 0.05], "gyro": [1.0, 2.0]}, progress=False)
+    assert_refused(lambda: plot.design(result, other, None), ["gyro", "interlayer_exchange", "sweep over"])

@@ -117,7 +117,8 @@ class StableInSpace(AbstractConstraint):
 
 
 class MaxTemperature(AbstractConstraint):
-    """T_0 + P (tau/C_l + 1/G) <= limit: what the light makes of a steady sample whose moments are those of the state.
+    """T_0 + P (tau/C_l + 1/G) <= limit: what the light makes of a steady sample whose moments are those of the state
+    (of layers that conduct, T_0 + sum_b K_ab P_b).
 
     **Arguments** `thermal`: a `ThermalModel` with a finite cooling time. `kelvin`: the highest temperature that the
     moments may feel, K.
@@ -145,7 +146,7 @@ class MaxTemperature(AbstractConstraint):
 
     def quantity(self, magnet: LayeredMagnet, state: SteadyState) -> Float[Array, ""]:
         """The hottest layer's temperature, K."""
-        return self.thermal.base + jnp.max(self.thermal.power(magnet, state.m)) * self.thermal.resistance
+        return self.thermal.base + jnp.max(self.thermal.steady_warming(self.thermal.power(magnet, state.m)))
 
     def measured(self, magnet: LayeredMagnet, state: SteadyState) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The excess is the logarithm of the warming over the one that is allowed."""
@@ -160,7 +161,7 @@ class MinTurns(AbstractConstraint):
     default where the order is lost.
 
     By the closed estimate (`estimated_turns`), since it is asked at every step of a search; `turns` counts by
-    simulation.
+    simulation. Layers that conduct are taken as if the hottest kept its heat: stricter than the count.
     """
 
     thermal: ThermalModel

@@ -188,6 +188,20 @@ class ThermalModel(eqx.Module):
         """That of the temperature which the moments feel, in K ps/meV."""
         return self.electron_resistance if self.follows == "electrons" else self.lattice_resistance
 
+    def layer_resistances(self, layers: int) -> Float[Array, "K K"]:
+        """K_ab in K ps/meV: how much the power of layer b warms the electrons of layer a of a steady sample,
+        K^-1 = 1/R + conduction along the chain of layers; R alone where all have one temperature."""
+        identity = jnp.eye(1 if self.conduction is None else layers, dtype=self.lattice.dtype)
+        if self.conduction is None:
+            return self.electron_resistance * identity
+        steps = jnp.diff(identity, axis=0)
+        return jnp.linalg.inv(identity / self.electron_resistance + self.conduction * steps.T @ steps)
+
+    def steady_warming(self, power: Float[Array, " K"]) -> Float[Array, " K"]:
+        """T - T_0 in K that the moments of a steady sample feel, of powers in meV/ps."""
+        electrons = jnp.sum(self.layer_resistances(power.shape[0]) * power[None, :], axis=1)
+        return electrons * (self.resistance / self.electron_resistance)
+
     def at_rest(self, layers: int, dtype: Any) -> Heat:
         """The energies before the light."""
         ones = jnp.ones(1 if self.conduction is None else layers, dtype)

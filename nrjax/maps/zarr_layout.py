@@ -72,6 +72,8 @@ def status(store: str | Path) -> Status:
     **Raises** `ValueError` if there is no such store.
     """
     path = Path(store).resolve()
+    if path.suffix == ".nc":
+        raise ValueError(f"{store}: a map in one file has no tiles to tell of. Sweep with a store named *.zarr.")
     growing = path.with_name(path.name + GROWING)
     active = _is_locked(path)
     path = growing if growing.exists() else path

@@ -24,6 +24,11 @@ def design(result: DesignResult, dataset: xr.Dataset | None, build: Callable[...
     **Returns** a matplotlib Figure.
     """
     history, names = result.history, list(result.parameters)
+    if dataset is not None:
+        axes = [str(name) for name in dataset["phase"].dims]
+        if sorted(axes) != sorted(names):
+            raise ValueError(f"the dataset has axes {axes}, the design parameters {names}: sweep over these.")
+        names = axes
     chosen = int(history.attrs["chosen"])
     figure = Figure(figsize=(12.5, 5.2), layout="constrained")
     left, right = figure.add_gridspec(1, 2)
@@ -51,7 +56,14 @@ def design(result: DesignResult, dataset: xr.Dataset | None, build: Callable[...
             horizontal, vertical = ((str(name), dataset[name].values) for name in dataset["phase"].dims)
             handles += draw_boundaries([plane], build, horizontal, vertical)
         draw_ways(plane, lambda k: [way(name, k) for name in names], "0.25")
-        plane.plot(*result.parameters.values(), "*", color=CHOSEN, markersize=16, markeredgecolor="black", zorder=4)
+        plane.plot(
+            *(result.parameters[name] for name in names),
+            "*",
+            color=CHOSEN,
+            markersize=16,
+            markeredgecolor="black",
+            zorder=4,
+        )
         plane.set(xlabel=AXIS_LABELS.get(names[0], names[0]), ylabel=AXIS_LABELS.get(names[1], names[1]))
         plane.set_title(result.message.split(" (")[0])
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)

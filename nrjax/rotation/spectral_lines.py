@@ -25,7 +25,8 @@ def spectrum(state_or_solution: SteadyState | Solution, linewidth: Linewidth | N
     **Arguments**
 
     - `state_or_solution`: a steady state; or a `Solution` saved at equal times, for motions that are not rigid: under
-      an easy axis or in an easy plane, MODULATED, under a pulse. Its resolution is 2 over the time that was saved.
+      an easy axis or in an easy plane, MODULATED, under a pulse. Its resolution is 2 over the time that was saved; a
+      line between two of its frequencies shows up to 15 % less than its amplitude.
     - `linewidth`: of the steady state, from `linewidth`, for the widths.
 
     **Returns** an xarray Dataset over `signal` ("total", "layer 0", ..., "staggered") and `frequency` (GHz; of a state
@@ -90,8 +91,12 @@ def _of_trajectory(solution: Solution) -> "xr.Dataset":
     count = len(times)
     # Hann's window: lines next to each other do not hide each other. Scaled so that a line shows its amplitude.
     window = np.hanning(count + 1)[:-1]
-    harmonics = np.fft.rfft(signals * window[:, None, None], axis=0) * (2.0 / window.sum())
-    harmonics[0] *= 0.5
+    still = np.tensordot(window, signals, axes=1) / window.sum()
+    # What stands still is kept out of its neighbours.
+    harmonics = np.fft.rfft((signals - still) * window[:, None, None], axis=0) * (2.0 / window.sum())
+    harmonics[0] = still
+    if count % 2 == 0:
+        harmonics[-1] *= 0.5
     # Of the ellipse that Re[c exp(-iwt)] draws, |c|^2 is the sum of the squared half axes, |c x c*| twice the product.
     size = np.sum(np.abs(harmonics) ** 2, axis=-1)
     product = np.linalg.norm(np.cross(harmonics, harmonics.conj()), axis=-1)

@@ -43,7 +43,8 @@ class Turns(eqx.Module):
       `photons_per_turn`: power over photon energy and chase frequency, per atom: the same at any intensity where the
       frequency is proportional to it.
     - `estimate_electrons`, `estimate`: turns before the limit if the electrons kept all of the heat, and if electrons
-      and lattice shared it at once: heat capacity times warming over power times period, closed.
+      and lattice shared it at once: heat capacity times warming over power times period, closed. Of layers that
+      conduct, for the one that absorbs most, as if it handed nothing on.
     - `absorbed`: meV per atom until `time`.
     - `valid`: a valid chase at the start, and a successful integration.
     """
@@ -107,13 +108,20 @@ def turns(
     require_positive("t1", t1, "It is a time in ps.")
     if limit is not None:
         require_positive("limit", limit, "It is a temperature in K.")
-    melting = ordering_temperature(magnet) / units.kelvin
-    if is_concrete(melting, thermal.base) and jnp.ndim(melting) == 0 and float(thermal.base) >= float(melting):
-        raise ValueError(
-            f"bath_temperature is {float(thermal.base):.4g} K, and the order under this light is lost at "
-            f"{float(melting):.4g} K: nothing chases. Give a colder substrate, or weaker light."
-        )
-    bound = melting if limit is None else jnp.minimum(melting, jnp.asarray(limit, magnet.dtype))
+    melting, bound = ordering_temperature(magnet) / units.kelvin, _bound(magnet, limit)
+    if is_concrete(bound, thermal.base) and jnp.ndim(bound) == 0:
+        if float(thermal.base) >= float(melting):
+            raise ValueError(
+                f"bath_temperature is {float(thermal.base):.4g} K, and the order under this light is lost at "
+                f"{float(melting):.4g} K: nothing chases. Give a colder substrate, or weaker light."
+            )
+        if np.isnan(float(bound)):
+            raise ValueError("in a field, or without damping, no temperature ends the order. Give limit, in K.")
+        if float(thermal.base) >= float(bound):
+            raise ValueError(
+                f"limit = {float(bound):.4g} K, and bath_temperature is {float(thermal.base):.4g} K already. Give a "
+                "higher limit, or a colder substrate."
+            )
     state = steady_state(thermal.cold(magnet), cycles=False, throw=False) if state is None else state
     return _counted(magnet, thermal, jnp.asarray(t1, magnet.dtype), bound, state)
 
@@ -128,11 +136,11 @@ def estimated_turns(
     the lattice takes the heat, with the electrons P/G ahead of it; or the electrons are too hot before it could.
 
     **Arguments** as for `turns`; `state`: a steady rotation at the substrate's temperature. **Returns** turns, infinite
-    where cooling keeps up. Differentiable. `turns` counts them.
+    where cooling keeps up. Differentiable. `turns` counts them. Of layers that conduct P is that of the one which
+    absorbs most, as if it handed nothing on: no fewer turns than that.
     """
-    melting = ordering_temperature(magnet) / units.kelvin
-    bound = melting if limit is None else jnp.minimum(melting, jnp.asarray(limit, magnet.dtype))
-    power = jnp.mean(thermal.power(magnet, state.m))
+    bound = _bound(magnet, limit)
+    power = jnp.max(thermal.power(magnet, state.m))
     frequency = state.chase_frequency * 1e-3
     metal = thermal.electronic > 0
     ahead = jnp.where(metal, power / thermal.coupling, 0.0) if thermal.follows == "electrons" else 0.0
@@ -146,6 +154,15 @@ def estimated_turns(
     return frequency * jnp.maximum(alone, jnp.where(cools, cooled, needed))
 
 
+def _bound(magnet: LayeredMagnet, limit: Number | None) -> Array:
+    """The temperature at which to stop counting, K: where the order is lost, if it is at any, or a lower limit."""
+    melting = ordering_temperature(magnet) / units.kelvin
+    if limit is None:
+        return melting
+    asked = jnp.asarray(limit, magnet.dtype)
+    return jnp.where(jnp.isnan(melting), asked, jnp.minimum(melting, asked))
+
+
 def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequency: Number) -> str:
     """One line: photons absorbed per site and turn of the chase, how far the sample is from losing its order, and what
     a picosecond of this light brings (mJ/cm^2), how deep (nm).
@@ -157,11 +174,12 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
     energy, frequency = float(light.photon_energy), float(np.asarray(chase_frequency)) * 1e-3
     margin = (float(ordering_temperature(magnet)) - float(np.asarray(magnet.temperature).max())) / units.kelvin
     photons = f"{power / (energy * frequency):.3g} photons absorbed per site and turn; " if frequency > 0 else ""
+    order = "" if math.isnan(margin) else f"the order is lost {margin:.3g} K above this temperature, and "
     warming = power / DULONG_PETIT
     fluence = float(light.intensity) * 1e-9
     depth = penetration_depth(float(light.intensity), power, GADOLINIUM_VOLUME) if power else math.inf
     return (
-        f"{photons}the order is lost {margin:.3g} K above this temperature, and without cooling a lattice of 3 k_B per "
+        f"{photons}{order}without cooling a lattice of 3 k_B per "
         f"atom warms by {warming:.3g} K/ps (see turns); each ps brings {fluence:.3g} mJ/cm^2, {depth:.3g} nm "
         f"deep where a site takes {GADOLINIUM_VOLUME:g} cubic angstrom"
     )
@@ -171,10 +189,18 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
 def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     """k_B T in meV, the same in all layers, above which m = 0 is stable under the magnet's light at full intensity: the
     greatest at which the largest real part of W(0) is 0 (but for an order that lives in less than a 64th of the range
-    that bounds it). 0 for a magnet that orders at no temperature, NaN for one without damping. Differentiable."""
-    rates = magnet.exchange_rates() - jnp.diag(magnet.light_torque()[1])
+    that bounds it). W(0) is that of the moments' components where anisotropies or other terms take part. 0 for a magnet
+    that orders at no temperature; NaN for one without damping, and in a field, where m = 0 is no state.
+    Differentiable."""
     one = jnp.ones_like(magnet.temperature)
     relaxation = 2.0 * magnet.damping * magnet.bath.free_rate(one)
+    rates, still = magnet.exchange_rates() - jnp.diag(magnet.light_torque()[1]), jnp.asarray(True)
+    if magnet.field_terms:
+        at_one = eqx.tree_at(lambda x: x.temperature, magnet.plateau(), one)
+        size, zero = 3 * magnet.layers, jnp.zeros((magnet.layers, 3), magnet.dtype)
+        relaxation = jnp.repeat(relaxation, 3)
+        slopes = jax.jacfwd(lambda m: at_one.vector_field(0.0, m))(zero).reshape(size, size)
+        rates, still = slopes + jnp.diag(relaxation), jnp.all(at_one.vector_field(0.0, zero) == 0)
 
     def growth(temperature: Array, rates: Array, relaxation: Array) -> Array:
         return largest_real_part(rates - jnp.diag(relaxation * temperature))
@@ -193,7 +219,7 @@ def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     _, slope = jax.jvp(lambda t: growth(t, *fixed), (root,), (jnp.ones_like(root),))
     orders = jnp.any(grows)
     found = root - growth(root, rates, relaxation) / jnp.where(orders, slope, 1.0)
-    return jnp.where(orders, found, jnp.where(jnp.isnan(top), jnp.nan, 0.0))
+    return jnp.where(orders & still, found, jnp.where(jnp.isnan(top) | ~still, jnp.nan, 0.0))
 
 
 @kept
@@ -250,13 +276,14 @@ def _counted(magnet: LayeredMagnet, thermal: ThermalModel, t1: Array, limit: Arr
     late = jnp.where(ended, -missing / jax.lax.stop_gradient(jnp.where(slope != 0, slope, 1.0)), 0.0)
     moments, heat, chase, rotation = jax.tree.map(lambda x, v: x + late * jax.lax.stop_gradient(v), end, speed)
     electrons, lattice = thermal.temperatures(heat)
-    power = jnp.mean(thermal.power(thermal.cold(magnet), m0))
+    powers = thermal.power(thermal.cold(magnet), m0)
+    power, most = jnp.mean(powers), jnp.max(powers)
     energy = _photon_energy(magnet, thermal)
     frequency = state.chase_frequency * 1e-3
     warming, squares = limit - thermal.base, limit**2 - thermal.base**2
     alone = jnp.where(thermal.electronic > 0, 0.5 * thermal.electronic * squares, thermal.lattice * warming)
     together = 0.5 * thermal.electronic * squares + thermal.lattice * warming
-    fine = chases & diffrax.is_okay(solution.result) & (diffrax.is_okay(found.result) | ended)
+    fine = chases & (limit > thermal.base) & diffrax.is_okay(solution.result) & (diffrax.is_okay(found.result) | ended)
     return Turns(
         chase,
         rotation,
@@ -267,8 +294,8 @@ def _counted(magnet: LayeredMagnet, thermal: ThermalModel, t1: Array, limit: Arr
         jnp.max(lattice),
         power,
         power / (energy * frequency),
-        alone / power * frequency,
-        together / power * frequency,
+        alone / most * frequency,
+        together / most * frequency,
         jnp.mean(heat.absorbed),
         fine & jnp.all(jnp.isfinite(moments)),
     )

@@ -157,10 +157,7 @@ def _of_each(values: Array, digits: int) -> str:
 def _of_layers(find: Find, magnet: LayeredMagnet, thermal: ThermalModel) -> WarmState:
     base, resistance, layers = thermal.base, thermal.electron_resistance, magnet.layers
     assert thermal.conduction is not None
-    # Heat that layer b takes in warms layer a by K_ab: K^-1 = 1/R + conduction along the chain of layers.
-    identity = jnp.eye(layers, dtype=magnet.dtype)
-    steps = jnp.diff(identity, axis=0)
-    warming = jnp.linalg.inv(identity / resistance + thermal.conduction * steps.T @ steps)
+    identity, warming = jnp.eye(layers, dtype=magnet.dtype), thermal.layer_resistances(layers)
 
     def lattice_at(hot: Array) -> Array:
         return base + (hot - base) * thermal.lattice_resistance / resistance
