@@ -66,10 +66,7 @@ LIKELY = {
     "nrjax/rotation/warm_states.py": ["test_heat.py"],
     "nrjax/rotation/shape_cycles.py": ["test_steady_state.py"],
     "nrjax/rotation/rigid_states.py": [
-        "test_phase_noise.py",
-        "test_steady_state.py",
-        "test_solvers.py",
-        "test_shape.py",
+        *("test_solvers.py", "test_steady_state.py", "test_phase_noise.py", "test_shape.py"),
     ],
     "nrjax/rotation/basins.py": ["test_basins.py"],
     "nrjax/magnets/order_parameters.py": ["test_vector_magnet.py", "test_layers.py", "test_shape.py"],
