@@ -277,6 +277,8 @@ def test_numbers_out_of_range_make_a_lane_not_valid():
         1:
     ].all()
     np.testing.assert_array_equal(simulate_many(magnets, [[0.1, 0.2, 0.7], [0.2, -0.1, 0.4]], 0.5).valid, expected)
+    in_field = steady_states(jax.vmap(lambda lane: build(**lane, field=[0.0, 0.0, 0.3]))(lanes))
+    np.testing.assert_array_equal(in_field.valid, expected)
     # What is put into a magnet later is looked at, too, as is a laser behind rates of its own.
     later = eqx.tree_at(lambda m: m.temperature, jax.tree.map(lambda x: x[0], magnets), jnp.asarray([9.0, -9.0]))
     assert not bool(steady_state(later, throw=False).valid)

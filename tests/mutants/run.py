@@ -61,7 +61,7 @@ LIKELY = {
     "nrjax/plot/samples.py": ["test_experiment.py"],
     "nrjax/motion/rigid_rotation.py": ["test_leading_pair.py"],
     "nrjax/motion/trajectory_batches.py": ["test_simulate.py", "test_executors.py"],
-    "nrjax/motion/integration.py": ["test_experiment.py", "test_simulate.py", "test_seed.py"],
+    "nrjax/motion/integration.py": ["test_solvers.py", "test_experiment.py", "test_simulate.py", "test_seed.py"],
     "nrjax/motion/layer_noise.py": ["test_layer_noise.py"],
     "nrjax/rotation/warm_states.py": ["test_heat.py"],
     "nrjax/rotation/shape_cycles.py": ["test_steady_state.py"],
