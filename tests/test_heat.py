@@ -239,7 +239,8 @@ def test_where_anisotropic_order_is_lost():
         rates = [warm.vector_field(0.0, 1e-6 * jnp.eye(6)[i].reshape(2, 3)).ravel() for i in range(6)]
         return np.linalg.eigvals(np.stack(rates, axis=1)).real.max() / 1e-6
 
-    np.testing.assert_allclose(ordering_temperature(twisted), brentq(growth, 9.0, 12.0, xtol=1e-9), rtol=1e-7)
+    expected: Any = brentq(growth, 9.0, 12.0, xtol=1e-9)
+    np.testing.assert_allclose(ordering_temperature(twisted), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("conduction", [0.0, 0.5])

@@ -138,7 +138,7 @@ def test_a_design_lies_where_its_parameters_are():
     axes = {name: np.linspace(*bounds[name], 3) for name in reversed(bounds)}
     plane = plot.design(result, sweep(hanai2025_bilayer, axes, progress=False), None).axes[1]
     assert [plane.get_xlabel(), plane.get_ylabel()] == [AXIS_LABELS[name] for name in axes]
-    star = plane.lines[-1].get_xydata()
+    star = np.asarray(plane.lines[-1].get_xydata())
     np.testing.assert_allclose(star, [[result.parameters[name] for name in axes]])
     other = sweep(hanai2025_bilayer, {"loss_rate": [0.03, 0.05], "gyro": [1.0, 2.0]}, progress=False)
     assert_refused(lambda: plot.design(result, other, None), ["gyro", "interlayer_exchange", "sweep over"])
