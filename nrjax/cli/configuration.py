@@ -27,6 +27,8 @@ OF_A_DESIGN: Final = ("time",)
 TABLES: Final = {"magnet": MAGNET_KEYS, "laser": LASER_KEYS, "moments": MOMENT_KEYS}
 PARAMETERS: Final = [*MAGNET_KEYS, *LASER_KEYS, *MOMENT_KEYS]
 SCALARS: Final = [name for name in PARAMETERS if name not in ("bath", "envelope", "exchange", "anisotropy", "field")]
+# What stands for the light where no laser does.
+BY_HAND: Final = ("loss_rate", "sd_coupling")
 FLAGS: Final = ("loss_rate", "interlayer_exchange", "intensity", "photon_energy")
 BATHS: Final = {"quantum": QuantumBath, "classical": ClassicalBath}
 ENVELOPES: Final = {
@@ -42,7 +44,7 @@ def build(fixed: dict[str, Any], **point: Any) -> LayeredMagnet:
     """The published bilayer with parameters replaced: under a laser if any is named, with rates set by hand if not."""
     parameters = _objects(fixed) | point
     of_laser = [name for name in (*LASER_KEYS, *MOMENT_KEYS) if name in parameters]
-    for name in ("loss_rate", "sd_coupling"):
+    for name in BY_HAND:
         if of_laser and name in parameters:
             raise ValueError(
                 f"{name} is the light set by hand, {of_laser[0]} is of a laser, from which {name} follows. Leave one "

@@ -37,7 +37,7 @@ def _experiment(options: argparse.Namespace) -> int:
     fixed, run = configuration.parameters(options, (*keys, *OTHERS))
     configuration.put_flags(options, run, (*THERMAL_KEYS, *NUMBERS))
     configuration.picture(options, run)
-    by_hand = [name for name in ("loss_rate", "sd_coupling") if name in fixed]
+    by_hand = [name for name in configuration.BY_HAND if name in fixed]
     if by_hand:
         raise ValueError(
             f"{by_hand[0]} sets the light by hand, and an experiment has a laser. Leave it out; give --intensity and "

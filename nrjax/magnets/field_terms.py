@@ -2,11 +2,13 @@
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Numbers, float_array, require_finite, unit_vector
 from .._numerics.vectors import Vector
 
@@ -96,3 +98,16 @@ class UniaxialAnisotropy(AbstractFieldTerm):
         strength = self.strength[layer] if self.strength.ndim else self.strength
         along = strength * (x * axis[0] + y * axis[1] + z * axis[2])
         return along * axis[0], along * axis[1], along * axis[2]
+
+
+def strongest_field(terms: Sequence[AbstractFieldTerm], layers: int, dtype: Any) -> Float[Array, " L"]:
+    """The most that parts of the field can be for moments of length 1, in meV."""
+    field, still = jnp.zeros(layers, dtype), jnp.zeros((layers, 3), dtype)
+    for term in terms:
+        alone = term.field(still)
+        field = field + safe_sqrt(jnp.sum(alone**2, axis=1))
+        # Linear in the moments: no more than along three axes together.
+        for axis in jnp.eye(3, dtype=dtype):
+            more = term.field(jnp.broadcast_to(axis, (layers, 3))) - alone
+            field = field + safe_sqrt(jnp.sum(more**2, axis=1))
+    return field

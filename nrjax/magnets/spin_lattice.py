@@ -13,7 +13,7 @@ from .._numerics.validation import Number, float_array, require_positive
 from .._numerics.vectors import Vector
 from .baths import ClassicalBath
 from .biaxial_anisotropy import BiaxialAnisotropy
-from .field_terms import UniaxialAnisotropy, Zeeman
+from .field_terms import UniaxialAnisotropy, Zeeman, strongest_field
 from .layers import LayeredMagnet
 from .neighbours import AbstractNeighbours, AllToAll, Box, Cells, Shells
 
@@ -181,13 +181,7 @@ class SpinLattice(eqx.Module):
         push, _ = self.magnet.light_torque()
         reach, _ = self._sizes()
         field = jnp.sum(jnp.abs(self.magnet.exchange) * reach, axis=1)
-        for term in self.magnet.field_terms:
-            alone = term.field(jnp.zeros((self.layers, 3), self.dtype))
-            field = field + jnp.sqrt(jnp.sum(alone**2, axis=1))
-            # Linear in the spin: no more than along three axes together.
-            for axis in jnp.eye(3, dtype=self.dtype):
-                more = term.field(jnp.broadcast_to(axis, (self.layers, 3))) - alone
-                field = field + jnp.sqrt(jnp.sum(more**2, axis=1))
+        field = field + strongest_field(self.magnet.field_terms, self.layers, self.dtype)
         drive = 2.0 * self.magnet.damping * field + jnp.sum(jnp.abs(push) * reach, axis=1)
         factor = self.llg_factor if self.dynamics == "llg" else 1.0
         return jnp.max(jnp.abs(self.magnet.gyro) * field + factor * drive)

@@ -13,7 +13,6 @@ from .. import units
 from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision, integration_tolerance, require_reachable
 from .._numerics.ready_programs import kept
-from .._numerics.small_matrices import safe_sqrt
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
 from .._numerics.validation import (
     Number,
@@ -28,6 +27,7 @@ from .._numerics.validation import (
     require_nonnegative,
 )
 from ..magnets import AbstractOrderParameters, LayeredMagnet, ThermalModel
+from ..magnets.field_terms import strongest_field
 from ..magnets.heat import Heat
 from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt, Heated
 from .layer_noise import Fluctuating, KickedFlow, Kicks
@@ -186,9 +186,8 @@ def simulate(
 
 def _fastest_precession(magnet: LayeredMagnet) -> Array:
     """The most that a saturated moment turns about the field of others and about that of a magnet's terms, in meV."""
-    still = jnp.zeros((magnet.layers, 3), magnet.dtype)
-    alone = safe_sqrt(jnp.sum(magnet.precession_vector(still) ** 2, axis=1))
-    return jnp.max(jnp.sum(jnp.abs(magnet.precession_exchange()), axis=1) + alone)
+    field = strongest_field(magnet.field_terms, magnet.layers, magnet.dtype)
+    return jnp.max(jnp.sum(jnp.abs(magnet.precession_exchange()), axis=1) + jnp.abs(magnet.gyro) * field)
 
 
 def _checked(model: Any, m0: Numbers, t0: Number, t1: Number, heats: bool) -> tuple[Any, Array]:

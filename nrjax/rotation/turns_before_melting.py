@@ -108,7 +108,8 @@ def turns(
     require_positive("t1", t1, "It is a time in ps.")
     if limit is not None:
         require_positive("limit", limit, "It is a temperature in K.")
-    melting, bound = ordering_temperature(magnet) / units.kelvin, _bound(magnet, limit)
+    melting = ordering_temperature(magnet) / units.kelvin
+    bound = _bound(melting, limit)
     if is_concrete(bound, thermal.base) and jnp.ndim(bound) == 0:
         if float(thermal.base) >= float(melting):
             raise ValueError(
@@ -139,7 +140,7 @@ def estimated_turns(
     where cooling keeps up. Differentiable. `turns` counts them. Of layers that conduct P is that of the one which
     absorbs most, as if it handed nothing on: no fewer turns than that.
     """
-    bound = _bound(magnet, limit)
+    bound = _bound(ordering_temperature(magnet) / units.kelvin, limit)
     power = jnp.max(thermal.power(magnet, state.m))
     frequency = state.chase_frequency * 1e-3
     metal = thermal.electronic > 0
@@ -154,12 +155,11 @@ def estimated_turns(
     return frequency * jnp.maximum(alone, jnp.where(cools, cooled, needed))
 
 
-def _bound(magnet: LayeredMagnet, limit: Number | None) -> Array:
+def _bound(melting: Float[Array, ""], limit: Number | None) -> Float[Array, ""]:
     """The temperature at which to stop counting, K: where the order is lost, if it is at any, or a lower limit."""
-    melting = ordering_temperature(magnet) / units.kelvin
     if limit is None:
         return melting
-    asked = jnp.asarray(limit, magnet.dtype)
+    asked = jnp.asarray(limit, melting.dtype)
     return jnp.where(jnp.isnan(melting), asked, jnp.minimum(melting, asked))
 
 
