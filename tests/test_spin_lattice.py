@@ -32,7 +32,7 @@ from nrjax import (
     units,
 )
 from nrjax.motion import spin_dynamics
-from nrjax.motion.spin_steps import drawn, inverse_langevin, kicked, llg_drift, three_points, turned
+from nrjax.motion.spin_steps import drawn, inverse_langevin, kick_size, kicked, llg_drift, three_points, turned
 from tests.magnets import classical_bilayer
 from tests.refusal import assert_refused
 
@@ -71,7 +71,7 @@ def test_free_harmonics_decay_by_their_own_rate(degree):
     legendre = np.polynomial.legendre.Legendre.basis(degree)
     steps, errors = np.array([0.04, 0.02, 0.01]), []
     for dt in steps:
-        _, _, z = kicked(start, jnp.asarray(0.6), jnp.asarray(dt), ALL_WORDS)
+        _, _, z = kicked(start, kick_size(jnp.asarray(0.6), jnp.asarray(dt)), ALL_WORDS)
         errors.append(np.mean(legendre(np.asarray(z))) - np.exp(-degree * (degree + 1) * 0.6 * dt))
     orders = np.log2(np.abs(np.array(errors[:-1]) / np.array(errors[1:])))
     assert (orders > 2.8).all(), (errors, orders)
@@ -91,7 +91,7 @@ def test_weak_order_of_a_spin_in_a_field(gyro):
     diffusion, mobility = factor * 2 * 0.1 * 2.0, factor * 2 * 0.1
 
     def nrjax_step(dt):
-        after = [kicked(apart(start[None])[0], lattice.diffusion()[0], jnp.asarray(dt), words)]
+        after = [kicked(apart(start[None])[0], kick_size(lattice.diffusion()[0], jnp.asarray(dt)), words)]
         middle = list(map(turned, after, llg_drift(lattice, after, jnp.asarray(0.5 * dt))))
         ((_, _, end),) = map(turned, after, llg_drift(lattice, middle, jnp.asarray(dt)))
         return np.asarray(end)
@@ -328,7 +328,9 @@ def test_spins_stay_of_length_one_and_noise_belongs_to_its_site_and_step():
     np.testing.assert_allclose(over.moments[1], other.moments, rtol=0, atol=1e-12)
 
 
-def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+# In the first of two intervals, between them before the look at its end, and in the second.
+@pytest.mark.parametrize("call", [2, 5, 6, 8])
+def test_a_run_goes_on_from_its_checkpoint(call, tmp_path, monkeypatch):
     lattice = SpinLattice.from_layers(classical_bilayer(6.0, 2.0, 0.08), (5, 4, 3))
     arguments: dict[str, Any] = {
         "saveat": np.linspace(1.0, 6.0, 6),
@@ -342,7 +344,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
 
     def interrupted(*arguments):
         calls.append(1)
-        if len(calls) == 9:
+        if len(calls) == call:
             raise KeyboardInterrupt
         return advance(*arguments)
 
@@ -357,7 +359,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     other: dict[str, Any] = arguments | {"observe": {"q": lambda spins: 2.0 * structure_factor(spins)}}
     assert_refused(lambda: simulate_spins(lattice, KEY, 6.0, checkpoint=path, **other), ["run.npz", "another run"])
     again = simulate_spins(lattice, KEY, 6.0, checkpoint=path, **arguments)
-    assert not path.exists() and len(calls) > 9
+    assert not path.exists() and len(calls) > call
     for found, expected in zip(jax.tree.leaves(again), jax.tree.leaves(whole), strict=True):
         np.testing.assert_array_equal(found, expected)
     path.write_bytes(b"half")

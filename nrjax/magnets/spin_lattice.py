@@ -142,12 +142,13 @@ class SpinLattice(eqx.Module):
         """The floating-point type."""
         return self.magnet.dtype
 
-    def fields(self, spins: Spins) -> list[tuple[Vector, Vector]]:
+    def fields(self, spins: Spins, light: Any = None) -> list[tuple[Vector, Vector]]:
         """For every layer (h, u without c) at its sites, in meV: the effective field, and 2 alpha h + p.
 
-        What a spin would do to itself through the exchange is left out where it counts, in a collision.
+        What a spin would do to itself through the exchange is left out where it counts, in a collision. `light`: the
+        magnet's `light_push()`, for loops that know it already.
         """
-        magnet, (push, _, factor) = self.magnet, self.magnet.light_push()
+        magnet, (push, _, factor) = self.magnet, self.magnet.light_push() if light is None else light
         found, same = [], self._means(0, spins) if self.neighbours.are_alike else None
         for a in range(self.layers):
             around = self._means(a, spins) if same is None else list(same)
@@ -158,7 +159,8 @@ class SpinLattice(eqx.Module):
             field = exchange
             for term in magnet.field_terms:
                 field = _sum(field, term.layer_field(a, spins))
-            found.append((field, _sum(_scaled(2.0 * magnet.damping[a], field), pushed)))
+            twice = _scaled(2.0, _scaled(magnet.damping[a], field))
+            found.append((field, _sum(twice, pushed)))
         return found
 
     def _means(self, a: int, spins: Spins) -> list[Vector]:

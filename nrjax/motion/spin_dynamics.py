@@ -31,7 +31,7 @@ from .._numerics.validation import (
 from .._numerics.vectors import Vector
 from ..magnets.spin_lattice import SpinLattice
 from .saved_times import require_times
-from .spin_steps import all_kicked, collision_step, drawn, llg_step
+from .spin_steps import all_kicked, collision_step, drawn, kick_size, llg_step
 
 # What a spin turns in a step, at most, in radians; and the mean square of a kick.
 TURN: Final = 0.3
@@ -43,8 +43,8 @@ PUMPED: Final = {"llg": 0.25, "collision": 0.09}
 LEAST_FORGETTING: Final = 1e-4
 # Steps of all spins in one call, between which progress is told and an interrupt is heard.
 AT_A_TIME: Final = 2e7
-# Sets the noise of the half kick that ends an interval apart from that of the step that begins the next.
-CLOSING: Final = 1
+# Sets the noise of the half kick that begins an interval apart from that of its first step.
+OPENING: Final = 1
 # Seconds.
 BETWEEN_CHECKPOINTS: Final = 60.0
 
@@ -199,29 +199,36 @@ def _longest_step(lattice: SpinLattice) -> Array:
 
 
 def _advance(
-    lattice: SpinLattice, key: Array, spins: Array, held: Array, first: Array, number: Array, begins: Array, dt: Array
+    lattice: SpinLattice, key: Array, spins: Array, held: Array, first: Array, number: Array, ends: Array, dt: Array
 ) -> tuple[Array, Array]:
-    """So many steps, counted from `first` in the order of the noise; an interval begins with half a kick."""
+    """So many steps, counted from `first` in the order of the noise; the interval's last is number `ends` - 1, and ends
+    with half a kick."""
     step = llg_step if lattice.dynamics == "llg" else collision_step
+    # Not in the loop, where XLA makes a kernel of each number.
+    diffusion, light = lattice.diffusion(), lattice.magnet.light_push()
+    whole, half = kick_size(diffusion, dt), kick_size(diffusion, 0.5 * dt)
 
     def one(i: Array, state: tuple[list[Vector], Array]) -> tuple[list[Vector], Array]:
         apart, held = state
-        kick = jnp.where(i == begins, 0.5 * dt, dt)
-        apart, fine = step(lattice, apart, dt, kick, jax.random.fold_in(key, i.astype(jnp.uint32)))
+        sigma = jnp.where(i + 1 == ends, half, whole)
+        apart, fine = step(lattice, apart, light, dt, sigma, jax.random.fold_in(key, i.astype(jnp.uint32)))
         return apart, held & fine
 
     apart, held = jax.lax.fori_loop(first, first + number, one, (_apart(spins), held))
     return _together(apart), held
 
 
-def _look(
-    lattice: SpinLattice, key: Array, observe: Observe, spins: Array, end: Array, dt: Array
-) -> tuple[Array, tuple[Array, dict[str, Any]]]:
-    """The spins after the half kick that an interval ends with, their moments, and what else is asked for."""
-    if lattice.dynamics == "llg":
-        closing = jax.random.fold_in(jax.random.fold_in(key, end.astype(jnp.uint32)), CLOSING)
-        spins = _together(all_kicked(lattice, _apart(spins), 0.5 * dt, closing))
-    return spins, (jnp.mean(spins, axis=(1, 2, 3)), {name: look(spins) for name, look in observe.items()})
+def _begin(lattice: SpinLattice, key: Array, spins: Array, begins: Array, dt: Array) -> Array:
+    """The spins after the half kick that an interval begins with."""
+    if lattice.dynamics != "llg":
+        return spins
+    opening = jax.random.fold_in(jax.random.fold_in(key, begins.astype(jnp.uint32)), OPENING)
+    return _together(all_kicked(lattice, _apart(spins), kick_size(lattice.diffusion(), 0.5 * dt), opening))
+
+
+def _look(observe: Observe, spins: Array) -> tuple[Array, dict[str, Any]]:
+    """Moments, and what else is asked for."""
+    return jnp.mean(spins, axis=(1, 2, 3)), {name: look(spins) for name, look in observe.items()}
 
 
 def _apart(spins: Float[Array, "L X Y Z 3"]) -> list[Vector]:
@@ -238,9 +245,9 @@ def _traced(
     def interval(state: Any, one: Any) -> Any:
         (spins, held), (first, number, length) = state, one
         dt = length / jnp.maximum(number, 1).astype(length.dtype)
-        spins, held = _advance(lattice, key, spins, held, first, number, first, dt)
-        spins, looks = _look(lattice, key, observe, spins, first + number, dt)
-        return (spins, held), looks
+        spins = _begin(lattice, key, spins, first, dt)
+        spins, held = _advance(lattice, key, spins, held, first, number, first + number, dt)
+        return (spins, held), _look(observe, spins)
 
     first = jnp.cumsum(counts) - counts
     (spins, held), (moments, observed) = jax.lax.scan(
@@ -250,6 +257,7 @@ def _traced(
 
 
 _advance_compiled = eqx.filter_jit(_advance)
+_begin_compiled = eqx.filter_jit(_begin)
 _look_compiled = eqx.filter_jit(_look)
 
 
@@ -259,8 +267,9 @@ def _digest(lattice: SpinLattice, key: Array, edges: Array, counts: Array, obser
 
     def whole(arrays: Any, key: Array, spins: Array, i: Array, dt: Array) -> Any:
         some = eqx.combine(arrays, rest)
+        spins = _begin(some, key, spins, i, dt)
         spins, held = _advance(some, key, spins, jnp.asarray(True), i, i, i, dt)
-        return held, _look(some, key, observe, spins, i, dt)
+        return held, spins, _look(observe, spins)
 
     computed = computation_digest(whole, arrays, key, spins, counts[0], edges[0])
     return computed + value_digest(arrays, key, edges, counts, spins)
@@ -282,16 +291,17 @@ class _Run:
                 if k < len(looks):
                     continue
                 dt = jnp.asarray(self.lengths[k] / max(self.counts[k], 1), spins.dtype)
+                if done == end - int(self.counts[k]) < end:
+                    spins = _begin_compiled(self.lattice, self.key, spins, jnp.asarray(done), dt)
                 while done < end:
                     number = min(self.at_a_time, end - done)
-                    numbers = jnp.asarray(done), jnp.asarray(number), jnp.asarray(end - int(self.counts[k]))
+                    numbers = jnp.asarray(done), jnp.asarray(number), jnp.asarray(end)
                     spins, held = _advance_compiled(self.lattice, self.key, spins, held, *numbers, dt)
                     jax.block_until_ready(spins)
                     done += number
                     bar.update(number)
                     checkpoint.write(done, spins, held, looks)
-                spins, seen = _look_compiled(self.lattice, self.key, self.observe, spins, jnp.asarray(end), dt)
-                looks.append(jax.tree.map(np.asarray, seen))
+                looks.append(jax.tree.map(np.asarray, _look_compiled(self.observe, spins)))
         checkpoint.remove()
         moments, observed = jax.tree.map(lambda *x: jnp.stack(x), *looks)
         return spins, moments, observed, held

@@ -1,6 +1,6 @@
 """One step in time of many single spins, by rotations alone: |S| = 1 whatever happens.
 
-llg: a random kick, exact in the mean to second order in the step, and the drift by the midpoint rule of rotations. The
+llg: the drift by the midpoint rule of rotations, and a random kick, exact in the mean to second order in the step. The
 splitting is of weak order 2. collision: precession about fields at the middle of the step, and new directions.
 """
 
@@ -52,51 +52,64 @@ def three_points(words: UInt[Array, "..."], dtype: Any) -> Vector:
     return number(digits % 6), number((digits // 6) % 6), number(digits // 36)
 
 
-def kicked(spin: Vector, diffusion: Array, dt: Array, words: UInt[Array, "..."]) -> Vector:
-    """Free diffusion on the sphere for a time dt: <Y_l> decays by exp(-l (l + 1) D dt), up to terms of dt^3."""
+def kick_size(diffusion: Array, dt: Array) -> Array:
+    """sigma of a kick, the standard deviation of its rotation vector's components: <Y_l> decays by
+    exp(-l (l + 1) D dt), up to terms of dt^3."""
     sigma_squared = 2.0 * diffusion * dt
-    sigma = jnp.sqrt(sigma_squared) * (1.0 - sigma_squared / 24.0)
+    return jnp.sqrt(sigma_squared) * (1.0 - sigma_squared / 24.0)
+
+
+def kicked(spin: Vector, sigma: Array, words: UInt[Array, "..."]) -> Vector:
+    """A spin turned about a random axis."""
     x, y, z = three_points(words, spin[0].dtype)
     return turned(spin, (sigma * x, sigma * y, sigma * z))
 
 
-def llg_drift(lattice: SpinLattice, spins: Spins, dt: Array) -> list[Vector]:
+def all_kicked(lattice: SpinLattice, spins: Spins, sigma: Array, key: Array) -> list[Vector]:
+    """Free diffusion of all spins on the sphere; sigma of shape (L,)."""
+    # Counted in one row: XLA would compute the count along each axis in a kernel of its own.
+    words = jax.random.bits(key, (lattice.layers * lattice.spins,), jnp.uint32)
+    words = words.reshape(lattice.layers, *lattice.cells)
+    return [kicked(spin, sigma[a], words[a]) for a, spin in enumerate(spins)]
+
+
+def llg_drift(lattice: SpinLattice, spins: Spins, dt: Array, light: Any = None) -> list[Vector]:
     """The rotation vectors -(gyro h + u x S) dt."""
     found = []
-    for spin, (field, drive) in zip(spins, lattice.fields(spins), strict=True):
+    for spin, (field, drive) in zip(spins, lattice.fields(spins, light), strict=True):
         torque = cross(drive, spin)
-        x, y, z = (-dt * (lattice.magnet.gyro * h + lattice.llg_factor * t) for h, t in zip(field, torque, strict=True))
+        x, y, z = (
+            -(dt * (lattice.magnet.gyro * h + lattice.llg_factor * t)) for h, t in zip(field, torque, strict=True)
+        )
         found.append((x, y, z))
     return found
 
 
-def all_kicked(lattice: SpinLattice, spins: Spins, dt: Array, key: Array) -> list[Vector]:
-    """Free diffusion of all spins for a time dt."""
-    words, diffusion = jax.random.bits(key, (lattice.layers, *lattice.cells), jnp.uint32), lattice.diffusion()
-    return [kicked(spin, diffusion[a], dt, words[a]) for a, spin in enumerate(spins)]
-
-
 def llg_step(
-    lattice: SpinLattice, spins: Spins, dt: Float[Array, ""], kick: Float[Array, ""], key: Array
+    lattice: SpinLattice, spins: Spins, light: Any, dt: Float[Array, ""], sigma: Float[Array, " L"], key: Array
 ) -> tuple[list[Vector], Array]:
-    """A kick of the time `kick` and a drift of the time dt. Returns the spins, and that nothing was out of range."""
-    spins = all_kicked(lattice, spins, kick, key)
-    middle = list(map(turned, spins, llg_drift(lattice, spins, 0.5 * dt)))
-    return list(map(turned, spins, llg_drift(lattice, middle, dt))), jnp.asarray(True)
+    """A drift of the time dt and a kick. Returns the spins, and that nothing was out of range.
+
+    In this order, since a kick needs no neighbours: on a GPU it is part of the kernel that ends the drift.
+    """
+    begin = llg_drift(lattice, spins, dt, light)
+    middle = [turned(spin, (0.5 * x, 0.5 * y, 0.5 * z)) for spin, (x, y, z) in zip(spins, begin, strict=True)]
+    drifted = list(map(turned, spins, llg_drift(lattice, middle, dt, light)))
+    return all_kicked(lattice, drifted, sigma, key), jnp.asarray(True)
 
 
 def collision_step(
-    lattice: SpinLattice, spins: Spins, dt: Float[Array, ""], kick: Float[Array, ""], key: Array
+    lattice: SpinLattice, spins: Spins, light: Any, dt: Float[Array, ""], sigma: Float[Array, " L"], key: Array
 ) -> tuple[list[Vector], Array]:
     """Half a step to where the fields are taken, and the whole one. Returns the spins, and whether |u| < r held.
 
     Both with the same random words: what has happened by the middle belongs to what happens in the whole step, so that
     spins see what their neighbours do and not what they might have done.
     """
-    del kick
+    del sigma
     words = jax.random.bits(key, (lattice.layers, 3, *lattice.cells), jnp.uint32)
-    middle, before = _collided(lattice, spins, lattice.fields(spins), 0.5 * dt, words)
-    after, held = _collided(lattice, spins, lattice.fields(middle), dt, words)
+    middle, before = _collided(lattice, spins, lattice.fields(spins, light), 0.5 * dt, words)
+    after, held = _collided(lattice, spins, lattice.fields(middle, light), dt, words)
     return after, before & held
 
 
