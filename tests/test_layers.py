@@ -78,6 +78,15 @@ def test_scalar_layout_is_the_same_field():
     np.testing.assert_allclose(jnp.stack([jnp.stack(row) for row in scalars]), magnet.vector_field(0.0, m), rtol=1e-13)
 
 
+@pytest.mark.parametrize("options", [{}, {"field": None, "anisotropy": None}])
+def test_scalar_layout_has_the_same_sizes(options):
+    magnet = three_layers(**options)
+    m = jnp.asarray(np.random.default_rng(2).normal(size=(3, 3)))
+    size, nonlinearity = magnet.layer_sizes([(row[0], row[1], row[2]) for row in m])
+    np.testing.assert_allclose(size, magnet.term_size(m), rtol=1e-13)
+    np.testing.assert_allclose(nonlinearity, magnet.nonlinearity(m), rtol=1e-13)
+
+
 def test_linear_rates_give_the_field_of_an_isotropic_magnet():
     magnet = three_layers(field=None, anisotropy=None)
     m = jnp.asarray(np.random.default_rng(2).normal(size=(3, 3)))

@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._numerics.vectors import Vector, cross, dot
+from .._numerics.vectors import Vector, cross, dot, short_sum
 from .baths import AbstractBath
 
 
@@ -20,7 +19,7 @@ class LayerParameters(NamedTuple):
 
 def weighted_sums(matrix: Float[Array, "L K"], m: Float[Array, "K n"]) -> Float[Array, "L n"]:
     """sum_b matrix_ab m_b, by sums: a product of small matrices would round differently in batches of another size."""
-    return jnp.sum(matrix[:, :, None] * m[None, :, :], axis=1)
+    return short_sum(matrix[:, :, None] * m[None, :, :], axis=1)
 
 
 def torque(m: Vector, h: Vector, push: Vector, p: LayerParameters, bath: AbstractBath) -> Vector:

@@ -22,10 +22,11 @@ from .._numerics.validation import (
     require_positive,
     warn_if_implausible,
 )
-from .._numerics.vectors import Vector, cross
+from .._numerics.vectors import Vector, short_max, short_sum
 from ..light.illumination import AbstractLight, AbstractMetallicLight, GivenRates, Illumination
 from ..light.laser import Laser
 from ..light.local_moment import LocalMoment, stack_moments
+from . import layer_by_layer
 from .baths import AbstractBath, QuantumBath, settled_lengths
 from .field_terms import AbstractFieldTerm, UniaxialAnisotropy, Zeeman
 from .layer_torque import LayerParameters, torque, weighted_sums
@@ -332,7 +333,7 @@ class LayeredMagnet(AbstractOrderParameters):
 
     def relaxation_in(self, field: Float[Array, "L 3"]) -> Float[Array, " L"]:
         """r_a = 2 alpha_a phi(h_a) + loss_a in meV, shape (L,), in a field h of shape (L, 3)."""
-        phi = self.bath.relaxation_rate(jnp.sum(field**2, axis=-1), self.temperature)
+        phi = self.bath.relaxation_rate(short_sum(field**2), self.temperature)
         return 2.0 * self.damping * phi + self.light_torque()[1]
 
     def free_relaxation(self) -> Float[Array, " L"]:
@@ -379,15 +380,15 @@ class LayeredMagnet(AbstractOrderParameters):
 
     def term_size(self, m: Float[Array, "L 3"]) -> Float[Array, ""]:
         """The largest |gyro| m h + 2 alpha h + sum_b |W_ab| m_b of a layer, in meV."""
-        h = jnp.sqrt(jnp.sum(self.effective_field(m) ** 2, axis=1))
-        length = jnp.sqrt(jnp.sum(m**2, axis=1))
+        h = jnp.sqrt(short_sum(self.effective_field(m) ** 2))
+        length = jnp.sqrt(short_sum(m**2))
         rates = jnp.abs(self.linear_rates(m))
-        dissipative = 2.0 * self.damping * h + jnp.sum(rates * length[None, :], axis=1)
-        return jnp.max(jnp.abs(self.gyro) * length * h + dissipative)
+        dissipative = 2.0 * self.damping * h + short_sum(rates * length[None, :])
+        return short_max(jnp.abs(self.gyro) * length * h + dissipative)
 
     def nonlinearity(self, m: Float[Array, "L 3"]) -> Float[Array, ""]:
         """The largest |h_a|^2/T_a^2: phi(h) grows with the field, so that a larger moment is damped more."""
-        return jnp.max(jnp.sum(self.effective_field(m) ** 2, axis=1) / self.temperature**2)
+        return short_max(short_sum(self.effective_field(m) ** 2) / self.temperature**2)
 
     def dark_lengths(self) -> Float[Array, " L"]:
         """m_a = B(h_a/T_a) of the exchange alone, negative where a layer is opposite to the first."""
@@ -428,22 +429,8 @@ class LayeredMagnet(AbstractOrderParameters):
 
         **Arguments** `moments`: for each layer its (x, y, z) as scalars. **Returns** the same for dm/dt in meV.
         """
+        return layer_by_layer.vector_fields(self, moments)
 
-        def combine(matrix: Array, layer: int) -> Vector:
-            x, y, z = (sum(matrix[layer, b] * moments[b][i] for b in range(self.layers)) for i in range(3))
-            return x, y, z  # pyright: ignore[reportReturnType]
-
-        torques, (pushes, loss, factor) = [], self.light_push()
-        more = self.light.precession(self.exchange)
-        for layer, m in enumerate(moments):
-            h = combine(self.exchange, layer)
-            push = combine(pushes, layer) if factor is None else tuple(factor[layer] * x for x in h)
-            for term in self.field_terms:
-                added = term.layer_field(layer, moments)
-                h = tuple(h[i] + added[i] for i in range(3))
-            p = LayerParameters(self.damping[layer], loss[layer], self.temperature[layer], self.gyro)
-            rate = torque(m, h, push, p, self.bath)  # pyright: ignore[reportArgumentType]
-            if more is not None:
-                rate = tuple(x + y for x, y in zip(rate, cross(m, combine(more, layer)), strict=True))
-            torques.append(rate)
-        return torques
+    def layer_sizes(self, moments: Sequence[Vector]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """`term_size` (meV) and `nonlinearity`, likewise."""
+        return layer_by_layer.sizes(self, moments)

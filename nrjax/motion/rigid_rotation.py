@@ -1,12 +1,15 @@
 """Rigid rotation of order parameters, and the first two of them, which tell phase and angle."""
 
+import functools
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._numerics.precision import collinear_tolerance
-from .._numerics.small_matrices import adjugate, safe_sqrt
+from .._numerics.small_matrices import adjugate, safe_sqrt, solve
+from .._numerics.vectors import Vector, cross, dot, short_sum, times
 
 
 def in_space(m: Float[Array, "L n"]) -> Float[Array, "L 3"]:
@@ -16,7 +19,7 @@ def in_space(m: Float[Array, "L n"]) -> Float[Array, "L 3"]:
 
 def turning(omega: Float[Array, "3"], m: Float[Array, "L n"]) -> Float[Array, "L n"]:
     """Omega x m_a, shape (L, n), of a rotation that leaves the n components among themselves."""
-    return jnp.cross(omega[None, :], in_space(m))[:, : m.shape[1]]
+    return jnp.stack(cross(omega, in_space(m).T)[: m.shape[1]], axis=1)
 
 
 def closest_rotation(
@@ -35,24 +38,42 @@ def closest_rotation(
     **Returns** Omega, in the unit of the velocity, and whether the order parameters are far enough from collinear to
     tell all of it.
     """
-    vectors, rates = in_space(m), in_space(velocity)
-    squares = jnp.sum(vectors**2)
+    omega, spread = rotation_among([tuple(in_space(m).T)], [tuple(in_space(velocity).T)], projector)
+    return jnp.stack(omega), spread
+
+
+def rotation_among(
+    moments: Sequence[Vector], rates: Sequence[Vector], projector: Float[Array, "3 3"] | None = None
+) -> tuple[Vector, Bool[Array, ""]]:
+    """`closest_rotation` of vectors by components, each a scalar (one layer) or an array over layers."""
+
+    def total(values: Iterable[Array]) -> Array:
+        return functools.reduce(jnp.add, (short_sum(x) if x.ndim else x for x in values))
+
+    squares = total(dot(m, m) for m in moments)
     ordered = squares > 0
     # Half of trace J, in units of which J and the torque stand here.
     unit = jnp.where(ordered, squares, 1.0)
-    torque = jnp.sum(jnp.cross(vectors, rates), axis=0) / unit
-    identity = jnp.eye(3, dtype=m.dtype)
-    inertia = identity - vectors.T @ vectors / unit
+    crosses = [cross(m, v) for m, v in zip(moments, rates, strict=True)]
+    x, y, z = (total(t[i] for t in crosses) / unit for i in range(3))
+    torque = x, y, z
+
+    def entry(i: int, k: int) -> Array:
+        return float(i == k) - total(m[i] * m[k] for m in moments) / unit
+
+    inertia = tuple(tuple(entry(i, k) for k in range(3)) for i in range(3))
     if projector is not None:
-        torque = projector @ torque
-        inertia = projector @ inertia @ projector + identity - projector
-    rows = tuple(tuple(inertia[i, j] for j in range(3)) for i in range(3))
-    inverse, determinant = adjugate(rows)
+        torque = times(projector, torque)
+        columns = [times(projector, column) for column in zip(*inertia, strict=True)]
+        rows = [times(projector, row) for row in zip(*columns, strict=True)]
+        # The inertia among allowed axes, and 1 for the others.
+        inertia = tuple(tuple(float(i == k) - projector[i, k] + rows[i][k] for k in range(3)) for i in range(3))
+    inverse, determinant = adjugate(inertia)
     # At most 8/27; it vanishes with the square of the tilt where all moments are collinear.
-    spread = ordered & (determinant > 0.08 * collinear_tolerance(m.dtype))
-    rigid = jnp.stack([jnp.stack(row) for row in inverse]) @ torque / jnp.where(spread, determinant, 1.0)
-    omega = jnp.where(spread, rigid, torque)
-    return (omega if projector is None else projector @ omega), spread
+    spread = ordered & (determinant > 0.08 * collinear_tolerance(squares.dtype))
+    rigid = solve((inverse, jnp.where(spread, determinant, 1.0)), torque)
+    x, y, z = (jnp.where(spread, a, b) for a, b in zip(rigid, torque, strict=True))
+    return (x, y, z) if projector is None else times(projector, (x, y, z)), spread
 
 
 class LeadingPair(NamedTuple):
@@ -91,10 +112,10 @@ def leading_pair(m: Float[Array, "L n"]) -> LeadingPair:
     there = square > collinear_tolerance(m.dtype) ** 1.5 * jnp.max(square)
     vectors = jnp.where(there[:, None], vectors, 0.0)
     a, b = vectors[0], vectors[min(1, len(vectors) - 1)]
-    cross = jnp.cross(a, b)
-    area = safe_sqrt(jnp.sum(cross**2))
+    normal = jnp.cross(a, b)
+    area = safe_sqrt(jnp.sum(normal**2))
     lengths = safe_sqrt(jnp.sum(a**2)), safe_sqrt(jnp.sum(b**2))
-    across = cross if len(vectors) < 3 else _first_plane(vectors)
+    across = normal if len(vectors) < 3 else _first_plane(vectors)
     size = safe_sqrt(jnp.sum(across**2))
     return LeadingPair(*lengths, jnp.dot(a, b), across / jnp.where(size > 0, size, 1.0), area)
 

@@ -4,6 +4,8 @@ Tsitouras' steps of order 5 (Diffrax's) in a loop that asks after each whether t
 over a batch ten times faster than an integration with an event, in which all lanes wait for the slowest.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import diffrax
@@ -14,10 +16,11 @@ from jaxtyping import Array, Float
 
 from .._numerics.refilled_loops import iterate
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
+from .._numerics.vectors import Vector, cross, dot
 from ..magnets import AbstractOrderParameters, LayeredMagnet
 from ..motion.coordinates import Components
 from ..motion.integration import UNROLLED_LAYERS
-from ..motion.rigid_rotation import closest_rotation, turning
+from ..motion.rigid_rotation import in_space, rotation_among
 from ..motion.step_sizes import SHORTEST_STEP
 
 # The next step, relative to the one that the error would allow; and by how much it may change.
@@ -39,8 +42,8 @@ class Followed(NamedTuple):
     `vanishing`: whether the moments are so small that they only die out.
     """
 
-    m: Array
-    velocity: Array
+    m: Any
+    velocity: Any
     time: Array
     step: Array
     steps: Array
@@ -55,10 +58,8 @@ def closest_rigid_motion(
     velocity: Float[Array, "L n"],
 ) -> tuple[Float[Array, "3"], Float[Array, ""]]:
     """The Omega that makes dm/dt - Omega x m smallest, in meV, and what remains, relative to the terms of dm/dt."""
-    omega, _ = closest_rotation(m, velocity, projector)
-    rest = velocity - turning(omega, m)
-    scale = jnp.maximum(model.term_size(m), jnp.finfo(m.dtype).tiny ** 0.5)
-    return omega, jnp.sqrt(jnp.max(jnp.sum(rest**2, axis=1))) / scale
+    omega, rest = _without_rotation(Components(model), projector, m, velocity, model.term_size(m))
+    return jnp.stack(omega), rest
 
 
 def set_out(
@@ -66,11 +67,10 @@ def set_out(
 ) -> Followed:
     """A motion that begins at m. **Arguments** `dies_out`: whether small moments do."""
     velocity = model.vector_field(0.0, m)
-    _, rest = closest_rigid_motion(model, projector, m, velocity)
+    rest, vanishing = _judged(Components(model), projector, dies_out, m, velocity)
     size, rate = jnp.max(jnp.abs(m)), jnp.max(jnp.abs(velocity))
     step = FIRST * jnp.maximum(size, FIRST) / jnp.maximum(rate, jnp.finfo(m.dtype).tiny ** 0.5)
-    none = jnp.zeros((), m.dtype)
-    return Followed(m, velocity, none, step, jnp.zeros((), jnp.int32), rest, _has_vanished(model, dies_out, m))
+    return Followed(m, velocity, jnp.zeros((), m.dtype), step, jnp.zeros((), jnp.int32), rest, vanishing)
 
 
 def follow(
@@ -89,25 +89,23 @@ def follow(
     arrays, rest_of_model = eqx.partition(model, eqx.is_array)
     last = motion.steps + max_steps
     unrolled = isinstance(model, LayeredMagnet) and model.layers <= UNROLLED_LAYERS
+    count, tiny = motion.m.size, jnp.finfo(motion.m.dtype).tiny
 
     def step(parameters: Any, now: Followed) -> Followed:
         arrays, projector, dies_out, duration, *_ = parameters
-        model = eqx.combine(arrays, rest_of_model)
+        chosen = Components(eqx.combine(arrays, rest_of_model), unrolled)
         took = jnp.minimum(now.step, duration - now.time)
-        chosen = Components(model, unrolled)
         term = diffrax.ODETerm(lambda t, y, args: chosen.rates(jnp.zeros(()), y))
-        start, slope = chosen.start(now.m), chosen.start(now.velocity)
-        m, error, _, velocity, _ = _SOLVER.step(term, now.time, now.time + took, start, None, slope, False)
-        m, error, velocity = (chosen.moments(x) for x in (m, error, velocity))
-        each = jnp.maximum(jnp.abs(now.m), jnp.abs(m))
+        m, error, _, velocity, _ = _SOLVER.step(term, now.time, now.time + took, now.m, None, now.velocity, False)
+        each = jax.tree.map(lambda x, y: jnp.maximum(jnp.abs(x), jnp.abs(y)), now.m, m)
+        largest = functools.reduce(jnp.maximum, map(jnp.max, jax.tree.leaves(each)))
         # Relative to the largest: small moments, of a paramagnet in a weak field, come to rest as exactly.
-        scale = tolerance * (jnp.max(each) + each) + jnp.finfo(m.dtype).tiny
-        relative = jnp.sqrt(jnp.mean((error / scale) ** 2))
+        shares = jax.tree.map(lambda e, size: jnp.sum((e / (tolerance * (largest + size) + tiny)) ** 2), error, each)
+        relative = jnp.sqrt(sum(jax.tree.leaves(shares)) / count)
         finite = jnp.isfinite(relative)
         accept = finite & (relative < 1.0)
         factor = SAFETY * jnp.where(finite, jnp.maximum(relative, 1e-10), jnp.inf) ** -0.2
-        _, rest = closest_rigid_motion(model, projector, m, velocity)
-        vanishing = _has_vanished(model, dies_out, m)
+        rest, vanishing = _judged(chosen, projector, dies_out, m, velocity)
         moved = Followed(m, velocity, now.time + took, now.step, now.steps, rest, vanishing)
         now = jax.tree.map(lambda x, y: jnp.where(accept, x, y), moved, now)
         return now._replace(step=took * jnp.clip(factor, SHRINK, GROW), steps=now.steps + 1)
@@ -117,17 +115,41 @@ def follow(
         there = (now.rest < rigid) | now.vanishing | (now.time >= duration)
         return there | (now.steps >= last) | ~(now.step > SHORTEST_STEP * duration)
 
-    limits = (duration, rigid, last)
+    coordinates = Components(model, unrolled)
+    begin = motion._replace(m=coordinates.start(motion.m), velocity=coordinates.start(motion.velocity))
     end, _ = iterate(
         lambda parameters, state: (step(parameters, state[0]), state[1]),
         done,
         (arrays, projector, dies_out, duration),
-        (motion, limits),
+        (begin, (duration, rigid, last)),
         long=True,
     )
-    return end
+    return end._replace(m=coordinates.moments(end.m), velocity=coordinates.moments(end.velocity))
 
 
-def _has_vanished(model: AbstractOrderParameters, dies_out: Array, m: Float[Array, "L n"]) -> Array:
-    """Whether the moments are so small that they only die out."""
-    return dies_out & (model.nonlinearity(m) < LINEAR) & (jnp.max(jnp.sum(m**2, axis=1)) < LINEAR)
+def _judged(coordinates: Components, projector: Array, dies_out: Array, y: Any, velocity: Any) -> tuple[Array, Array]:
+    """How far a motion is from rigid, and whether its moments are so small that they only die out."""
+    model = coordinates.model
+    terms, nonlinearity = model.layer_sizes(y) if coordinates.unrolled else (model.term_size(y), model.nonlinearity(y))
+    _, rest = _without_rotation(coordinates, projector, y, velocity, terms)
+    squares = [jnp.max(dot(m, m)) for m in _vectors(coordinates, y)]
+    return rest, dies_out & (nonlinearity < LINEAR) & (functools.reduce(jnp.maximum, squares) < LINEAR)
+
+
+def _without_rotation(
+    coordinates: Components, projector: Array, y: Any, velocity: Any, terms: Array
+) -> tuple[Vector, Array]:
+    """The closest rigid rotation, and what it leaves of the velocity, relative to the terms of dm/dt."""
+    moments, rates = _vectors(coordinates, y), _vectors(coordinates, velocity)
+    omega, _ = rotation_among(moments, rates, projector)
+    left = [tuple(a - b for a, b in zip(v, cross(omega, m), strict=True)) for m, v in zip(moments, rates, strict=True)]
+    largest = functools.reduce(jnp.maximum, [jnp.max(dot(v, v)) for v in left])
+    return omega, jnp.sqrt(largest) / jnp.maximum(terms, jnp.finfo(terms.dtype).tiny ** 0.5)
+
+
+def _vectors(coordinates: Components, y: Any) -> Sequence[Vector]:
+    """Order parameters by components in space: layer by layer, or arrays over layers."""
+    if coordinates.unrolled:
+        return y
+    x, y, z = in_space(y).T
+    return [(x, y, z)]
