@@ -1,5 +1,6 @@
 from . import lindblad as lindblad, plot as plot, presets as presets, units as units
 from ._numerics.cpu_options import tune_cpu as tune_cpu
+from ._numerics.gpu_options import tune_gpu as tune_gpu
 from ._numerics.program_cache import keep_compiled_programs as keep_compiled_programs
 from ._numerics.unrolled_runge_kutta import UnrolledTsit5 as UnrolledTsit5
 from ._version import __version__ as __version__

@@ -51,13 +51,14 @@ def ask_for_cpu_options() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if LOOPS not in flags:
         flags += f" --xla_backend_extra_options={LOOPS}={LARGEST}"
-    if WIDTH not in flags and _version("jaxlib") < UNKNOWN:
+    if WIDTH not in flags and jaxlib_version() < UNKNOWN:
         flags += f" {WIDTH}={WIDEST}"
     os.environ["XLA_FLAGS"] = flags.strip()
 
 
-def _version(name: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version(name))[:2]))
+def jaxlib_version() -> tuple[int, ...]:
+    """(major, minor)."""
+    return tuple(map(int, re.findall(r"\d+", version("jaxlib"))[:2]))
 
 
 def _is_taken() -> bool:
