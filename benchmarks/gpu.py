@@ -41,6 +41,8 @@ START: Final = [[0.1, 0.0, 0.8], [0.0, 0.1, 0.6]]
 IN_A_FIELD: Final = {"field": [[0.0, 0.0, 0.1]] * 2}
 # The share of the device's memory that a part has, where it is a small one.
 SHARES: Final = {"little_memory": "0.02"}
+# Parts that ask XLA for loops as graphs.
+AS_GRAPHS: Final = ("as_graphs",)
 Row = dict[str, Any]
 
 
@@ -61,7 +63,7 @@ class Sizes(eqx.Module):
     def of(cls, small: bool) -> "Sizes":
         if small:
             return cls(64, 33, 64, 4, (4,), 32, (8,), 2, 1e4)
-        return cls(10_000, 1001, 1_000_000, 65_536, (10_000, 30_000), 2_000, (48, 100, 200), 4096, 2e9)
+        return cls(10_000, 1001, 1_000_000, 65_536, (10_000, 100_000), 2_000, (48, 100, 200), 4096, 2e9)
 
 
 def bilayers(n: int, dtype: Any = float, **options: Any) -> Any:
@@ -201,15 +203,34 @@ def general_road(sizes: Sizes) -> Iterator[Row]:
         yield record.timed(lambda m=magnets: nrjax.steady_states(m).rotation_frequency, repeats=2) | {"points": n}
 
 
-def spin_lattices(sizes: Sizes) -> Iterator[Row]:
+def copied(sizes: Sizes) -> Row:
+    """Bytes that a large copy reads and writes in a second: what bounds a lattice."""
+    numbers = jnp.zeros(64 * sizes.cells[-1] ** 3, jnp.float32)
+    turns = 10
+    again = jax.jit(lambda x: jax.lax.fori_loop(0, turns, lambda _, x: x + 1.0, x))
+    row = record.timed(lambda: again(numbers))
+    return row | {"of": "a copy", "bytes_per_s": round(turns * 2 * numbers.nbytes / row["median_s"])}
+
+
+def spin_lattices(sizes: Sizes, dtypes: tuple[Any, ...] = (np.float32, np.float64)) -> Iterator[Row]:
     """Spin steps of a lattice with six neighbours."""
     import lattices
 
-    for dtype in (np.float32, np.float64):
+    yield copied(sizes)
+    for dtype in dtypes:
         for n in sizes.cells:
             yield {"cells": n**3, "dtype": np.dtype(dtype).name} | lattices.nrjax_run(
                 n, "nearest", dtype, sizes.spin_steps
             )
+
+
+def as_graphs(sizes: Sizes) -> Iterator[Row]:
+    """What is made of whole loops as CUDA graphs: spins, a map and closed orbits."""
+    yield from spin_lattices(sizes, (np.float32,))
+    yield {"of": "a map"} | sweeps.speed(sizes.map)
+    magnets = random_bilayers(sizes.cycles)
+    row = record.timed(lambda: nrjax.steady_states(magnets).period, repeats=2)
+    yield {"of": "closed orbits", "points": sizes.cycles} | row
 
 
 def lindbladians(sizes: Sizes) -> Iterator[Row]:
@@ -251,6 +272,7 @@ PARTS: Final[dict[str, Callable[[Sizes], Iterator[Row]]]] = {
     "agreement_in_a_field": agreement_in_a_field,
     "agreement_of_cycles": agreement_of_cycles,
     "general_road": general_road,
+    "as_graphs": as_graphs,
     "little_memory": little_memory,
     "refined_map": refined_maps,
     "lindbladians": lindbladians,
@@ -261,6 +283,8 @@ PARTS: Final[dict[str, Callable[[Sizes], Iterator[Row]]]] = {
 
 def work(name: str, sizes: Sizes, path: Path) -> None:
     """One part: its rows go into a file of JSON lines as they come."""
+    if name in AS_GRAPHS:
+        nrjax.tune_gpu()
     jax.config.update("jax_enable_x64", True)
     with path.open("a") as file:
         try:

@@ -420,6 +420,11 @@ def _cycles(found: dict[str, Any]) -> str:
     )
 
 
+# Numbers that a step of a spin has to move at least: its spin is read and a halfway one written, then both are read and
+# the next one written.
+NUMBERS_MOVED = 15
+
+
 def _gpu_lines(found: dict[str, Any], r: dict[str, Any]) -> list[tuple[str, ...]]:
     lines = []
 
@@ -441,17 +446,32 @@ def _gpu_lines(found: dict[str, Any], r: dict[str, Any]) -> list[tuple[str, ...]
     for row in measured(found, "designs"):
         add(f"{row['restarts']:,} restarts of a laser design", row, row["restarts"], "restarts")
     lattice = {(row["cells"], row["dtype"]): row["nrjax"] for row in r["lattices"]["rows"] if row["reach"] == "nearest"}
+    copied = next((row["bytes_per_s"] for row in measured(found, "spin_lattices") if "bytes_per_s" in row), None)
+    graphs = {row["cells"]: row["spin_steps_per_s"] for row in measured(found, "as_graphs") if "cells" in row}
     for row in measured(found, "spin_lattices"):
-        on_cpu = lattice.get((row["cells"], row["dtype"]), {}).get("spin_steps_per_s")
-        ours = f"{rounded(row['spin_steps_per_s'] / 1e6)} million spin steps per s"
+        if "cells" not in row:
+            continue
+        cells, dtype, speed = row["cells"], row["dtype"], row["spin_steps_per_s"]
+        on_cpu = lattice.get((cells, dtype), {}).get("spin_steps_per_s")
+        ours = f"{rounded(speed / 1e6)} million spin steps per s"
+        if copied is not None:
+            least = NUMBERS_MOVED * (4 if dtype == "float32" else 8)
+            ours += f", {100 * speed * least / copied:.0f} % of what memory allows"
+        if dtype == "float32" and cells in graphs:
+            ours += f"; as graphs {rounded(graphs[cells] / 1e6)} million"
         cpu = "" if on_cpu is None else f"{rounded(on_cpu / 1e6)} million"
-        lines.append((f"{row['cells']:,} spins with 6 neighbours, {row['dtype']}", "", ours, cpu))
+        lines.append((f"{cells:,} spins with 6 neighbours, {dtype}", "", ours, cpu))
     for row in measured(found, "lindbladians")[-1:]:
         on_cpu = pair["settings"] / pair["comparison"]["nrjax"]["median_s"]
         job = f"Lindbladian of 256 states, {row['settings']:,} laser settings"
         add(job, row, row["settings"], "settings", on_cpu)
     for row in measured(found, "agreement_of_cycles"):
         add(f"{row['points']:,} magnets with random parameters", row, row["points"], "points")
+    for row in measured(found, "as_graphs"):
+        if row.get("of") == "a map":
+            add("the full map, loops as graphs", row, points, "points")
+        if row.get("of") == "closed orbits":
+            add("the random magnets, loops as graphs", row, row["points"], "points")
     for row in measured(found, "general_road"):
         add(f"{row['points']:,} magnets in a field", row, row["points"], "points")
     return lines

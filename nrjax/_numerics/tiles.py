@@ -111,13 +111,18 @@ def run_tiles(
         for_each_tile(
             function,
             range(tiles),
-            lambda index: jax.tree.map(lambda x: x[rows(index)], lanes),
+            lambda index: jax.tree.map(lambda x: _taken(x, rows(index)), lanes),
             keep,
             tile=tile,
             executor=executor,
             threads=threads,
         )
     return jax.tree.unflatten(structure, wholes)
+
+
+def _taken(x: np.ndarray, some: slice | np.ndarray) -> np.ndarray:
+    """x[some], several times faster where that is a list of rows, unless all rows are one (`take` would copy it)."""
+    return np.take(x, some, axis=0) if isinstance(some, np.ndarray) and x.strides[0] else x[some]
 
 
 def for_each_tile(
