@@ -38,7 +38,7 @@ import record  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 
 import nrjax  # noqa: E402
-from nrjax.motion import trajectory_batches  # noqa: E402
+from nrjax.motion import spin_dynamics, trajectory_batches  # noqa: E402
 
 LANES: Final = 1 << 16
 # What takes no time of its own.
@@ -78,6 +78,19 @@ def programs(dtype: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, .
     tolerances = jax.ShapeDtypeStruct((2,), dtype)
     yield "trajectories", lambda part, tolerances: solve(part, None, tolerances), ((*arrays, starts, stops), tolerances)
     yield "steady states in a field", nrjax.steady_states, (in_field,)
+
+    magnet = nrjax.LayeredMagnet(
+        jnp.asarray([[10.0]], dtype), 0.1, -10.0, 0.0, 1.0, 2.0, gyro=2.0, bath=nrjax.ClassicalBath()
+    )
+    lattice = nrjax.SpinLattice.from_layers(magnet, (LANES >> 10, 32, 32), reach="nearest")
+    spins, number = jax.ShapeDtypeStruct((1, *lattice.cells, 3), dtype), jnp.asarray(8)
+
+    def steps(spins: Any, first: Any, dt: Any) -> Any:
+        key, held = jax.random.key(0), jnp.asarray(True)
+        return spin_dynamics._advance(lattice, key, spins, held, first, number, first + number, dt)
+
+    first, dt = jax.ShapeDtypeStruct((), number.dtype), jax.ShapeDtypeStruct((), dtype)
+    yield "spins with 6 neighbours", steps, (spins, first, dt)
 
 
 def target() -> jax.sharding.NamedSharding:

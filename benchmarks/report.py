@@ -404,11 +404,13 @@ def _agreement(found: dict[str, Any]) -> str:
 
 
 def _tests(found: dict[str, Any]) -> str:
-    return "".join(
-        f" Of the project's tests as many ran there as {row['wall_s']:.0f} s allow: {row['passed']} passed, "
-        f"{row['failed']} failed, and {row['cut_off']} were cut off while they compiled."
-        for row in found.get("tests", [])
-    )
+    rows = found.get("tests", [])
+    parts = [
+        f"as many as {row['wall_s']:.0f} s allow: {row['passed']} passed, {row['failed']} failed"
+        + (f", {row['cut_off']} were cut off while they compiled" if row["cut_off"] else "")
+        for row in rows
+    ]
+    return f" Of the project's tests ran there {'; of what has changed since, '.join(parts)}." if parts else ""
 
 
 def _cycles(found: dict[str, Any]) -> str:

@@ -20,10 +20,9 @@ CPU_WIDTH: Final = 128
 # The same where few systems are expected to need any step at all, or some a great many; and the least.
 CPU_WIDTH_FEW: Final = 32
 LEAST_WIDTH: Final = 16
-# The same on an accelerator; and where some take many thousands of steps.
+# The same on an accelerator.
 ACCELERATOR_WIDTH: Final = 1 << 17
 ACCELERATOR_WIDTH_FEW: Final = 1 << 12
-ACCELERATOR_WIDTH_LONG: Final = 1 << 14
 # Lanes computed together where nothing is refilled, on a CPU; and how many more, thrown away: the compiler may do the
 # last ones of a loop one by one, with other roundings.
 BLOCK: Final = 128
@@ -68,8 +67,7 @@ def iterate(
         if jax.default_backend() == "cpu":
             width, steps = CPU_WIDTH_FEW if few or long else CPU_WIDTH, STEPS_PER_REFILL
         else:
-            width = ACCELERATOR_WIDTH_FEW if few else ACCELERATOR_WIDTH_LONG if long else ACCELERATOR_WIDTH
-            steps = ACCELERATOR_STEPS_PER_REFILL
+            width, steps = ACCELERATOR_WIDTH_FEW if few else ACCELERATOR_WIDTH, ACCELERATOR_STEPS_PER_REFILL
         # Whole vectors of the processor, whatever the size: what is left over would be rounded differently.
         width = min(width, max(power_of_two_above(size), LEAST_WIDTH))
         work = _run_together if size <= width else _run_queue
