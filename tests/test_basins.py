@@ -20,14 +20,14 @@ from tests.refusal import assert_refused
 
 def bistable():
     """Antialigned or chasing, by where it begins; found by a random search."""
-    return LayeredMagnet([[9.2, 5.7], [-5.5, 9.5]], [0.119, 0.236], 2.1, [0.085, 0.098], 0.9, 2.2)
+    return LayeredMagnet([[9.4, 6.2], [-4.3, 5.0]], [0.152, 0.282], -2.4, [0.009, 0.116], 0.9, 2.1)
 
 
 @pytest.mark.long
 def test_shares_are_those_of_trajectories():
     shares = basin_fractions(bistable(), jax.random.key(3), 400)
     assert sum(map(float, shares.values())) == pytest.approx(1.0, abs=1e-12)
-    assert 0.8 < float(shares["basin_chiral"]) < 0.96
+    assert 0.2 < float(shares["basin_chiral"]) < 0.8
     # Beginnings drawn by NumPy, and followed in time until nothing changes any more.
     rng, count = np.random.default_rng(1), 150
     starts = rng.normal(size=(count, 2, 3))

@@ -130,7 +130,7 @@ def frequencies(model):
 
 MAGNETS = {
     "rates": lambda: hanai2025_bilayer([0.003, 0.05], 6.0, mediated_exchange=[[9.0, 5.0], [5.5, 4.0]]),
-    "classical": lambda: hanai2025_bilayer(0.03, 6.0, temperature=3.0, bath=ClassicalBath()),
+    "classical": lambda: hanai2025_bilayer([0.002, 0.03], 6.0, temperature=3.0, bath=ClassicalBath()),
     "laser": lambda: illuminated_bilayer(2.4e10, 1560.0, fermi_energy=(3.0, -2.0), dipole=(1.1, 1.0)),
     "pulse": lambda: illuminated_bilayer(2.4e10, 1560.0, envelope=Constant()),
 }

@@ -121,8 +121,8 @@ def run_tiles(
 
 
 def _taken(x: np.ndarray, some: slice | np.ndarray) -> np.ndarray:
-    """x[some], several times faster where that is a list of rows, unless all rows are one (`take` would copy it)."""
-    return np.take(x, some, axis=0) if isinstance(some, np.ndarray) and x.strides[0] else x[some]
+    """x[some]; of rows in another order four times faster, unless `take` would copy all of x for its layout."""
+    return np.take(x, some, axis=0) if isinstance(some, np.ndarray) and x.flags.c_contiguous else x[some]
 
 
 def for_each_tile(

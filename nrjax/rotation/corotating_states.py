@@ -14,7 +14,6 @@ import optimistix as optx
 from jaxtyping import Array, Float
 
 from .. import units
-from .._numerics.minimum_norm import MinimumNorm
 from .._numerics.precision import (
     collinear_tolerance,
     integration_tolerance,
@@ -80,27 +79,8 @@ def symmetry_projector(model: AbstractOrderParameters) -> Float[Array, "3 3"]:
     return jax.lax.stop_gradient(jnp.where(free, identity, identity @ single @ identity))
 
 
-def unseen_rotations(projector: Float[Array, "3 3"], m: Float[Array, "L n"]) -> Float[Array, "3 3"]:
-    """The part of a `symmetry_projector` about whose axes a rotation leaves these moments as they are: the common axis
-    of collinear ones, all axes where there are none. A constant, for derivatives."""
-    m, squares = jax.lax.stop_gradient((in_space(m), jnp.sum(jax.lax.stop_gradient(m) ** 2)))
-    longest = m[jnp.argmax(jnp.sum(m**2, axis=1))]
-    size = jnp.sqrt(jnp.sum(longest**2))
-    along = longest / jnp.where(size > 0, size, 1.0)
-    # Of sin^2: far less than tells a tilted state from a collinear one.
-    identity, tolerance = jnp.eye(3, dtype=m.dtype), singular_value(m.dtype) ** 1.5
-    across = jnp.sum(jnp.cross(m, along[None, :]) ** 2)
-    collinear = jnp.where(across <= tolerance * squares, jnp.outer(along, along), 0.0)
-    every = jnp.where(size > 0, collinear, identity)
-    # A single axis counts whole or not at all.
-    turned = jnp.sum(projector * (squares * identity - m.T @ m))
-    single = jnp.where(turned <= tolerance * squares, projector, 0.0)
-    return jnp.where(jnp.trace(projector) > 2.0, every, single)
-
-
 def polish(model: AbstractOrderParameters, projector: Array, start: Float[Array, "L n"]) -> tuple[Array, Array, Array]:
-    """Newton's method on dm/dt = Omega x m; the orientation that is free stays, and rotations that do not turn the
-    moments are no part of Omega.
+    """Newton's method on dm/dt = Omega x m; minimum-norm steps leave the free orientation alone.
 
     **Returns** moments, Omega, and whether Newton's method converged. Differentiable by the implicit function theorem.
     """
@@ -116,8 +96,7 @@ def polish(model: AbstractOrderParameters, projector: Array, start: Float[Array,
         m, omega = y
         rest = model.vector_field(0.0, size * m) / size - turning(projector @ omega, m)
         gauge = jnp.sum(jnp.cross(in_space(begin), in_space(m - begin)), axis=0)
-        seen = projector - unseen_rotations(projector, m)
-        return rest / scale, projector @ gauge + omega / scale - seen @ omega / scale
+        return rest / scale, projector @ gauge + omega / scale - projector @ omega / scale
 
     (m, omega), converged = least_steps(equations, (begin, jax.lax.stop_gradient(omega)), model)
     return size * m, projector @ omega, converged
@@ -132,14 +111,15 @@ def least_steps(
     """
     dtype = start[0].dtype
     tolerance = newton_tolerance(dtype)
+    svd = lx.SVD(rcond=singular_value(dtype))
     solution = optx.root_find(
         equations,
-        optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=MinimumNorm(singular_value(dtype))),
+        optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=svd),
         start,
         args=model,
         max_steps=24,
         throw=False,
-        adjoint=optx.ImplicitAdjoint(linear_solver=lx.SVD(rcond=singular_value(dtype))),
+        adjoint=optx.ImplicitAdjoint(linear_solver=svd),
     )
     return solution.value, solution.result == optx.RESULTS.successful
 
