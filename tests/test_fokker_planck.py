@@ -119,6 +119,7 @@ def test_the_published_linewidths(point, gyro, expected):
     np.testing.assert_allclose([found.parallel, found.perpendicular], expected, rtol=5e-6)
 
 
+@pytest.mark.long
 def test_derivatives_and_sweeps():
     @jax.jit
     def seen(loss):

@@ -293,6 +293,7 @@ def test_turns_at_the_published_point():
     assert "until the order melts" in str(found)
 
 
+@pytest.mark.long
 def test_turns_of_a_cold_bright_future():
     """An insulator with a small quantum of light: many turns, their derivatives, and batches."""
 

@@ -57,6 +57,7 @@ def test_published_states(magnet, expected):
     np.testing.assert_allclose([*lengths, cosine], expected[:3], atol=2e-6)
 
 
+@pytest.mark.long
 def test_the_price_of_other_solvers():
     """The general solver, stability in space and the linewidth take any light; Y changes no shape."""
     with_y, without = hund(10.6, 0.08, 0.02), hund(10.6, 0.08)

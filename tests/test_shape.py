@@ -148,7 +148,12 @@ def phi_by_polynomial(matrix, dtype):
 
 @pytest.mark.parametrize(
     ("norm", "double", "single"),
-    [(1e-8, 1e-12, 1e-6), (0.3, 1e-12, 1e-5), (20.0, 1e-6, 1e-4), (0.99 * REACH, 3e-3, 3e-3)],
+    [
+        (1e-8, 1e-12, 1e-6),
+        pytest.param(0.3, 1e-12, 1e-5, marks=pytest.mark.long),
+        pytest.param(20.0, 1e-6, 1e-4, marks=pytest.mark.long),
+        (0.99 * REACH, 3e-3, 3e-3),
+    ],
 )
 def test_phi_of_a_matrix(norm, double, single):
     """Of matrices of which nothing grows, some with eigenvalues far apart."""

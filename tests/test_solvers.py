@@ -160,7 +160,7 @@ def test_derivatives_by_either_solver():
     np.testing.assert_allclose(in_space, by_shape, rtol=1e-6, atol=1e-6 * float(jnp.max(jnp.abs(by_shape))))
 
 
-@pytest.mark.parametrize("along", [(0.0, 0.0, 0.1), (0.0, 0.02, 0.1)])
+@pytest.mark.parametrize("along", [pytest.param((0.0, 0.0, 0.1), marks=pytest.mark.long), (0.0, 0.02, 0.1)])
 def test_derivatives_of_a_growth_rate_in_a_field(along):
     """Of a chase about the field, whose phase is free, and of the state in a slanting one."""
     model = magnet_of(UNEQUAL, field=along)

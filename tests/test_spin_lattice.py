@@ -154,7 +154,7 @@ def averaged(lattice, look, t1, times=60, **options):
 
 
 @pytest.mark.parametrize("dynamics", ["llg", "collision"])
-@pytest.mark.parametrize("gyro, factor", [(2.0, 1.5), (0.0, 1.0)])
+@pytest.mark.parametrize("gyro, factor", [(2.0, 1.5), pytest.param(0.0, 1.0, marks=pytest.mark.long)])
 def test_equilibria_are_those_of_boltzmann(dynamics, gyro, factor):
     """Langevin's law in a field, and L(J/T) for every bond of open chains, for any gyro and c, also of unlike sites."""
     options = {"dynamics": dynamics, "llg_factor": factor}
@@ -329,7 +329,7 @@ def test_spins_stay_of_length_one_and_noise_belongs_to_its_site_and_step():
 
 
 # In the first of two intervals, between them before the look at its end, and in the second.
-@pytest.mark.parametrize("call", [2, 5, 6, 8])
+@pytest.mark.parametrize("call", [2, 5, *(pytest.param(n, marks=pytest.mark.long) for n in (6, 8))])
 def test_a_run_goes_on_from_its_checkpoint(call, tmp_path, monkeypatch):
     lattice = SpinLattice.from_layers(classical_bilayer(6.0, 2.0, 0.08), (5, 4, 3))
     arguments: dict[str, Any] = {
