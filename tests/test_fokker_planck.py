@@ -78,7 +78,7 @@ def test_harmonics_left_out_are_told():
     np.testing.assert_allclose(found.lengths, [m], rtol=5.0 * float(found.residual))
 
 
-@pytest.mark.parametrize("gyro", [0.0, 2.0])
+@pytest.mark.parametrize("gyro", [pytest.param(0.0, marks=pytest.mark.long), 2.0])
 def test_equilibrium_is_that_of_boltzmann(gyro):
     """In darkness every gyro and c gives Langevin's lengths, and deviations decay."""
     for factor in (1.0, 1.5):

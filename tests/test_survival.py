@@ -56,9 +56,13 @@ def test_edges_take_what_boundaries_take():
     assert edge == pytest.approx(same, rel=1e-12)
 
 
+def critical_gyros():
+    return survival_edges(hanai2025_bilayer, "gyro", (0.05, 2.0), loss_rate=0.066, interlayer_exchange=6.0)
+
+
 def test_the_critical_gyro():
     """At the published point between 0.25 and 2; there, and only there, the fastest deviation changes sign."""
-    edges = survival_edges(hanai2025_bilayer, "gyro", (0.05, 2.0), loss_rate=0.066, interlayer_exchange=6.0)
+    edges = critical_gyros()
     assert edges.size >= 1 and 0.25 < edges[0] < 2.0
     for edge in edges:
         beside = [
@@ -66,11 +70,15 @@ def test_the_critical_gyro():
             for s in (1 - 1e-6, 1 + 1e-6)
         ]
         assert beside[0] * beside[1] < 0 and max(map(abs, beside)) < 1e-5
-    # Times in units of the precession: gyro and all rates together change nothing.
+
+
+@pytest.mark.long
+def test_gyro_and_all_rates_together_change_nothing():
+    """Times are in units of the precession."""
     slower = survival_edges(
         lambda gyro: hanai2025_bilayer(0.033, 6.0, gyro=gyro, damping=(0.05, 0.001)), "gyro", (0.025, 1.0)
     )
-    np.testing.assert_allclose(slower, 0.5 * edges, rtol=1e-9)
+    np.testing.assert_allclose(slower, 0.5 * critical_gyros(), rtol=1e-9)
 
 
 def test_bad_samples_are_refused():
