@@ -1,12 +1,12 @@
 """Vectors of three components, each a scalar or an array: operations of the same vector then meet in one loop."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 Vector = tuple[Array, Array, Array]
 
@@ -22,6 +22,21 @@ def dot(a: Any, b: Any) -> Array:
 def cross(a: Any, b: Any) -> Vector:
     """a x b."""
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+def scaled(factor: Any, v: Vector) -> Vector:
+    """factor v."""
+    return factor * v[0], factor * v[1], factor * v[2]
+
+
+def plus(v: Vector, w: Vector) -> Vector:
+    """v + w."""
+    return v[0] + w[0], v[1] + w[1], v[2] + w[2]
+
+
+def combined(weights: Float[Array, " L"], vectors: Sequence[Vector]) -> Vector:
+    """sum_b weights_b vectors_b."""
+    return functools.reduce(plus, (scaled(weights[b], v) for b, v in enumerate(vectors)))
 
 
 def times(matrix: Any, vector: Any) -> Vector:

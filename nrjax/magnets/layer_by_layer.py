@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._numerics.vectors import Vector, cross, dot
+from .._numerics.vectors import Vector, combined, cross, dot, plus, scaled
 from .layer_torque import LayerParameters, torque
 
 Moments = Sequence[Vector]
@@ -19,14 +19,13 @@ def vector_fields(magnet: Any, moments: Moments) -> list[Vector]:
     torques, (pushes, loss, factor) = [], magnet.light_push()
     more = magnet.light.precession(magnet.exchange)
     for layer, m in enumerate(moments):
-        along = _combined(magnet.exchange, layer, moments)
-        push = _combined(pushes, layer, moments) if factor is None else tuple(factor[layer] * x for x in along)
+        along = combined(magnet.exchange[layer], moments)
+        push = combined(pushes[layer], moments) if factor is None else scaled(factor[layer], along)
         h = _with_terms(magnet, along, layer, moments)
         p = LayerParameters(magnet.damping[layer], loss[layer], magnet.temperature[layer], magnet.gyro)
         rate = torque(m, h, push, p, magnet.bath)
         if more is not None:
-            x, y, z = (a + b for a, b in zip(rate, cross(m, _combined(more, layer, moments)), strict=True))
-            rate = x, y, z
+            rate = plus(rate, cross(m, combined(more[layer], moments)))
         torques.append(rate)
     return torques
 
@@ -37,7 +36,7 @@ def sizes(magnet: Any, moments: Moments) -> tuple[Array, Array]:
     rates, loss = magnet.exchange_rates(), magnet.light_torque()[1]
     terms, shares = [], []
     for layer, length in enumerate(lengths):
-        h = _with_terms(magnet, _combined(magnet.exchange, layer, moments), layer, moments)
+        h = _with_terms(magnet, combined(magnet.exchange[layer], moments), layer, moments)
         squared, temperature, damping = dot(h, h), magnet.temperature[layer], magnet.damping[layer]
         relaxation = 2.0 * damping * magnet.bath.relaxation_rate(squared, temperature) + loss[layer]
         pull = sum(
@@ -48,15 +47,8 @@ def sizes(magnet: Any, moments: Moments) -> tuple[Array, Array]:
     return functools.reduce(jnp.maximum, terms), functools.reduce(jnp.maximum, shares)
 
 
-def _combined(matrix: Array, layer: int, moments: Moments) -> Vector:
-    """sum_b matrix_ab m_b."""
-    x, y, z = (sum(matrix[layer, b] * m[i] for b, m in enumerate(moments)) for i in range(3))
-    return x, y, z  # pyright: ignore[reportReturnType]
-
-
 def _with_terms(magnet: Any, h: Vector, layer: int, moments: Moments) -> Vector:
     """The exchange's field of a layer, and those of all `field_terms`."""
     for term in magnet.field_terms:
-        added = term.layer_field(layer, moments)
-        h = h[0] + added[0], h[1] + added[1], h[2] + added[2]
+        h = plus(h, term.layer_field(layer, moments))
     return h

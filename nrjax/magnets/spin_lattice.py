@@ -1,6 +1,5 @@
 """Single classical spins on a lattice: the layers of a magnet resolved in space and in noise."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics.validation import Number, float_array, require_positive
-from .._numerics.vectors import Vector
+from .._numerics.vectors import Vector, combined, plus, scaled
 from .baths import ClassicalBath
 from .biaxial_anisotropy import BiaxialAnisotropy
 from .field_terms import UniaxialAnisotropy, Zeeman, strongest_field
@@ -153,14 +152,15 @@ class SpinLattice(eqx.Module):
         for a in range(self.layers):
             around = self._means(a, spins) if same is None else list(same)
             if self.dynamics == "collision":
-                around[a] = _sum(around[a], _scaled(-self.neighbours.own_share(self.cells), spins[a]))
-            exchange = _combined(magnet.exchange[a], around)
-            pushed = _combined(push[a], around) if factor is None else _scaled(factor[a], exchange)
+                around[a] = plus(around[a], scaled(-self.neighbours.own_share(self.cells), spins[a]))
+            exchange = combined(magnet.exchange[a], around)
+            pushed = combined(push[a], around) if factor is None else scaled(factor[a], exchange)
             field = exchange
             for term in magnet.field_terms:
-                field = _sum(field, term.layer_field(a, spins))
-            twice = _scaled(2.0, _scaled(magnet.damping[a], field))
-            found.append((field, _sum(twice, pushed)))
+                field = plus(field, term.layer_field(a, spins))
+            # Not by 2 alpha, which a GPU would compute in a kernel of its own.
+            twice = scaled(2.0, scaled(magnet.damping[a], field))
+            found.append((field, plus(twice, pushed)))
         return found
 
     def _means(self, a: int, spins: Spins) -> list[Vector]:
@@ -209,16 +209,3 @@ class SpinLattice(eqx.Module):
             jnp.stack([jnp.stack([jnp.asarray(pair[i], self.dtype) for pair in row]) for row in pairs]) for i in (0, 1)
         )
         return first, second
-
-
-def _scaled(factor: Any, v: Vector) -> Vector:
-    return factor * v[0], factor * v[1], factor * v[2]
-
-
-def _sum(v: Vector, w: Vector) -> Vector:
-    return v[0] + w[0], v[1] + w[1], v[2] + w[2]
-
-
-def _combined(weights: Float[Array, " L"], vectors: list[Vector]) -> Vector:
-    """sum_b weights_b vectors_b."""
-    return functools.reduce(_sum, (_scaled(weights[b], v) for b, v in enumerate(vectors)))

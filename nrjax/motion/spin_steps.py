@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt
 
-from .._numerics.vectors import Vector, cross, dot
+from .._numerics.vectors import Vector, cross, dot, scaled
 from ..magnets.baths import reduced_coth
 from ..magnets.spin_lattice import SpinLattice, Spins
 
@@ -61,8 +61,7 @@ def kick_size(diffusion: Array, dt: Array) -> Array:
 
 def kicked(spin: Vector, sigma: Array, words: UInt[Array, "..."]) -> Vector:
     """A spin turned about a random axis."""
-    x, y, z = three_points(words, spin[0].dtype)
-    return turned(spin, (sigma * x, sigma * y, sigma * z))
+    return turned(spin, scaled(sigma, three_points(words, spin[0].dtype)))
 
 
 def all_kicked(lattice: SpinLattice, spins: Spins, sigma: Array, key: Array) -> list[Vector]:
@@ -93,7 +92,7 @@ def llg_step(
     In this order, since a kick needs no neighbours: on a GPU it is part of the kernel that ends the drift.
     """
     begin = llg_drift(lattice, spins, dt, light)
-    middle = [turned(spin, (0.5 * x, 0.5 * y, 0.5 * z)) for spin, (x, y, z) in zip(spins, begin, strict=True)]
+    middle = [turned(spin, scaled(0.5, by)) for spin, by in zip(spins, begin, strict=True)]
     drifted = list(map(turned, spins, llg_drift(lattice, middle, dt, light)))
     return all_kicked(lattice, drifted, sigma, key), jnp.asarray(True)
 

@@ -98,7 +98,7 @@ def follow(
         term = diffrax.ODETerm(lambda t, y, args: chosen.rates(jnp.zeros(()), y))
         m, error, _, velocity, _ = _SOLVER.step(term, now.time, now.time + took, now.m, None, now.velocity, False)
         each = jax.tree.map(lambda x, y: jnp.maximum(jnp.abs(x), jnp.abs(y)), now.m, m)
-        largest = functools.reduce(jnp.maximum, map(jnp.max, jax.tree.leaves(each)))
+        largest = _largest(each)
         # Relative to the largest: small moments, of a paramagnet in a weak field, come to rest as exactly.
         shares = jax.tree.map(lambda e, size: jnp.sum((e / (tolerance * (largest + size) + tiny)) ** 2), error, each)
         relative = jnp.sqrt(sum(jax.tree.leaves(shares)) / count)
@@ -132,8 +132,8 @@ def _judged(coordinates: Components, projector: Array, dies_out: Array, y: Any, 
     model = coordinates.model
     terms, nonlinearity = model.layer_sizes(y) if coordinates.unrolled else (model.term_size(y), model.nonlinearity(y))
     _, rest = _without_rotation(coordinates, projector, y, velocity, terms)
-    squares = [jnp.max(dot(m, m)) for m in _vectors(coordinates, y)]
-    return rest, dies_out & (nonlinearity < LINEAR) & (functools.reduce(jnp.maximum, squares) < LINEAR)
+    squares = [dot(m, m) for m in _vectors(coordinates, y)]
+    return rest, dies_out & (nonlinearity < LINEAR) & (_largest(squares) < LINEAR)
 
 
 def _without_rotation(
@@ -143,13 +143,14 @@ def _without_rotation(
     moments, rates = _vectors(coordinates, y), _vectors(coordinates, velocity)
     omega, _ = rotation_among(moments, rates, projector)
     left = [tuple(a - b for a, b in zip(v, cross(omega, m), strict=True)) for m, v in zip(moments, rates, strict=True)]
-    largest = functools.reduce(jnp.maximum, [jnp.max(dot(v, v)) for v in left])
-    return omega, jnp.sqrt(largest) / jnp.maximum(terms, jnp.finfo(terms.dtype).tiny ** 0.5)
+    return omega, jnp.sqrt(_largest([dot(v, v) for v in left])) / jnp.maximum(terms, jnp.finfo(terms.dtype).tiny ** 0.5)
 
 
 def _vectors(coordinates: Components, y: Any) -> Sequence[Vector]:
     """Order parameters by components in space: layer by layer, or arrays over layers."""
-    if coordinates.unrolled:
-        return y
-    x, y, z = in_space(y).T
-    return [(x, y, z)]
+    return y if coordinates.unrolled else [tuple(in_space(y).T)]
+
+
+def _largest(values: Any) -> Array:
+    """Of all entries of all leaves."""
+    return functools.reduce(jnp.maximum, map(jnp.max, jax.tree.leaves(values)))
