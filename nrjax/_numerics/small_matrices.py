@@ -47,11 +47,6 @@ def solve(inverse: tuple[Matrix, Array], vector: Any) -> tuple[Array, Array, Arr
     return x, y, z
 
 
-def stored(x: Array, scale: Array) -> Array:
-    """x, as the result of a division by a scale that is not zero, for what is used more than once (see `solve`)."""
-    return x * scale / scale if jax.default_backend() == "cpu" else x
-
-
 def safe_sqrt(x: Array) -> Array:
     """sqrt(x) with value and derivative 0 at x <= 0."""
     positive = x > 0

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .stored_values import stored, unseen_one
+
 
 class UnrolledTsit5(diffrax.Tsit5):
     """Diffrax's `Tsit5` (same tableau, error estimate and interpolation) with its stages written out.
@@ -26,9 +28,10 @@ class UnrolledTsit5(diffrax.Tsit5):
         dt = t1 - t0
         tableau = self.tableau
         del made_jump  # the vector field has no jumps
-        slopes = [solver_state]
+        slopes, one = [solver_state], unseen_one(dt)
         for weights, c in zip(tableau.a_lower, tableau.c, strict=True):
-            slopes.append(terms.vf(t0 + float(c) * dt, _combine(weights, slopes, dt, y0), args))
+            slope = terms.vf(t0 + float(c) * dt, _combine(weights, slopes, dt, y0), args)
+            slopes.append(jax.tree.map(lambda x: stored(x, one), slope))
         y1 = _combine(tableau.b_sol, slopes, dt, y0)
         error = _combine(tableau.b_error, slopes, dt, jax.tree.map(jnp.zeros_like, y0))
         increments = jax.tree.map(lambda *k: dt * jnp.stack(k), *slopes)

@@ -18,7 +18,8 @@ from jaxtyping import Array
 
 from .._numerics.matrix_exponentials import phi_coefficients
 from .._numerics.refilled_loops import iterate
-from .._numerics.small_matrices import Matrix, adjugate, characteristic, complex_pair, is_stable, solve, stored
+from .._numerics.small_matrices import Matrix, adjugate, characteristic, complex_pair, is_stable, solve
+from .._numerics.stored_values import stored, unseen_one
 from ..magnets.relaxation import Gram
 from ..magnets.shape import ShapeDynamics
 
@@ -89,26 +90,26 @@ def exponential_step(
 
     **Returns** the new Gram matrix, the error of U, and trace W at U.
     """
-    scale = 1.0 + step
+    one = unseen_one(step)
     trace, minors, determinant = invariants
     size = jnp.sqrt(sum((x * x for row in jacobian for x in row), jnp.zeros_like(step)))
     c0, c1, c2 = phi_coefficients(step * trace, step**2 * minors, step**3 * determinant, step * size)
-    c0, c1, c2 = stored(step * c0, scale), stored(step**2 * c1, scale), stored(step**3 * c2, scale)
+    c0, c1, c2 = stored(step * c0, one), stored(step**2 * c1, one), stored(step**3 * c2, one)
 
     def times_jacobian(v: Any) -> tuple[Array, ...]:
         return tuple(row[0] * v[0] + row[1] * v[1] + row[2] * v[2] for row in jacobian)
 
     def taken(v: Any) -> tuple[Array, ...]:
         """h phi(h J) v."""
-        first = tuple(stored(x, scale) for x in times_jacobian(v))
+        first = tuple(stored(x, one) for x in times_jacobian(v))
         second = times_jacobian(first)
-        return tuple(stored(c0 * x + c1 * y + c2 * z, scale) for x, y, z in zip(v, first, second, strict=True))
+        return tuple(stored(c0 * x + c1 * y + c2 * z, one) for x, y, z in zip(v, first, second, strict=True))
 
     change = taken(rates)
     nearly = Gram(*(x + y for x, y in zip(g, change, strict=True)))
     after, trace_w = shape.rates_and_trace(nearly)
     bent = zip(after, rates, times_jacobian(change), strict=True)
-    error = Gram(*taken(tuple(stored((x - y - z) / 3.0, scale) for x, y, z in bent)))
+    error = Gram(*taken(tuple(stored((x - y - z) / 3.0, one) for x, y, z in bent)))
     return Gram(*(x + e for x, e in zip(nearly, error, strict=True))), error, trace_w
 
 
@@ -131,9 +132,11 @@ def is_slow_spiral(shape: ShapeDynamics, g: Gram) -> Array:
 
 def attempt_step(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Motion, tolerance: float) -> Motion:
     """One attempted step; a rejected one only shortens the next."""
-    g, scale = motion.gram, 1.0 + motion.step
+    g, one = motion.gram, unseen_one(motion.step)
     rates, jacobian, trace_w = shape.linearize(g)
-    trace, minors, determinant = (stored(x, scale) for x in characteristic(jacobian))
+    jacobian = tuple(tuple(stored(x, one) for x in row) for row in jacobian)
+    rates = Gram(*(stored(x, one) for x in rates))
+    trace, minors, determinant = (stored(x, one) for x in characteristic(jacobian))
     stable = is_stable(trace, minors, determinant)
     step = motion.step
     new, error, trace_end = exponential_step(shape, g, rates, jacobian, (trace, minors, determinant), step)
@@ -150,7 +153,8 @@ def attempt_step(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Moti
     quarter = jax.lax.rsqrt(jnp.sqrt(jnp.maximum(relative, 1e-12)))
     next_step = step * jnp.clip(0.9 * quarter * jnp.sqrt(quarter), 0.2, 5.0)
 
-    arrived, paramagnetic = _has_arrived(shape, paramagnet_is_stable, g, rates, jacobian, stable)
+    newton = Gram(*solve((adjugate(jacobian)[0], determinant), rates))
+    arrived, paramagnetic = _has_arrived(shape, paramagnet_is_stable, g, newton, stable)
     # The share of the step that is taken, all or nothing, and whether it has arrived: quotients, so that XLA decides
     # once and not for each entry.
     arrived = jnp.where(arrived, step, 0.0) / step > 0.5
@@ -179,7 +183,7 @@ def _with_tilt(
     # No logarithms: on a CPU XLA asks the C library for them, number by number.
     grown = jnp.exp(jnp.clip(step * (trace_w + trace_end), -STEEPEST, STEEPEST))
     followed = grown * (before.tilt * (before.gram.aa * before.gram.bb)) / jnp.maximum(product, limits.tiny)
-    followed = stored(jnp.clip(followed, least, 1.0), 1.0 + step)
+    followed = stored(jnp.clip(followed, least, 1.0), unseen_one(step))
     open_by = bb * jnp.abs(error.aa) + aa * jnp.abs(error.bb) + 2.0 * jnp.abs(new.ab * error.ab)
     own = jnp.maximum(product - new.ab**2, limits.tiny)
     doubt = (open_by + ROUNDINGS * limits.eps * product) / own
@@ -192,11 +196,10 @@ def _with_tilt(
 
 
 def _has_arrived(
-    shape: ShapeDynamics, paramagnet_is_stable: Array, g: Gram, rates: Gram, jacobian: Matrix, stable: Array
+    shape: ShapeDynamics, paramagnet_is_stable: Array, g: Gram, newton: Gram, stable: Array
 ) -> tuple[Array, Array]:
-    """Whether g lies next to a stable fixed point, and whether that is m = 0."""
+    """Whether g lies next to a stable fixed point, given Newton's step from there, and whether that is m = 0."""
     total, product = g.aa + g.bb, g.aa * g.bb
-    newton = Gram(*solve(adjugate(jacobian), rates))
     # A layer that nothing keeps ordered (no exchange reaches it) decays to nothing beside an ordered one.
     alone = (jnp.minimum(g.aa, g.bb) < VANISHED * total) & (shape.w_ab * shape.w_ba == 0)
     close = (
