@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import itertools
+import math
 from typing import Any, Final
 
 import jax
@@ -23,8 +24,11 @@ from .solution import Solution
 LARGEST_TILE: Final = 64
 SMALLEST_TILE: Final = 32
 TILES: Final = 16
-# An accelerator needs this many to be busy.
-ACCELERATOR_TILE: Final = 1 << 16
+# On an accelerator, at most, in multiples that several devices share; and tiles at a time, so that one is taken from
+# memory or put there while another is computed.
+ACCELERATOR_TILE: Final = 1 << 18
+ACCELERATOR_MULTIPLE: Final = 1 << 12
+ACCELERATOR_THREADS: Final = 2
 
 
 def simulate_many(
@@ -50,7 +54,7 @@ def simulate_many(
     - `saveat`: times in ps, shape (times,). Default: the final time.
     - `rtol`, `atol`, `max_steps`: as in `simulate`.
     - `tile`: lanes integrated together. Default: 64 on a CPU, fewer for small batches, so that lanes of unlike cost
-      are apart; 65536 on an accelerator.
+      are apart; on an accelerator equal parts of 262144 at most, two at a time.
     - `executor`, `progress`: as in `sweep`.
 
     **Returns** a `Solution` of NumPy arrays with a leading axis of lanes; a lane that failed has `valid = False`
@@ -73,7 +77,7 @@ def simulate_many(
     if starts.shape not in ((layers, 3), (lanes, layers, 3)):
         raise ValueError(f"m0 has shape {starts.shape}: it must be ({layers}, 3) or ({lanes}, {layers}, 3).")
     starts = np.broadcast_to(starts, (lanes, layers, 3))
-    tile = _default_tile(lanes) if tile is None else tile
+    tile = _default_tile(lanes) if tile is None else min(tile, lanes)
     if tile < 1:
         raise ValueError(f"tile = {tile} is out of range: it must be 1 or greater (lanes integrated together).")
     dtype = models.exchange.dtype
@@ -81,7 +85,6 @@ def simulate_many(
     require_reachable("rtol", rtol, dtype)
     # As arrays, so that another tolerance needs no other program.
     tolerances = np.asarray([rtol, rtol if atol is None else atol], dtype)
-    tile = min(tile, lanes)
     stops = np.broadcast_to(numpy_floats("t1", t1), (lanes,))
     order = None
     if tile < lanes:
@@ -94,16 +97,27 @@ def simulate_many(
         times = numpy_floats("saveat", saveat)
     # A function with a name, so that other processes can have it.
     run = functools.partial(_integrate, frame, max_steps, times, tolerances)
+    threads = None if jax.default_backend() == "cpu" or len(jax.local_devices()) > 1 else ACCELERATOR_THREADS
     return run_tiles(
-        run, (*arrays, starts, stops), tile, order=order, executor=executor, progress=progress, label="simulate"
+        run,
+        (*arrays, starts, stops),
+        tile,
+        order=order,
+        executor=executor,
+        threads=threads,
+        progress=progress,
+        label="simulate",
     )
 
 
 def _default_tile(lanes: int) -> int:
     """Lanes integrated together: few on a CPU, as many as keep an accelerator busy."""
-    if jax.default_backend() != "cpu":
-        return ACCELERATOR_TILE
-    return min(max(power_of_two_below(lanes // TILES), SMALLEST_TILE), LARGEST_TILE)
+    if jax.default_backend() == "cpu":
+        return min(lanes, max(power_of_two_below(lanes // TILES), SMALLEST_TILE), LARGEST_TILE)
+    if lanes <= ACCELERATOR_MULTIPLE:
+        return lanes
+    parts = math.ceil(lanes / ACCELERATOR_TILE) * ACCELERATOR_MULTIPLE
+    return math.ceil(lanes / parts) * ACCELERATOR_MULTIPLE
 
 
 def _precession_rate(exchange: Float[np.ndarray, "lanes L L"], gyro: Float[np.ndarray, " lanes"]) -> Any:
