@@ -33,7 +33,7 @@ from nrjax._numerics import refilled_loops
 
 LONGEST_S: Final = 480.0
 # Seconds that one part may take.
-PART_S: Final = 90.0
+PART_S: Final = 120.0
 # Estimates for an H200 in double precision.
 BOUNDS_S: Final = {"map": 0.1, "trajectories": 0.4, "designs": 0.3}
 START: Final = [[0.1, 0.0, 0.8], [0.0, 0.1, 0.6]]
@@ -110,7 +110,7 @@ def agreement(sizes: Sizes) -> Iterator[Row]:
 
 def agreement_in_a_field(sizes: Sizes) -> Iterator[Row]:
     """The general road's states here and on the CPU."""
-    yield same_states(*on_both(nrjax.steady_states, bilayers(sizes.general[0], **IN_A_FIELD)))
+    yield same_states(*on_both(nrjax.steady_states, bilayers(sizes.general[0] // 4, **IN_A_FIELD)))
 
 
 def random_bilayers(n: int) -> Any:

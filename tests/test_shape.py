@@ -19,6 +19,7 @@ from nrjax._numerics.small_matrices import (
     is_stable,
     largest_real_part_3,
 )
+from nrjax._numerics.stored_values import stored, unseen_one
 from nrjax.magnets import Gram
 from nrjax.rotation.bilayer_relaxation import Motion, attempt_step, exponential_step
 
@@ -176,6 +177,22 @@ def test_phi_beyond_its_reach():
     turning = np.array([[-0.1, -500.0, 0.0], [500.0, -0.1, 0.0], [0.0, 0.0, -1.0]])
     after = np.eye(3) + turning @ phi_by_polynomial(turning, jnp.float64)
     assert np.abs(np.linalg.eigvals(after)).max() < 1.0
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_stored_values_are_the_same_to_the_bit(dtype):
+    """Whatever stands beside them, alone and in a program; so are derivatives."""
+    limits = jnp.finfo(dtype)
+    x = jnp.asarray([0.1, -0.0, limits.tiny, limits.max, -jnp.inf, jnp.nan, 1.0 / 3.0], dtype)
+    beside = jnp.asarray([-3.0, 0.0, jnp.nan, -jnp.inf, jnp.inf, limits.tiny, -1e30], dtype)
+
+    def bits(found):
+        return np.asarray(found).view(np.int32 if dtype == jnp.float32 else np.int64)
+
+    for run in (lambda x, t: stored(x, unseen_one(t)), jax.jit(lambda x, t: stored(x, unseen_one(t)))):
+        np.testing.assert_array_equal(bits(run(x, beside)), bits(x))
+    slope = jax.vmap(jax.grad(lambda x, t: stored(x, unseen_one(t)), argnums=(0, 1)))(x[:3], beside[:3])
+    np.testing.assert_array_equal(slope, [[1.0] * 3, [0.0] * 3])
 
 
 def test_small_matrices():
