@@ -54,6 +54,9 @@ def test_the_published_rotations(point, factor, gyro, expected):
     np.testing.assert_allclose(state.chase_frequency * nrjax.units.GHz, abs(omega @ second), rtol=1e-9)
 
 
+COLD = nrjax.LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, 0.3, bath=nrjax.ClassicalBath())
+
+
 def test_harmonics_left_out_are_told():
     """The residual is the error of fewer harmonics, to its order; too few are not valid."""
     exact = steady_state(FokkerPlanckMagnet(classical_bilayer(*CLEAR, gyro=2.0), 10))
@@ -68,12 +71,16 @@ def test_harmonics_left_out_are_told():
     assert [int(state.phase) for state in states] == [Phase.UNRESOLVED, Phase.UNRESOLVED, Phase.CHIRAL]
     with pytest.raises(RuntimeError, match="a greater lmax"):
         steady_state(FokkerPlanckMagnet(classical_bilayer(*CLEAR, gyro=2.0), 4))
-    # In the cold too few harmonics make the only state seem unstable. |m| = L(|m| j/T).
-    cold = nrjax.LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, 0.3, bath=nrjax.ClassicalBath())
+    # In the cold too few make the only state seem unstable.
     with pytest.raises(RuntimeError, match="a greater lmax"):
-        steady_state(FokkerPlanckMagnet(cold))
+        steady_state(FokkerPlanckMagnet(COLD))
+
+
+@pytest.mark.long
+def test_harmonics_that_are_enough_in_the_cold():
+    """|m| = L(|m| j/T)."""
     m: Any = brentq(lambda m: 1.0 / np.tanh(m / 0.03) - 0.03 / m - m, 0.5, 1.0)
-    found = steady_state(FokkerPlanckMagnet(cold, 20))
+    found = steady_state(FokkerPlanckMagnet(COLD, 20))
     assert float(found.residual) < 1e-5
     np.testing.assert_allclose(found.lengths, [m], rtol=5.0 * float(found.residual))
 
