@@ -27,6 +27,7 @@ from tests.magnets import classical_bilayer
 from tests.refusal import assert_refused
 
 WEAK, CLEAR = (5.0, 3.0, 0.05), (6.0, 2.0, 0.08)
+COLD = LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, 0.3, bath=ClassicalBath())
 # Point, c, gyro, and m_A = a e3, m_B = c e1 + d e3, Omega, all in that frame.
 PUBLISHED = [
     (WEAK, 1.5, 2.0, (0.27095460, 0.03476634, -0.03106092, -0.34820068, 0.13011911, -2.39845671)),
@@ -52,9 +53,6 @@ def test_the_published_rotations(point, factor, gyro, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-8)
     assert int(state.phase) == Phase.CHIRAL and float(state.residual) < 1e-10
     np.testing.assert_allclose(state.chase_frequency * nrjax.units.GHz, abs(omega @ second), rtol=1e-9)
-
-
-COLD = nrjax.LayeredMagnet([[10.0]], 0.1, -10.0, 0.0, 1.0, 0.3, bath=nrjax.ClassicalBath())
 
 
 def test_harmonics_left_out_are_told():

@@ -4,9 +4,13 @@ XLA keeps the result of a division, but computes sums and products anew for ever
 each result is a loop of its own, long chains of them become several times larger than they are.
 """
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+Values = TypeVar("Values")
 
 
 def unseen_one(like: Array) -> Array:
@@ -14,6 +18,6 @@ def unseen_one(like: Array) -> Array:
     return jnp.where(jnp.abs(like) < -1.0, 2.0, jnp.ones_like(like))
 
 
-def stored(x: Array, one: Array) -> Array:
-    """x, to the bit, as the result of a division by an `unseen_one`, for what is used more than once."""
-    return x / one if jax.default_backend() == "cpu" else x
+def stored(values: Values, one: Array) -> Values:
+    """All of these, to the bit, as results of a division by an `unseen_one`: for what is used more than once."""
+    return jax.tree.map(lambda x: x / one, values) if jax.default_backend() == "cpu" else values

@@ -31,7 +31,7 @@ class UnrolledTsit5(diffrax.Tsit5):
         slopes, one = [solver_state], unseen_one(dt)
         for weights, c in zip(tableau.a_lower, tableau.c, strict=True):
             slope = terms.vf(t0 + float(c) * dt, _combine(weights, slopes, dt, y0), args)
-            slopes.append(jax.tree.map(lambda x: stored(x, one), slope))
+            slopes.append(stored(slope, one))
         y1 = _combine(tableau.b_sol, slopes, dt, y0)
         error = _combine(tableau.b_error, slopes, dt, jax.tree.map(jnp.zeros_like, y0))
         increments = jax.tree.map(lambda *k: dt * jnp.stack(k), *slopes)

@@ -94,22 +94,22 @@ def exponential_step(
     trace, minors, determinant = invariants
     size = jnp.sqrt(sum((x * x for row in jacobian for x in row), jnp.zeros_like(step)))
     c0, c1, c2 = phi_coefficients(step * trace, step**2 * minors, step**3 * determinant, step * size)
-    c0, c1, c2 = stored(step * c0, one), stored(step**2 * c1, one), stored(step**3 * c2, one)
+    c0, c1, c2 = stored((step * c0, step**2 * c1, step**3 * c2), one)
 
     def times_jacobian(v: Any) -> tuple[Array, ...]:
         return tuple(row[0] * v[0] + row[1] * v[1] + row[2] * v[2] for row in jacobian)
 
     def taken(v: Any) -> tuple[Array, ...]:
         """h phi(h J) v."""
-        first = tuple(stored(x, one) for x in times_jacobian(v))
+        first = stored(times_jacobian(v), one)
         second = times_jacobian(first)
-        return tuple(stored(c0 * x + c1 * y + c2 * z, one) for x, y, z in zip(v, first, second, strict=True))
+        return stored(tuple(c0 * x + c1 * y + c2 * z for x, y, z in zip(v, first, second, strict=True)), one)
 
     change = taken(rates)
     nearly = Gram(*(x + y for x, y in zip(g, change, strict=True)))
     after, trace_w = shape.rates_and_trace(nearly)
     bent = zip(after, rates, times_jacobian(change), strict=True)
-    error = Gram(*taken(tuple(stored((x - y - z) / 3.0, one) for x, y, z in bent)))
+    error = Gram(*taken(stored(tuple((x - y - z) / 3.0 for x, y, z in bent), one)))
     return Gram(*(x + e for x, e in zip(nearly, error, strict=True))), error, trace_w
 
 
@@ -134,9 +134,8 @@ def attempt_step(shape: ShapeDynamics, paramagnet_is_stable: Array, motion: Moti
     """One attempted step; a rejected one only shortens the next."""
     g, one = motion.gram, unseen_one(motion.step)
     rates, jacobian, trace_w = shape.linearize(g)
-    jacobian = tuple(tuple(stored(x, one) for x in row) for row in jacobian)
-    rates = Gram(*(stored(x, one) for x in rates))
-    trace, minors, determinant = (stored(x, one) for x in characteristic(jacobian))
+    rates, jacobian = stored((rates, jacobian), one)
+    trace, minors, determinant = stored(characteristic(jacobian), one)
     stable = is_stable(trace, minors, determinant)
     step = motion.step
     new, error, trace_end = exponential_step(shape, g, rates, jacobian, (trace, minors, determinant), step)
