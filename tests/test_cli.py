@@ -110,6 +110,7 @@ def test_curve(tmp_path, capsys):
         assert 5 < int(chiral.sum()) < 30 and (np.diff(chase[chiral.values]) > 0).all()
 
 
+@pytest.mark.long
 def test_simulate_with_noise(tmp_path, capsys):
     """--noise SEED is the key of the fluctuations of --spins spins."""
     flags = ["--loss-rate", "0.05", "--interlayer-exchange", "6", "--set", "gyro=0"]

@@ -67,6 +67,7 @@ def test_out_of_reach_ends_with_1(tmp_path, capsys, monkeypatch):
     assert results[0].history.sizes["restart"] == 1 and int(results[0].history.steps[0]) == 3
 
 
+@pytest.mark.long
 def test_a_target_in_another_unit(capsys):
     """40,000 for 40 GHz: no nearest design is claimed, and what might be wrong is said."""
     reach = ["--vary", "loss_rate", "0", "0.12", "--restarts", "2", "--steps", "40"]

@@ -254,6 +254,7 @@ def test_layers_that_conduct_melt_no_sooner_than_estimated(conduction):
         np.testing.assert_allclose(estimate, counted.chase, rtol=0.02)
 
 
+@pytest.mark.long
 def test_the_warming_of_a_steady_sample_that_conducts():
     """Of a paramagnet, whose power no temperature changes, the limit's temperature is that of the balance."""
     paramagnet = hanai2025_bilayer(0.2, 6.0)

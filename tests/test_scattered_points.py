@@ -59,6 +59,7 @@ def test_points_are_those_of_the_grid():
     assert int(bad["phase"][2]) == int(steady_state(hanai2025_bilayer(0.06)).phase)
 
 
+@pytest.mark.long
 def test_few_points_of_costly_magnets_are_few_lanes(monkeypatch):
     """Magnets that need time integration are not filled up to a tile of thousands, and run in one thread."""
     seen = {}

@@ -442,6 +442,7 @@ def test_moments_that_swing_along_a_line_turn_nowhere():
     np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_closed_orbits_need_not_be_solved_for():
     state = steady_state(modulated_magnet(), np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]]), cycles=False)
     assert int(state.phase) == Phase.MODULATED and not bool(state.valid) and np.isnan(state.period)
