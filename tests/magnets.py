@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from nrjax import ClassicalBath, LayeredMagnet
 from tests.systems.bilayer import Bilayer
@@ -29,3 +30,15 @@ def classical_bilayer(exchange, temperature, loss, gyro=0.0, field=None):
         bath=ClassicalBath(),
         field=field,
     )
+
+
+# From here the shape of `modulated_magnet` keeps moving.
+START_OF_MODULATED = np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
+
+
+def modulated_magnet():
+    """Found by a random search; its lengths and angle keep oscillating."""
+    return LayeredMagnet(
+        [[8.71057037, 0.53915208], [-4.32330225, 11.36926766]], [0.0535582, 0.06521313], -10.0,
+        [0.11526141, 0.09890705], 1.0, 4.595116603269163,
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,11 +32,11 @@ from nrjax import (
     units,
 )
 from nrjax._numerics.validation import is_concrete
-from nrjax.inverse import Box
+from nrjax.inverse import Box, laser_design
 from nrjax.inverse.problem import Problem
 from nrjax.rotation.attractors import steady_states
 from nrjax.rotation.observables import OBSERVABLES
-from tests.magnets import magnet_of
+from tests.magnets import START_OF_MODULATED, magnet_of, modulated_magnet
 from tests.refusal import assert_refused
 from tests.systems.bilayer import UNEQUAL, Bilayer
 
@@ -268,6 +269,36 @@ def test_the_same_seed_gives_the_same_and_restarts_stand_alone():
         last = int(one.history.steps[k]) - 1
         for name in BOUNDS:
             np.testing.assert_allclose(alone.history[name][last, 0], one.history[name][last, k], rtol=1e-7)
+
+
+def test_shapes_that_keep_moving_are_watched_for_designs_that_meet_them(monkeypatch):
+    """Below an exchange of 1 meV or so this magnet's shape never rests. A design that looks there goes on as one that
+    has watched from the start, to the bit; one that does not look there leaves the watching out."""
+    steps, watched = laser_design.take_steps, []
+
+    def take_steps(problem, *others):
+        watched.append(problem.watches)
+        return steps(problem, *others)
+
+    def magnet(exchange):
+        return eqx.tree_at(lambda m: m.exchange, modulated_magnet(), modulated_magnet().exchange.at[0, 1].set(exchange))
+
+    def found(low):
+        watched.clear()
+        bounds, start = {"exchange": (low, 3.0)}, START_OF_MODULATED
+        result = design(magnet, {"exchange": 2.0}, 60.0, bounds=bounds, m0=start, restarts=6, steps=20, progress=False)
+        return result, list(watched)
+
+    monkeypatch.setattr(laser_design, "take_steps", take_steps)
+    away, of_rest = found(1.2)
+    assert away.feasible and not any(of_rest)
+    met, of_motion = found(0.3)
+    assert of_motion[:2] == [False, True] and all(of_motion[1:])
+    monkeypatch.setattr(laser_design, "replace", lambda problem, watches: problem)
+    again, of_all = found(0.3)
+    assert all(of_all) and len(of_all) == len(of_motion) - 1
+    assert met.history.identical(again.history) and met.parameters == again.parameters
+    assert str(known(met)) == str(known(again))
 
 
 def test_a_second_design_traces_nothing():

@@ -27,7 +27,7 @@ from nrjax import (
 from nrjax.rotation import shape_solver
 from nrjax.rotation.attractors import continued, steady_states
 from tests import differences
-from tests.magnets import magnet_of
+from tests.magnets import START_OF_MODULATED, magnet_of, modulated_magnet
 from tests.systems import single_layer
 from tests.systems.bilayer import UNEQUAL, Bilayer
 
@@ -371,21 +371,12 @@ def test_a_saddle_is_left_behind(beside):
     np.testing.assert_allclose(end.m, attractor.m, atol=1e-9)
 
 
-def modulated_magnet():
-    # Found by a random search; its lengths and angle keep oscillating.
-    return LayeredMagnet(
-        [[8.71057037, 0.53915208], [-4.32330225, 11.36926766]], [0.0535582, 0.06521313], -10.0,
-        [0.11526141, 0.09890705], 1.0, 4.595116603269163,
-    )  # fmt: skip
-
-
 def test_modulated_shape():
     """Period and averages of the closed orbit, against a trajectory over twenty of them."""
-    start = np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
-    state = steady_state(modulated_magnet(), start)
+    state = steady_state(modulated_magnet(), START_OF_MODULATED)
     assert int(state.phase) == Phase.MODULATED and bool(state.valid) and not bool(state.is_rigid)
     assert float(state.residual) < 1e-12 and float(state.growth_rate) < 0
-    settled = simulate(modulated_magnet(), start, 1500.0)
+    settled = simulate(modulated_magnet(), START_OF_MODULATED, 1500.0)
     span = 20 * float(state.period)
     times = np.linspace(0.0, span, 20001)
     trajectory = simulate(modulated_magnet(), settled.ms[-1], span, saveat=times)
@@ -413,12 +404,11 @@ def test_modulated_shape():
 
 def test_derivatives_of_a_closed_orbit():
     """Forward and backward, against differences; a rigid state has an infinite period."""
-    start = np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
 
     def seen(change):
         magnet = modulated_magnet()
         exchange = jnp.asarray(magnet.exchange).at[0, 1].add(change)
-        state = steady_state(eqx.tree_at(lambda m: m.exchange, magnet, exchange), start, throw=False)
+        state = steady_state(eqx.tree_at(lambda m: m.exchange, magnet, exchange), START_OF_MODULATED, throw=False)
         return jnp.stack([state.period, state.chase_frequency, state.rotation_frequency, *state.lengths])
 
     slopes = jax.jacfwd(seen)(0.0)
@@ -444,13 +434,13 @@ def test_moments_that_swing_along_a_line_turn_nowhere():
 
 @pytest.mark.long
 def test_closed_orbits_need_not_be_solved_for():
-    state = steady_state(modulated_magnet(), np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]]), cycles=False)
+    state = steady_state(modulated_magnet(), START_OF_MODULATED, cycles=False)
     assert int(state.phase) == Phase.MODULATED and not bool(state.valid) and np.isnan(state.period)
 
 
 def test_the_few_that_keep_moving_are_told_among_many(monkeypatch):
     """Lanes that are watched, more than go together, are told as they are one by one; the others are left alone."""
-    start = jnp.asarray([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
+    start = jnp.asarray(START_OF_MODULATED)
     magnets = [modulated_magnet(), hanai2025_bilayer([0.0, 0.05], 6.0, filling=[1.0, 1.0])]
     magnets = [jax.tree.map(lambda x: jnp.asarray(x, float), magnet) for magnet in magnets]
     alone = [steady_state(magnet, start, throw=False) for magnet in magnets]
@@ -575,9 +565,8 @@ def test_a_slow_way_to_a_rigid_state_is_no_modulated_one(point):
 
 def test_modulated_shape_through_time_integration():
     magnet = modulated_magnet()
-    start = np.array([[0.5, 0.3, 0.47], [0.1, 0.4, 0.22]])
     general = eqx.tree_at(lambda m: m.field, magnet, jnp.zeros((2, 3)), is_leaf=lambda x: x is None)
-    state = steady_state(general, start)
+    state = steady_state(general, START_OF_MODULATED)
     assert int(state.phase) == Phase.MODULATED and not bool(state.valid) and np.isnan(state.chase_frequency)
     assert state.result == RESULTS.modulated and np.isnan(state.period)
 

@@ -19,5 +19,15 @@ def unseen_one(like: Array) -> Array:
 
 
 def stored(values: Values, one: Array) -> Values:
-    """All of these, to the bit, as results of a division by an `unseen_one`: for what is used more than once."""
-    return jax.tree.map(lambda x: x / one, values) if jax.default_backend() == "cpu" else values
+    """All of these, to the bit, as results of a division by an `unseen_one`: for what is used more than once. Numbers
+    of any kind, and truths."""
+    if jax.default_backend() != "cpu":
+        return values
+
+    def kept(x: Array) -> Array:
+        if jnp.issubdtype(x.dtype, jnp.inexact):
+            return x / one
+        quotient = x.astype(one.dtype) / one
+        return quotient > 0.5 if x.dtype == jnp.bool_ else quotient.astype(x.dtype)
+
+    return jax.tree.map(kept, values)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..rotation.attractors import steady_state
+from ..rotation.attractors import solver_for, steady_state
 from ..rotation.observables import AbstractObservable, is_frequency
-from ..rotation.rigid_states import SteadyState, unknown_state
+from ..rotation.rigid_states import RESULTS, SteadyState, unknown_state
 from .box import Box
 from .constraints import AbstractConstraint
 from .distance_to_chase import chase_distance
@@ -28,6 +28,7 @@ class Look(NamedTuple):
     - `gradient`: of `achieved` with respect to the parameters in their units, shape (n,).
     - `states`: the steady state of each member, batched over (M,).
     - `valid`: whether every member has a valid state. `flat`: whether some member's observable has no slope.
+      `settled`: whether every member's motion did.
     """
 
     y: Float[Array, " n"]
@@ -41,6 +42,7 @@ class Look(NamedTuple):
     states: SteadyState
     valid: Bool[Array, ""]
     flat: Bool[Array, ""]
+    settled: Bool[Array, ""]
 
     def row(self) -> Float[Array, " numbers"]:
         """All its numbers, one after the other: what is carried as one array is chosen by one kernel, not by one for
@@ -69,6 +71,7 @@ class Problem(eqx.Module):
     - `ensemble`: further arguments of `build`, each of shape (M,); empty for M = 1.
     - `worst_case`: aim the middle between the extremes at the target, not the mean.
     - `spread_weight`: of the ensemble's relative spread among the objectives.
+    - `watches`: whether shapes that do not settle are watched; else `Look.settled` tells that there were some.
     """
 
     build: Callable[..., Any] = eqx.field(static=True)
@@ -79,6 +82,7 @@ class Problem(eqx.Module):
     ensemble: dict[str, Float[Array, " M"]]
     worst_case: Bool[Array, ""]
     spread_weight: Float[Array, ""]
+    watches: bool = eqx.field(default=True, static=True)
 
     @property
     def has_objectives(self) -> bool:
@@ -126,7 +130,7 @@ class Problem(eqx.Module):
         states = jax.tree.map(lambda x: jnp.stack([x] * self.members), unknown)
         zero, none, vector = jnp.zeros((), y.dtype), jnp.asarray(False), jnp.zeros_like(y)
         far, each = zero + jnp.inf, jnp.zeros(self.members, y.dtype)
-        return Look(y, far, vector, far, vector, zero, each, vector, states, none, none)
+        return Look(y, far, vector, far, vector, zero, each, vector, states, none, none, none)
 
     def _measure(self, p: Float[Array, " n"]) -> Any:
         """Observable and guidance of each member, and the loss; then what is looked at without derivatives."""
@@ -135,7 +139,8 @@ class Problem(eqx.Module):
         def member(material: dict[str, Array]) -> Any:
             magnet = self.build(**parameters, **material)
             lit = magnet.plateau()
-            state = steady_state(lit, self.m0, cycles=False, throw=False)
+            solver = None if self.watches else solver_for(lit).of_settling_states()
+            state = steady_state(lit, self.m0, solver=solver, cycles=False, throw=False)
             value = jnp.asarray(self.observable(magnet, state))
             loss = sum((f(magnet, state) for f in self.objectives), start=jnp.zeros_like(value))
             ok = state.is_rigid & jnp.isfinite(value)
@@ -187,6 +192,7 @@ class Problem(eqx.Module):
             states,
             jnp.all(ok),
             jnp.any(flat),
+            jnp.all(states.result != RESULTS.not_settled),
         )
 
     def _centre(self, x: Float[Array, " M"], dx: Float[Array, "M n"]) -> tuple[Array, Array]:

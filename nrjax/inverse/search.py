@@ -41,7 +41,7 @@ class Lane(NamedTuple):
     - `reference`, `strikes`: the miss when Newton's method last took a quarter off it, and its steps since then.
     - `record`, `champion`, `idle`: the best score, the look that had it, and steps since. `finishing`: steps since
       objectives rest.
-    - `steps`: looks taken. `done`: nothing more to do. `target`: to reach.
+    - `steps`: looks taken. `done`: nothing more to do. `target`: to reach. `settled`: whether every look's motion did.
     """
 
     y: Float[Array, " n"]
@@ -58,6 +58,7 @@ class Lane(NamedTuple):
     steps: Int[Array, ""]
     done: Bool[Array, ""]
     target: Float[Array, ""]
+    settled: Bool[Array, ""]
 
 
 def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Array, " n"], target: Array) -> Lane:
@@ -80,6 +81,7 @@ def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Ar
         steps=count,
         done=jnp.asarray(False),
         target=target,
+        settled=jnp.asarray(True),
     )
 
 
@@ -102,7 +104,7 @@ def step(
     judged = _judge(lane, look, free)
     moved = _move(judged, look, free, optimizer)
     new = _ending(moved, look, problem.has_objectives, tolerance, steps, patience)
-    return _either(lane.done, lane, new)
+    return _either(lane.done, lane, new._replace(settled=lane.settled & look.settled))
 
 
 def _goes_across(lane: Lane, best: Look) -> Array:

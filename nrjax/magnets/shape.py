@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics.small_matrices import Matrix
+from .._numerics.stored_values import stored, unseen_one
 from .._numerics.validation import Number
 from .order_parameters import AbstractOrderParameters
 from .relaxation import AbstractRelaxation, Gram
@@ -46,8 +47,11 @@ class ShapeDynamics(eqx.Module):
                 f"{terms or 'nothing'} besides. Use simulate() on the model itself."
             )
         w = model.exchange_rates()
-        self.w_aa, self.w_ab, self.w_ba, self.w_bb = w[0, 0], w[0, 1], w[1, 0], w[1, 1]
-        self.relaxation = model.relaxation()
+        numbers, rest = eqx.partition(model.relaxation(), eqx.is_inexact_array)
+        # Else everything that follows would compute them anew, from the light on.
+        rates, numbers = stored(((w[0, 0], w[0, 1], w[1, 0], w[1, 1]), numbers), unseen_one(w[0, 0]))
+        self.w_aa, self.w_ab, self.w_ba, self.w_bb = rates
+        self.relaxation = eqx.combine(numbers, rest)
         # Kept, since every step of a search asks for it.
         self.nonlinearity_scale = self.relaxation.nonlinearity_scale
 

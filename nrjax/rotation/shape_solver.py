@@ -15,6 +15,7 @@ from .._numerics.programs import SharedProgram
 from .._numerics.ready_programs import kept
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.small_matrices import safe_sqrt
+from .._numerics.stored_values import stored, unseen_one
 from .._numerics.validation import in_range, is_concrete
 from ..magnets import AbstractOrderParameters
 from ..magnets.relaxation import Gram
@@ -41,16 +42,22 @@ class ShapeSolver(AbstractSteadyStateSolver):
     Their shape is followed through pseudo-time to where it settles, then polished by Newton's method. A shape that
     keeps moving is watched until it repeats itself, which makes it MODULATED.
 
-    **Arguments** `cycles`: whether the closed orbit of a MODULATED shape is solved for.
+    **Arguments** `cycles`: whether the closed orbit of a MODULATED shape is solved for. `watches`: whether a shape that
+    does not settle is watched at all; else it is UNRESOLVED.
 
     **Source** docs/physics.md, "Shape dynamics".
     """
 
     cycles: bool = eqx.field(default=True, static=True)
+    watches: bool = eqx.field(default=True, static=True)
 
     def of_rigid_states(self) -> "ShapeSolver":
         """Without closed orbits."""
-        return ShapeSolver(cycles=False)
+        return ShapeSolver(cycles=False, watches=self.watches)
+
+    def of_settling_states(self) -> "ShapeSolver":
+        """Without watching."""
+        return ShapeSolver(cycles=False, watches=False)
 
     def applies_to(self, model: Any) -> bool:
         """Whether the model is an isotropic bilayer, or two order parameters like it."""
@@ -65,17 +72,19 @@ class ShapeSolver(AbstractSteadyStateSolver):
         """The state reached from `start`; `max_steps` pseudo-time steps to settle, four times as many to repeat."""
         if is_concrete(*jax.tree.leaves((model, start))):
             search, state = _at_once(model, start, max_steps)
-            if bool(search.journey.motion.arrived):
+            if not self.watches or bool(search.journey.motion.arrived):
                 return state
             return _after_watching(model, start, search, max_steps, self.cycles)
         arrays, rest = eqx.partition(model, eqx.is_array)
 
         def find(arrays: Any, start: Array) -> Search:
             frozen = eqx.combine(arrays, rest)
-            return _watched(frozen, _settled(*_set_out(frozen, start), max_steps), max_steps)
+            search = _settled(*_set_out(frozen, start), max_steps)
+            return _watched(frozen, search, max_steps) if self.watches else search
 
         found = without_derivative(find)(arrays, start)
-        return _told_of_moving(model, start, found, _told(model, start, found), self.cycles)
+        state = _told(model, start, found)
+        return _told_of_moving(model, start, found, state, self.cycles) if self.watches else state
 
     def find_many(
         self, models: AbstractOrderParameters, starts: Float[Array, "lanes 2 n"], max_steps: int
@@ -84,10 +93,10 @@ class ShapeSolver(AbstractSteadyStateSolver):
         compiled only if there are any, the first of them ahead where many are asked for."""
         _tell_all.compile_ahead(models, starts, _settle_all.shapes(models, starts, max_steps))
         search = _settle_all(models, starts, max_steps)
-        if starts.shape[0] >= WATCHED:
+        if self.watches and starts.shape[0] >= WATCHED:
             # Among so many, as in a map, some do not settle: the program is ready when it is known which.
             _watch_all.compile_ahead(*_shapes_of(WATCHED, (models, search)), max_steps)
-        moving = np.flatnonzero(~np.asarray(search.journey.motion.arrived))
+        moving = np.flatnonzero(self.watches & ~np.asarray(search.journey.motion.arrived))
         for rows, count in _in_turn(moving, WATCHED, starts.shape[0]):
             some, searches = _lanes_of((models, search), rows)
             # What fills up has no steps left.
@@ -151,12 +160,8 @@ def _told(model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Se
     found = jax.tree.map(jax.lax.stop_gradient, gram_of(state.m))
     # The steps themselves damp a cycle next to a Hopf bifurcation: what led there cannot tell it from the state.
     uncertain = (search.journey.steps > 0) & (state.phase == Phase.CHIRAL) & is_slow_spiral(ShapeDynamics(model), found)
-    return reached_state(
-        state,
-        settled=arrived & ~uncertain,
-        finite=finite & jnp.all(jnp.isfinite(start)),
-        steps=search.journey.steps,
-    )
+    settled, finite = stored((arrived & ~uncertain, finite & jnp.all(jnp.isfinite(start))), unseen_one(found.aa))
+    return reached_state(state, settled=settled, finite=finite, steps=search.journey.steps)
 
 
 def _is_finite(model: AbstractOrderParameters, search: Search) -> Bool[Array, ""]:
@@ -307,7 +312,7 @@ def state_near_gram(
     shape = ShapeDynamics(model)
     seed = jax.lax.stop_gradient(seed)
     root, converged = bilayer_states.polish(shape, seed)
-    state = bilayer_states.describe(shape, root, paramagnetic)
+    state = stored(bilayer_states.describe(shape, root, paramagnetic), unseen_one(root.aa))
     stayed = (jnp.abs(root.aa - seed.aa) <= 0.3 * seed.aa) & (jnp.abs(root.bb - seed.bb) <= 0.3 * seed.bb)
     physical = root.ab**2 <= root.aa * root.bb * (1.0 + collinear_tolerance(like.dtype))
     tolerance = residual_tolerance(like.dtype)

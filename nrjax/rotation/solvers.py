@@ -52,6 +52,11 @@ class AbstractSteadyStateSolver(eqx.Module):
         """This solver, for callers to whom a shape that keeps moving is no state."""
         return self
 
+    def of_settling_states(self) -> "AbstractSteadyStateSolver":
+        """This solver, but for motions that do not settle soon: `RESULTS.not_settled` may be all that it tells of them,
+        for callers who then ask again without this."""
+        return self
+
     @property
     def is_light(self) -> bool:
         """Whether a state costs microseconds and no call to a library of linear algebra.
