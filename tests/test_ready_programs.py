@@ -232,12 +232,28 @@ def test_under_transformations_it_is_the_function(folder):
     assert names(folder) == set()
 
 
-def test_a_shared_program_is_kept_and_tells_its_shapes(folder, no_compiler):
+def test_brief_programs_of_few_numbers_are_ready_soon(folder, monkeypatch):
+    """With options of XLA's own, which it knows; of many numbers, and where nothing was said, as all others."""
+    asked, options = [], ready_programs.brief_options
+
+    def brief_options():
+        asked.append(1)
+        return options()
+
+    monkeypatch.setattr(ready_programs, "brief_options", brief_options)
+    few, many = jnp.linspace(1.0, 2.0, 8), jnp.linspace(1.0, 2.0, ready_programs.FEW + 1)
+    for root, x in ((kept(jnp.sqrt), few), (kept(jnp.sqrt, brief=True), many)):
+        np.testing.assert_allclose(root(x), np.sqrt(x), rtol=1e-15)
+        assert not asked
+    np.testing.assert_allclose(kept(jnp.cbrt, brief=True)(few), np.cbrt(few), rtol=1e-15)
+    assert len(asked) == 1 and len(names(folder)) == 3
+
+
+def test_a_shared_program_is_kept(folder, no_compiler):
     x = jnp.linspace(1.0, 2.0, 8)
     np.testing.assert_array_equal(SharedProgram(jnp.sqrt)(x), jnp.sqrt(x))
     no_compiler()
     program = SharedProgram(jnp.sqrt)
-    assert program.shapes(x) == jax.ShapeDtypeStruct((8,), x.dtype)
     program.compile_ahead(jax.ShapeDtypeStruct(x.shape, x.dtype))
     np.testing.assert_array_equal(program(x), jnp.sqrt(x))
     assert program.programs() == 0

@@ -4,7 +4,7 @@ import os
 import re
 import warnings
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 LOOPS: Final = "xla_cpu_small_while_loop_byte_threshold"
 # Bytes that one turn of a loop may touch: a few hundred lanes of a magnet, not the matrices of a Lindbladian, whose
@@ -16,6 +16,11 @@ TAKEN: Final = "xla_cpu_small_call"
 WIDTH: Final = "--xla_cpu_prefer_vector_width"
 # Bits. XLA's own choice is 256, also where a processor has twice as wide ones; where it has not, nothing changes.
 WIDEST: Final = 512
+# For programs that run for less time than it takes to compile them.
+BRIEF: Final = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# Kernels by way of MLIR, which takes longer; the choice is gone since this jaxlib.
+EMITTERS: Final = "xla_cpu_use_fusion_emitters"
+ALWAYS_EMITTERS: Final = (0, 11)
 # The first jaxlib that was not tried: XLA ends a process that sets a flag which it has not.
 UNKNOWN: Final = (0, 13)
 
@@ -54,6 +59,13 @@ def ask_for_cpu_options() -> None:
     if WIDTH not in flags and jaxlib_version() < UNKNOWN:
         flags += f" {WIDTH}={WIDEST}"
     os.environ["XLA_FLAGS"] = flags.strip()
+
+
+def brief_options() -> dict[str, Any]:
+    """Options of XLA by which a program for the CPU is compiled soon, whatever it then takes to run."""
+    if jaxlib_version() >= UNKNOWN:
+        return {}
+    return BRIEF | ({EMITTERS: False} if jaxlib_version() < ALWAYS_EMITTERS else {})
 
 
 def jaxlib_version() -> tuple[int, ...]:

@@ -60,12 +60,6 @@ class SharedProgram:
             ready = self._kept.find(arguments)
             return self._for(self._devices(arguments))(*arguments) if ready is None else ready(arguments)
 
-    def shapes(self, *arguments: Any) -> Any:
-        """What it returns, as `jax.ShapeDtypeStruct`s, without compiling."""
-        with self._lock:
-            ready = self._kept.find(arguments, compiles=False)
-            return self._on[1].eval_shape(*arguments) if ready is None else ready.shapes()
-
     def programs(self) -> int:
         """How many programs have been compiled."""
         return sum(program._cache_size() for program in self._on.values())

@@ -30,6 +30,7 @@ try:
 except ImportError:  # where JAX is older
     from jax.core import get_opaque_trace_state
 
+from .cpu_options import brief_options
 from .devices import chosen_device
 from .digests import code_digest, value_digest
 from .files import atomic
@@ -60,6 +61,8 @@ LAPACK: Final = "lapack_"
 _tracing = threading.RLock()
 
 _directory: Path | None = None
+# Numbers of which brief programs are compiled to be ready soon, and not to be fast.
+FEW: Final = 4096
 # That of a thread in which nothing is being traced.
 _nothing_traced: Any = None
 
@@ -92,12 +95,6 @@ class ReadyProgram:
             leaves[i] = result
         return jax.tree.unflatten(self._structure, leaves)
 
-    def shapes(self) -> Any:
-        """The same with `jax.ShapeDtypeStruct`s for arrays."""
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if _is_place(x) else x, self.returned, is_leaf=_is_place
-        )
-
 
 def keep_in(directory: Path | None) -> None:
     """Keep programs in a directory from now on; None: no more."""
@@ -117,9 +114,12 @@ def folder() -> Path | None:
     return _directory if get_opaque_trace_state() == _nothing_traced else None
 
 
-def kept(function: Callable[..., Any], jitted: Any = None) -> Callable[..., Any]:
-    """`equinox.filter_jit(function)`, or what is `jitted` already, whose programs are kept where programs are."""
-    programs = Programs(function)
+def kept(function: Callable[..., Any], jitted: Any = None, *, brief: bool = False) -> Callable[..., Any]:
+    """`equinox.filter_jit(function)`, or what is `jitted` already, whose programs are kept where programs are.
+
+    **Arguments** `brief`: of few numbers it computes for less time than it takes to compile.
+    """
+    programs = Programs(function, brief)
     jitted = eqx.filter_jit(function) if jitted is None else jitted
 
     @functools.wraps(function)
@@ -140,17 +140,12 @@ def prepare(call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
 class Programs:
     """The programs of one function of arguments and options, by everything that decides them."""
 
-    def __init__(self, function: Callable[..., Any]):
-        self._function = function
+    def __init__(self, function: Callable[..., Any], brief: bool = False):
+        self._function, self._brief = function, brief
         self._loaded: dict[Any, ReadyProgram | None] = {}
 
-    def find(
-        self, arguments: tuple[Any, ...], options: dict[str, Any] | None = None, compiles: bool = True
-    ) -> ReadyProgram | None:
-        """The program for arguments and options, arrays among them or their shapes; None where none can be kept.
-
-        **Arguments** `compiles`: False for None where it would have to be compiled.
-        """
+    def find(self, arguments: tuple[Any, ...], options: dict[str, Any] | None = None) -> ReadyProgram | None:
+        """The program for arguments and options, arrays among them or their shapes; None where none can be kept."""
         directory = folder()
         if directory is None:
             return None
@@ -164,8 +159,6 @@ class Programs:
             try:
                 path = directory / self._name(structure, arrays, static)
                 program = _load(path)
-                if program is None and not compiles:
-                    return None
                 self._loaded[key] = program or self._made(structure, arrays, static, path)
             except UnknownOrigin:
                 # Not tried again.
@@ -198,7 +191,8 @@ class Programs:
             if not _is_linked(target):
                 raise UnknownOrigin(f"calls {target}")
         _strip_names(lowered)
-        program = ReadyProgram(lowered.compile(), returned[0])
+        few = self._brief and sum(x.size for x in arrays) <= FEW and jax.default_backend() == "cpu"
+        program = ReadyProgram(lowered.compile(brief_options() if few else None), returned[0])
         _save(program, path)
         return program
 

@@ -73,4 +73,4 @@ def _programs(value: Value) -> tuple[Any, Any]:
     def scan(grid: Array, *arguments: Any) -> Array:
         return jax.vmap(lambda x: value(x, *arguments))(grid)
 
-    return kept(scan), kept(bisect)
+    return kept(scan, brief=True), kept(bisect, brief=True)

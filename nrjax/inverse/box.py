@@ -1,6 +1,7 @@
 """A box of parameters, and coordinates in which it has no walls."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import equinox as eqx
@@ -123,19 +124,19 @@ class Box(eqx.Module):
         return sides
 
 
-@kept
+@partial(kept, brief=True)
 def parameters_at(box: Box, y: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
     """`Box.vector` of many coordinates, as one program: outside of one, every operation is a program by itself."""
     return _of_each(box.vector, y)
 
 
-@kept
+@partial(kept, brief=True)
 def shares_at(box: Box, y: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
     """`Box.shares` of many coordinates, as one program."""
     return _of_each(box.shares, y)
 
 
-@kept
+@partial(kept, brief=True)
 def coordinates_at(box: Box, u: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
     """`Box.coordinates` of many shares, as one program."""
     return _of_each(box.coordinates, u)

@@ -1,5 +1,6 @@
 """What a design found, chosen among its restarts and put into words."""
 
+from functools import partial
 from typing import Final
 
 import equinox as eqx
@@ -123,7 +124,7 @@ def best_of_restarts(
     )
 
 
-@kept
+@partial(kept, brief=True)
 def _checks(problem: Problem, y: Float[Array, "restarts n"], states: SteadyState) -> tuple[Array, Array]:
     """`Problem.checks` of all restarts, each of shape (restarts, constraints)."""
     return jax.vmap(problem.checks)(y, states)

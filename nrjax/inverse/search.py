@@ -5,6 +5,7 @@ the gradient. Close to it the step splits: across the surface Newton's method, w
 the surface Optax again, on the objectives alone. A step that does not help is taken back and shortened.
 """
 
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -85,7 +86,7 @@ def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Ar
     )
 
 
-@kept
+@partial(kept, brief=True)
 def relative_error(achieved: Float[Array, "*lanes"], target: Float[Array, "*lanes"]) -> Float[Array, "*lanes"]:
     """|achieved - target| / |target|; absolute for a target of 0."""
     return jnp.abs(achieved - target) / jnp.where(target == 0, 1.0, jnp.abs(target))
@@ -213,7 +214,7 @@ def badness(look: Look) -> Array:
     return jnp.abs(look.miss) + jnp.where(_has_slope(look), 0.0, NO_SLOPE)
 
 
-@kept
+@partial(kept, brief=True)
 def start_lanes(
     problem: Problem,
     optimizer: optax.GradientTransformation,

@@ -2,6 +2,7 @@
 source."""
 
 import abc
+from functools import partial
 from typing import final
 
 import equinox as eqx
@@ -188,7 +189,7 @@ class Illumination(AbstractMetallicLight):
         return GivenRates(g, jnp.zeros_like(g))
 
 
-@kept
+@partial(kept, brief=True)
 def _couplings(moments: LocalMoment, laser: Laser) -> tuple[Array, Array]:
     """(g, gamma) of moments under a constant laser."""
     return moments.sd_coupling(laser), moments.loss_rate(laser)

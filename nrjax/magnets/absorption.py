@@ -1,5 +1,6 @@
 """What the light does to the sample: the figures that an experiment is planned with."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -89,7 +90,7 @@ def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
     return _exposure(magnet.illumination.moments, magnet.illumination.laser.plateau(), magnet.plateau(), m)
 
 
-@kept
+@partial(kept, brief=True)
 def _exposure(moments: LocalMoment, laser: Laser, magnet: LayeredMagnet, m: Array) -> Exposure:
     """Moments under a constant laser, and the magnet with the rates that it makes."""
     transition = moments.transition

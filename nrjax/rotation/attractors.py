@@ -57,7 +57,7 @@ def _start(model: AbstractOrderParameters, m0: Numbers | None) -> Float[Array, "
     return jax.lax.stop_gradient(start.astype(model.dtype))
 
 
-@kept
+@partial(kept, brief=True)
 def default_start(model: AbstractOrderParameters) -> Float[Array, "L n"]:
     """The state without light along the last axis (m_a = B(h_a/T) along z for a magnet), with a small generic
     deviation. Shape (L, n)."""

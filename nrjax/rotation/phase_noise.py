@@ -1,5 +1,7 @@
 """How sharply a chase rotates: the diffusion of its phase and of its axis in layers of finitely many spins."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -100,7 +102,7 @@ def prepare_linewidth(magnet: LayeredMagnet, state: SteadyState) -> None:
     prepare(_noise, magnet.plateau(), float_array("spins", 1.0, shape=(), dtype=magnet.dtype), state)
 
 
-@kept
+@partial(kept, brief=True)
 def _noise(magnet: LayeredMagnet | FokkerPlanckMagnet, spins: Array, state: SteadyState) -> Linewidth:
     chases = state.valid & (state.phase == Phase.CHIRAL)
     m = jnp.where(chases, state.m, jnp.eye(*state.m.shape, dtype=state.m.dtype))

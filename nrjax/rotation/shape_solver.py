@@ -91,7 +91,7 @@ class ShapeSolver(AbstractSteadyStateSolver):
     ) -> SteadyState:
         """`find` in two programs, shapes settle and all are told; two more are for shapes that do not settle: they are
         compiled only if there are any, the first of them ahead where many are asked for."""
-        _tell_all.compile_ahead(models, starts, _settle_all.shapes(models, starts, max_steps))
+        _tell_all.compile_ahead(models, starts, _shapes_of_searches(starts))
         search = _settle_all(models, starts, max_steps)
         if self.watches and starts.shape[0] >= WATCHED:
             # Among so many, as in a map, some do not settle: the program is ready when it is known which.
@@ -236,6 +236,13 @@ def _in_turn(lanes: np.ndarray, size: int, end: int) -> Iterator[tuple[np.ndarra
 @jax.jit
 def _taken(tree: Any, rows: Array) -> Any:
     return jax.tree.map(lambda x: jnp.take(x, rows, axis=0, mode="clip"), tree)
+
+
+def _shapes_of_searches(starts: Array) -> Any:
+    """Those of searches from all of these starts, wherever they come to."""
+    start, phase = jax.ShapeDtypeStruct(starts.shape[1:], starts.dtype), jax.ShapeDtypeStruct((), jnp.int32)
+    one = jax.eval_shape(_arrived, start, phase)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((starts.shape[0], *x.shape), x.dtype), one)
 
 
 def _shapes_of(number: int, tree: Any) -> Any:

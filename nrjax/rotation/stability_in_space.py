@@ -1,5 +1,6 @@
 """Whether a rigid state of all layers together survives in a sample, where it may differ from place to place."""
 
+from functools import partial
 from typing import Final
 
 import equinox as eqx
@@ -95,7 +96,7 @@ def spatial_stability(
     return _stability(magnet, f, state)
 
 
-@kept
+@partial(kept, brief=True)
 def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialStability:
     own, around = _modes(magnet, state)
     rates = jax.vmap(lambda f: largest_real_part(own + f * around))(f)

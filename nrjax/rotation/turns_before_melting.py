@@ -1,6 +1,7 @@
 """How many turns of a chase fit before the light has melted the sample."""
 
 import math
+from functools import partial
 from typing import Any, Final
 
 import diffrax
@@ -185,7 +186,7 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
     )
 
 
-@kept
+@partial(kept, brief=True)
 def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     """k_B T in meV, the same in all layers, above which m = 0 is stable under the magnet's light at full intensity: the
     greatest at which the largest real part of W(0) is 0 (but for an order that lives in less than a 64th of the range
