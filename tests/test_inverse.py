@@ -1,5 +1,6 @@
 """Inverse design, against hidden lasers, dense scans and trajectories."""
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -300,6 +301,21 @@ def test_shapes_that_keep_moving_are_watched_for_designs_that_meet_them(monkeypa
     assert all(of_all) and len(of_all) == len(of_motion) - 1
     assert met.history.identical(again.history) and met.parameters == again.parameters
     assert str(known(met)) == str(known(again))
+
+
+def test_only_shapes_can_do_without_watching():
+    """A magnet that needs time integration is looked at by one program, whether its motion settles or not."""
+    one = jnp.ones(())
+    problems = [
+        Problem(
+            functools.partial(nrjax.hanai2025_bilayer, interlayer_exchange=6.0, field=field),
+            Box({"loss_rate": (0.03, 0.07)}), None, OBSERVABLES["chase_frequency"], (), {}, one > 2.0, one,
+        )
+        for field in (None, jnp.zeros((2, 3)))
+    ]  # fmt: skip
+    shape, general = problems
+    assert shape.watches and not laser_design._checked(shape, jnp.zeros(1)).watches
+    assert laser_design._checked(general, jnp.zeros(1)) is general
 
 
 def test_a_second_design_traces_nothing():

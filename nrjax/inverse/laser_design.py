@@ -164,7 +164,7 @@ def design(
     weight = jnp.asarray(spread_weight, box.low.dtype)
     wishes = (*objectives, StableInSpace()) if stable_in_space else tuple(objectives)
     problem = Problem(build, box, start, wanted, wishes, material, jnp.asarray(worst_case), weight)
-    _check_build(problem, coordinates_at(box, first))
+    looking = _checked(problem, coordinates_at(box, first))
     if tolerance is None:
         tolerance = design_tolerance(box.low.dtype)
     method = default_optimizer(steps) if optimizer is None else optimizer
@@ -172,7 +172,7 @@ def design(
     shares = starting_shares(first, restarts, seed)
     y = np.tile(coordinates_at(box, shares), (len(goals), 1))
     aims = np.repeat(goals.astype(y.dtype), restarts)
-    ended, track = _run(problem, method, y, aims, (float(tolerance), steps, patience), progress)
+    ended, track = _run(problem, looking, method, y, aims, (float(tolerance), steps, patience), progress)
     lanes, looks = jax.tree.map(lambda x: x.reshape(len(goals), restarts, *x.shape[1:]), ended)
     errors = np.asarray(relative_error(looks.achieved, lanes.target))
     way = history(problem, track)
@@ -193,6 +193,7 @@ def design(
 
 def _run(
     problem: Problem,
+    looking: Problem,
     optimizer: optax.GradientTransformation,
     y: Float[np.ndarray, "lanes n"],
     targets: Float[np.ndarray, " lanes"],
@@ -204,6 +205,9 @@ def _run(
 
     A tile has as many places on every call, so that one program serves any number of restarts and targets. A lane that
     is done leaves its place to the next, so that none waits for the slowest.
+
+    **Arguments** `looking`: the problem as it is looked at until some motion does not settle. `limits`: relative error
+    that counts as reached, steps and patience.
     """
     number = y.shape[0]
     width = CPU_TILE
@@ -214,8 +218,6 @@ def _run(
         filled = np.minimum(rows, number - 1)
         return start_lanes(problem, optimizer, y[filled], targets[filled])
 
-    # Few designs meet a shape that keeps moving: what watches it is compiled for those alone.
-    looking = replace(problem, watches=False)
     # The lane in each place; from `number` on there is none, and the place is filled up with a copy of the last.
     rows, waiting = np.arange(width), width
     tile = start(rows)
@@ -353,15 +355,19 @@ def _completed(initial: Mapping[str, Any] | None, box: Box) -> dict[str, Any]:
     return completed
 
 
-def _check_build(problem: Problem, y: Array) -> None:
-    """Build one magnet and its objectives with known numbers, where mistakes show with a clear error."""
+def _checked(problem: Problem, y: Array) -> Problem:
+    """Build one magnet and its objectives with known numbers, where mistakes show with a clear error.
+
+    **Returns** the problem as it is looked at first: without watching, if its solver can do without. Few designs meet a
+    shape that keeps moving, and what watches it is compiled for those alone.
+    """
     material = {name: values[0] for name, values in problem.ensemble.items()}
     try:
         magnet = problem.build(**problem.box.named(np.asarray(parameters_at(problem.box, y))), **material)
     except TypeError as error:
         names = ", ".join(map(repr, [*problem.box.names, *material]))
         raise ValueError(f"the parameters {names} do not fit the model: {error}. Name arguments of build().") from error
-    solver_for(magnet)
+    solver = solver_for(magnet)
     # Shapes only: nothing is computed.
     state = jax.eval_shape(lambda: unknown_state(magnet.layers, y.dtype, magnet.components))
     for what, function, arguments in [
@@ -371,3 +377,4 @@ def _check_build(problem: Problem, y: Array) -> None:
         value = eqx.filter_eval_shape(function, *arguments)
         if getattr(value, "shape", None) != ():
             raise ValueError(f"the {what} must be one number: {function!r} gives {value}.")
+    return problem if solver.of_settling_states() is solver else replace(problem, watches=False)
