@@ -38,9 +38,8 @@ demo: .venv/.demo  ## Draw the phase diagram of the light-driven bilayer.
 
 # Most of the tests' time is compilation, less than half of it with machine code that is less polished. Tests that compute
 # for long, and those that compare bits, run as users do.
-# One of the flags ended with jaxlib 0.11, and XLA ends a process that sets a flag it does not know.
-EMITTERS = $(shell $(BIN)/python -c "import jaxlib; print('--xla_cpu_use_fusion_emitters=false' * (jaxlib.version.__version_info__ < (0, 11)))")
-QUICKLY = XLA_FLAGS="--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=10000000 --xla_backend_optimization_level=0 $(EMITTERS) --xla_cpu_parallel_codegen_split_count=1 --xla_llvm_disable_expensive_passes=true"
+BRIEF = $(shell $(BIN)/python -c "from nrjax._numerics.cpu_options import brief_options as asked; print(*(f'--{flag}={value}'.lower() for flag, value in asked().items()))")
+QUICKLY = XLA_FLAGS="--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=10000000 $(BRIEF) --xla_cpu_parallel_codegen_split_count=1"
 
 test: .venv/.test  ## Run the tests.
 	$(QUICKLY) $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not computes and not long"

@@ -8,6 +8,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy import optimize
 
+import nrjax
 from nrjax import (
     RESULTS,
     ClassicalBath,
@@ -436,6 +437,17 @@ def test_moments_that_swing_along_a_line_turn_nowhere():
 def test_closed_orbits_need_not_be_solved_for():
     state = steady_state(modulated_magnet(), START_OF_MODULATED, cycles=False)
     assert int(state.phase) == Phase.MODULATED and not bool(state.valid) and np.isnan(state.period)
+
+
+def test_without_watching_it_is_only_known_that_nothing_settled():
+    """One by one, and among others."""
+    solver = nrjax.ShapeSolver(watches=False)
+    magnet = jax.tree.map(lambda x: jnp.asarray(x, float), modulated_magnet())
+    alone = steady_state(magnet, START_OF_MODULATED, solver=solver, throw=False)
+    both = steady_states(jax.tree.map(lambda x: jnp.stack([x, x]), magnet), jnp.asarray(START_OF_MODULATED), solver)
+    for state in (alone, both):
+        assert (np.asarray(state.phase) == Phase.UNRESOLVED).all() and not np.asarray(state.valid).any()
+        assert np.asarray(state.result == RESULTS.not_settled).all()
 
 
 def test_the_few_that_keep_moving_are_told_among_many(monkeypatch):

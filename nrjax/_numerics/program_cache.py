@@ -42,7 +42,8 @@ def keep_compiled_programs(directory: str | os.PathLike[str] | None = None) -> P
 
     JAX's persistent compilation cache with the settings that suit nrjax: all programs, 1 GiB at most, safe for several
     processes at a time. The larger programs of nrjax are kept whole besides, half of that at most, and called without
-    being traced; not those that call a function of yours. Off until it is called; the `nrjax` command calls it.
+    being traced; not those that call a function of yours. Those of a single state are compiled in half the time, and
+    the last digits of what they tell are other ones. Off until it is called; the `nrjax` command calls it.
 
     What is kept is code that is run when it is read: the directory must be one that only you can write to.
 

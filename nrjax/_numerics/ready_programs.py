@@ -55,14 +55,14 @@ SETTINGS: Final = (
 LOADED: Final = "/nrjax/ready_program_loaded"
 # What the names of LAPACK's routines begin with.
 LAPACK: Final = "lapack_"
+# Numbers of which brief programs are compiled to be ready soon, and not to be fast.
+FEW: Final = 4096
 
 # Tracing is Python: threads that trace at once all take as long as one after the other, and the first waits as well.
 # Whoever is done goes on to the compiler, which needs no lock.
 _tracing = threading.RLock()
 
 _directory: Path | None = None
-# Numbers of which brief programs are compiled to be ready soon, and not to be fast.
-FEW: Final = 4096
 # That of a thread in which nothing is being traced.
 _nothing_traced: Any = None
 

@@ -24,10 +24,10 @@ def stored(values: Values, one: Array) -> Values:
     if jax.default_backend() != "cpu":
         return values
 
-    def kept(x: Array) -> Array:
+    def of_one(x: Array) -> Array:
         if jnp.issubdtype(x.dtype, jnp.inexact):
             return x / one
         quotient = x.astype(one.dtype) / one
         return quotient > 0.5 if x.dtype == jnp.bool_ else quotient.astype(x.dtype)
 
-    return jax.tree.map(kept, values)
+    return jax.tree.map(of_one, values)

@@ -28,7 +28,6 @@ class Look(NamedTuple):
     - `gradient`: of `achieved` with respect to the parameters in their units, shape (n,).
     - `states`: the steady state of each member, batched over (M,).
     - `valid`: whether every member has a valid state. `flat`: whether some member's observable has no slope.
-      `settled`: whether every member's motion did.
     """
 
     y: Float[Array, " n"]
@@ -42,7 +41,11 @@ class Look(NamedTuple):
     states: SteadyState
     valid: Bool[Array, ""]
     flat: Bool[Array, ""]
-    settled: Bool[Array, ""]
+
+    @property
+    def settled(self) -> Bool[Array, ""]:
+        """Whether every member's motion did."""
+        return jnp.all(self.states.result != RESULTS.not_settled)
 
     def row(self) -> Float[Array, " numbers"]:
         """All its numbers, one after the other: what is carried as one array is chosen by one kernel, not by one for
@@ -130,7 +133,7 @@ class Problem(eqx.Module):
         states = jax.tree.map(lambda x: jnp.stack([x] * self.members), unknown)
         zero, none, vector = jnp.zeros((), y.dtype), jnp.asarray(False), jnp.zeros_like(y)
         far, each = zero + jnp.inf, jnp.zeros(self.members, y.dtype)
-        return Look(y, far, vector, far, vector, zero, each, vector, states, none, none, none)
+        return Look(y, far, vector, far, vector, zero, each, vector, states, none, none)
 
     def _measure(self, p: Float[Array, " n"]) -> Any:
         """Observable and guidance of each member, and the loss; then what is looked at without derivatives."""
@@ -192,7 +195,6 @@ class Problem(eqx.Module):
             states,
             jnp.all(ok),
             jnp.any(flat),
-            jnp.all(states.result != RESULTS.not_settled),
         )
 
     def _centre(self, x: Float[Array, " M"], dx: Float[Array, "M n"]) -> tuple[Array, Array]:

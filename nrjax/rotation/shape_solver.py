@@ -240,9 +240,7 @@ def _taken(tree: Any, rows: Array) -> Any:
 
 def _shapes_of_searches(starts: Array) -> Any:
     """Those of searches from all of these starts, wherever they come to."""
-    start, phase = jax.ShapeDtypeStruct(starts.shape[1:], starts.dtype), jax.ShapeDtypeStruct((), jnp.int32)
-    one = jax.eval_shape(_arrived, start, phase)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((starts.shape[0], *x.shape), x.dtype), one)
+    return jax.eval_shape(jax.vmap(_arrived), starts, jax.ShapeDtypeStruct(starts.shape[:1], jnp.int32))
 
 
 def _shapes_of(number: int, tree: Any) -> Any:
