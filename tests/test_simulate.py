@@ -1,3 +1,5 @@
+import re
+
 import diffrax
 import equinox as eqx
 import jax
@@ -175,6 +177,23 @@ def test_the_trajectories_of_a_batch_are_ones_own(tile):
     batch = jax.vmap(lambda g: hanai2025_bilayer(g, 6.0))(jnp.asarray([0.0, 0.05]))
     told = simulate_many(batch, M0, 0.1, tile=tile)
     assert all(isinstance(x, np.ndarray) and x.flags.writeable for x in jax.tree.leaves(told))
+
+
+def test_one_trajectory_is_computed_in_one_thread():
+    """Starting others takes XLA as long as a short trajectory. It starts none where no buffer has more than 512 bytes;
+    the table of what a loop works with, 8 bytes for each entry, is one."""
+
+    def moments(magnet, start, stop, tolerance):
+        return simulate(
+            magnet, start, stop, rtol=tolerance, solver=UnrolledTsit5(), max_steps=None, throw=False, watch_tilt=False
+        )
+
+    batch = jax.vmap(hanai2025_bilayer)(jnp.full(1, 0.05), jnp.full(1, 6.0))
+    lanes = jax.jit(jax.vmap(moments, in_axes=(0, 0, 0, None)))
+    program = lanes.lower(batch, M0[None], np.ones(1), np.asarray(1e-8)).compile().as_text() or ""
+    tables = re.findall(r"%while\S* = \((.*)\) while\(", program)
+    entries = [len(re.findall(r"\w+\[[\d,]*\]", table)) for table in tables]
+    assert entries and 20 < max(entries) <= 512 // 8, entries
 
 
 @pytest.mark.long

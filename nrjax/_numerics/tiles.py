@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import os
 import pickle
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -23,6 +24,8 @@ AT_A_TIME: Final = 256
 POINTS_AT_A_TIME: Final = 1 << 24
 # Seconds that tiles already begun are waited for after an error, so that they are not lost.
 GRACE: Final = 60.0
+# Seconds for which a thread asks whether its only tile is done before it sleeps: to be woken takes a tenth of this.
+AWAKE: Final = 1e-3
 
 
 def power_of_two_below(number: int) -> int:
@@ -80,9 +83,16 @@ def run_tiles(
     **Arguments** `lanes`: arrays of shape (lanes, ...). `order`: the lanes in the order in which they are computed,
     where that is not their own. `progress`: whether to show a `progress_bar`. The others as in `for_each_tile`.
     """
-    lanes = jax.tree.map(np.asarray, lanes)
     total = jax.tree.leaves(lanes)[0].shape[0]
     tiles = -(-total // tile)
+    if executor is None and order is None and total == tile:
+        # Sharing out costs as much as a short trajectory, and so does taking arrays from the only device and back.
+        lanes = lanes if _is_alone() else jax.tree.map(np.asarray, lanes)
+        with Progress(total, tiles, label, progress) as bar:
+            result = _fitting(lambda part: _awaited(function(part)), lanes, np.array)
+            bar.tell(total)
+        return result
+    lanes = jax.tree.map(np.asarray, lanes)
     wholes: list[np.ndarray] = []
     structure: Any = None
 
@@ -91,11 +101,6 @@ def run_tiles(
         return some if order is None else order[some]
 
     with Progress(total, tiles, label, progress) as bar:
-        if executor is None and order is None and total == tile:
-            # Sharing out costs as much as a short trajectory.
-            result = _fitting(function, lanes, np.array)
-            bar.tell(total)
-            return result
 
         def keep(index: int, result: PyTree) -> None:
             nonlocal structure
@@ -118,6 +123,15 @@ def run_tiles(
             threads=threads,
         )
     return jax.tree.unflatten(structure, wholes)
+
+
+def _awaited(result: PyTree) -> PyTree:
+    """The same, which is there by then unless it takes longer than `AWAKE`."""
+    computed = [x for x in jax.tree.leaves(result) if hasattr(x, "is_ready")]
+    until = time.perf_counter() + AWAKE
+    while not all(x.is_ready() for x in computed) and time.perf_counter() < until:
+        pass
+    return result
 
 
 def _taken(x: np.ndarray, some: slice | np.ndarray) -> np.ndarray:
@@ -176,8 +190,7 @@ def for_each_tile(
         executor = _ThisThread()
     elif executor is None:
         if threads is None:
-            alone = jax.default_backend() == "cpu" and len(jax.local_devices()) == 1
-            threads = (os.cpu_count() or 1) if alone else 1
+            threads = (os.cpu_count() or 1) if _is_alone() else 1
         executor, at_a_time = concurrent.futures.ThreadPoolExecutor(max_workers=threads), 2 * threads
     running: dict[Any, int] = {}
     try:
@@ -223,6 +236,11 @@ class _ThisThread(concurrent.futures.Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def _is_alone() -> bool:
+    """Whether all is computed where NumPy's arrays are, on one device."""
+    return jax.default_backend() == "cpu" and len(jax.local_devices()) == 1
 
 
 def _is_double() -> bool:

@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import equinox as eqx
 import jax
@@ -82,6 +82,24 @@ class Components(AbstractCoordinates):
         return safe_sqrt(jnp.max(areas)) / jnp.where(largest > 0, largest, 1.0)
 
 
+class _Numbers(NamedTuple):
+    """What of an isotropic bilayer enters its motion, in meV."""
+
+    exchange: Array
+    rates: Array
+    turning: Array
+    twice_damping: Array
+    loss: Array
+    temperature: Array
+
+    @classmethod
+    def of(cls, magnet: LayeredMagnet) -> "_Numbers":
+        """Of a magnet in constant light."""
+        loss = magnet.light_torque()[1]
+        turning, twice = magnet.precession_exchange(), 2.0 * magnet.damping
+        return cls(magnet.exchange, magnet.exchange_rates(), turning, twice, loss, magnet.temperature)
+
+
 class ComponentsAndTilt(AbstractCoordinates):
     """The components of an isotropic bilayer, and the tilt c = |m_A x m_B| by its own exact equation:
 
@@ -111,6 +129,9 @@ class ComponentsAndTilt(AbstractCoordinates):
     resolved: Float[Array, ""]
     spins: Float[Array, ""] | None
     unrolled: bool = eqx.field(static=True, default=False)
+    # Made before the steps where light is constant and steps are written out: each stage of a step would make its own,
+    # and XLA starts threads for a loop of more than 64 numbers, which takes longer than a short trajectory.
+    numbers: _Numbers | None = None
 
     @staticmethod
     def applies_to(model: Any) -> bool:
@@ -130,10 +151,11 @@ class ComponentsAndTilt(AbstractCoordinates):
         """For a motion that starts from m0 at t0 (hbar/meV); with `spins` at least as far from collinear as they are by
         chance."""
         squared = jnp.sum(jnp.cross(m0[0], m0[1]) ** 2)
-        coordinates = cls(magnet, safe_sqrt(squared), resolved, spins, unrolled)
+        numbers = _Numbers.of(magnet) if unrolled and not magnet.changes_in_time else None
+        coordinates = cls(magnet, safe_sqrt(squared), resolved, spins, unrolled, numbers)
         if spins is None:
             return coordinates
-        (a, b), _, (v_a, v_b) = coordinates._spread(magnet.at(t0), tuple(m0[0]), tuple(m0[1]))
+        (a, b), _, (v_a, v_b) = coordinates._spread(_Numbers.of(magnet.at(t0)), tuple(m0[0]), tuple(m0[1]))
         chance = 2.0 * (a * v_b + b * v_a) / spins
         return eqx.tree_at(lambda x: x.seed, coordinates, safe_sqrt(jnp.maximum(squared, chance)))
 
@@ -143,15 +165,13 @@ class ComponentsAndTilt(AbstractCoordinates):
         components = tuple((m[0], m[1], m[2]) for m in m0) if self.unrolled else m0
         return components, jnp.zeros((), m0.dtype)
 
-    def _spread(self, magnet: LayeredMagnet, a: Vector, b: Vector) -> tuple[Any, Any, Any]:
+    def _spread(self, numbers: _Numbers, a: Vector, b: Vector) -> tuple[Any, Any, Any]:
         """|m_a|^2, the rates r_a = 2 alpha_a phi(h_a) + loss_a and the variances v_a, of both layers."""
-        j, (_, loss) = magnet.exchange, magnet.light_torque()
+        j, twice, loss = numbers.exchange, numbers.twice_damping, numbers.loss
         fields = [tuple(j[i, 0] * x + j[i, 1] * y for x, y in zip(a, b, strict=True)) for i in range(2)]
         strengths = [dot(h, h) for h in fields]
-        bath, temperatures = magnet.bath, magnet.temperature
-        rates = [
-            2.0 * magnet.damping[i] * bath.relaxation_rate(strengths[i], temperatures[i]) + loss[i] for i in range(2)
-        ]
+        bath, temperatures = self.model.bath, numbers.temperature
+        rates = [twice[i] * bath.relaxation_rate(strengths[i], temperatures[i]) + loss[i] for i in range(2)]
         variances = [bath.transverse_variance(strengths[i], temperatures[i]) for i in range(2)]
         return (dot(a, a), dot(b, b)), rates, variances
 
@@ -163,9 +183,10 @@ class ComponentsAndTilt(AbstractCoordinates):
         """d(m, ln(c/seed))/dt."""
         components, log_growth = y
         magnet = self.model.at(t) if self.model.changes_in_time else self.model
+        numbers = _Numbers.of(magnet) if self.numbers is None else self.numbers
         a, b = components if self.unrolled else (tuple(components[0]), tuple(components[1]))
-        (square_a, square_b), (r_a, r_b), (v_a, v_b) = self._spread(magnet, a, b)
-        w = magnet.exchange_rates()
+        (square_a, square_b), (r_a, r_b), (v_a, v_b) = self._spread(numbers, a, b)
+        w = numbers.rates
         growth = w[0, 0] - r_a + w[1, 1] - r_b
         tilt, total = self._tilt(log_growth), square_a + square_b
         by_noise, noisy = jnp.zeros_like(growth), jnp.asarray(False)
@@ -196,7 +217,7 @@ class ComponentsAndTilt(AbstractCoordinates):
             held = jnp.where(alone, jax.lax.stop_gradient(held), held)
             return magnet.vector_field(t, components) + held, growth + by_noise
         # gyro m_a x h_a + sum_b W_ab m_b, from what is known already; both precess about the same vector.
-        turning = magnet.precession_exchange()
+        turning = numbers.turning
         w_aa, w_ab, w_ba, w_bb = w[0, 0] - r_a - h_aa, w[0, 1] + both, w[1, 0] + both, w[1, 1] - r_b - h_bb
         turn_a, turn_b = turning[0, 1], -turning[1, 0]
         da = tuple(turn_a * c + w_aa * x + w_ab * z for c, x, z in zip(normal, a, b, strict=True))

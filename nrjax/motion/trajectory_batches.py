@@ -65,7 +65,6 @@ def simulate_many(
     # In NumPy and as a list: JAX on few numbers, or looking through a magnet, costs as much as a trajectory.
     require_batch("models", models)
     frame, arrays = _framed(models)
-    arrays = [np.asarray(x) for x in arrays]
     lanes = arrays[0].shape[0]
     layers = models.exchange.shape[-1]
     if models.exchange.ndim != 3:
