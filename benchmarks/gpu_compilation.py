@@ -73,7 +73,7 @@ def programs(dtype: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, .
     yield "derivatives of steady states", slopes, (bilayers,)
 
     frame, arrays = trajectory_batches._framed(bilayers)
-    solve = trajectory_batches._batch_solver(frame, 100_000)
+    solve = trajectory_batches._batch_solver(frame, 100_000, True)
     starts, stops = jax.ShapeDtypeStruct((LANES, 2, 3), dtype), intensities
     tolerances = jax.ShapeDtypeStruct((2,), dtype)
     yield "trajectories", lambda part, tolerances: solve(part, None, tolerances), ((*arrays, starts, stops), tolerances)

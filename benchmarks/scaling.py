@@ -30,7 +30,7 @@ import nrjax
 from nrjax import Laser, LocalMoment, OpticalTransition, units
 from nrjax.lindblad import AndersonModel, conduction_state, evolve, product_state
 
-LANES = (1, 100, 1_000, 10_000)
+LANES = (1, 10, 100, 1_000, 10_000)
 # The vmap of Diffrax up to this many.
 PEERS_LANES = 1_000
 SIDES = (16, 256)

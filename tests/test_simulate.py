@@ -162,9 +162,12 @@ def test_batch_is_what_each_lane_does_alone():
 
     batch = jax.vmap(build)(gammas)
     together = simulate_many(batch, M0, 10.0, tile=16)
+    one_by_one = simulate_many(batch, M0, 10.0, tile=5)
     for lane in (0, 17, 36):
         alone = simulate(build(gammas[lane]), M0, 10.0)
-        np.testing.assert_allclose(together.ms[lane], alone.ms, atol=1e-10)
+        for told in (together, one_by_one):
+            np.testing.assert_allclose(told.ms[lane], alone.ms, atol=1e-10)
+            assert told.stats["num_steps"][lane] == alone.stats["num_steps"]
     np.testing.assert_array_equal(together.ms, simulate_many(batch, M0, 10.0, tile=37).ms)
     starts = np.broadcast_to(M0, (37, 2, 3))
     stops = np.full(37, 10.0)

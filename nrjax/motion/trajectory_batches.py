@@ -24,6 +24,9 @@ from .solution import Solution
 LARGEST_TILE: Final = 64
 SMALLEST_TILE: Final = 32
 TILES: Final = 16
+# Tiles of so few are integrated one lane after the other: together a step takes them as long, since the compiler writes
+# short loops out instead of making vectors of them, and all wait for the slowest. They are compiled in half the time.
+FEW: Final = 12
 # On an accelerator, at most, in multiples that several devices share; and tiles at a time, so that one is taken from
 # memory or put there while another is computed.
 ACCELERATOR_TILE: Final = 1 << 18
@@ -54,7 +57,7 @@ def simulate_many(
     - `saveat`: times in ps, shape (times,). Default: the final time.
     - `rtol`, `atol`, `max_steps`: as in `simulate`.
     - `tile`: lanes integrated together. Default: 64 on a CPU, fewer for small batches, so that lanes of unlike cost
-      are apart; on an accelerator equal parts of 262144 at most, two at a time.
+      are apart, and up to 12 one after the other; on an accelerator equal parts of 262144 at most, two at a time.
     - `executor`, `progress`: as in `sweep`.
 
     **Returns** a `Solution` of NumPy arrays with a leading axis of lanes; a lane that failed has `valid = False`
@@ -95,7 +98,8 @@ def simulate_many(
         require_times(saveat, 0.0, np.min(stops))
         times = numpy_floats("saveat", saveat)
     # A function with a name, so that other processes can have it.
-    run = functools.partial(_integrate, frame, max_steps, times, tolerances)
+    together = tile > FEW or jax.default_backend() != "cpu"
+    run = functools.partial(_integrate, frame, max_steps, together, times, tolerances)
     threads = None if jax.default_backend() == "cpu" or len(jax.local_devices()) > 1 else ACCELERATOR_THREADS
     return run_tiles(
         run,
@@ -145,13 +149,15 @@ def _frame(structure: Any, leaves: tuple[Any, ...]) -> LayeredMagnet:
     return jax.tree.unflatten(structure, leaves)
 
 
-def _integrate(frame: LayeredMagnet, max_steps: int | None, times: Any, tolerances: Any, part: Any) -> Solution:
+def _integrate(
+    frame: LayeredMagnet, max_steps: int | None, together: bool, times: Any, tolerances: Any, part: Any
+) -> Solution:
     """The trajectories of a tile of lanes."""
-    return _batch_solver(frame, max_steps)(part, times, tolerances)
+    return _batch_solver(frame, max_steps, together)(part, times, tolerances)
 
 
 @made_once
-def _batch_solver(frame: LayeredMagnet, max_steps: int | None) -> Any:
+def _batch_solver(frame: LayeredMagnet, max_steps: int | None, together: bool) -> Any:
     def one(lane: tuple[Array, ...], times: Any, tolerances: Any) -> Solution:
         *arrays, start, t1 = lane
         fill = iter(arrays)
@@ -171,4 +177,7 @@ def _batch_solver(frame: LayeredMagnet, max_steps: int | None) -> Any:
             watch_tilt=False,
         )
 
-    return SharedProgram(jax.vmap(one, in_axes=(0, None, None)), shared=[1, 2])
+    def one_by_one(lanes: Any, times: Any, tolerances: Any) -> Solution:
+        return jax.lax.map(lambda lane: one(lane, times, tolerances), lanes)
+
+    return SharedProgram(jax.vmap(one, in_axes=(0, None, None)) if together else one_by_one, shared=[1, 2])
