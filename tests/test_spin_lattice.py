@@ -31,6 +31,7 @@ from nrjax import (
     structure_factor,
     units,
 )
+from nrjax._numerics.random_words import random_words
 from nrjax.motion import spin_dynamics
 from nrjax.motion.spin_steps import drawn, inverse_langevin, kick_size, kicked, llg_drift, three_points, turned
 from tests.magnets import classical_bilayer
@@ -62,6 +63,22 @@ def test_noise_has_the_moments_of_a_gaussian():
     for powers in itertools.product(range(6), repeat=3):
         gaussian = np.prod([{0: 1.0, 2: 1.0, 4: 3.0}.get(n, 0.0) for n in powers])
         np.testing.assert_allclose(np.mean(np.prod(x.T**powers, axis=1)), gaussian, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("count", [1, 7, 4097])
+def test_random_words_are_those_of_jax(kind, count):
+    """To the bit, whatever the generator: alone, compiled, and for many keys at once."""
+
+    def theirs(key):
+        return jax.random.bits(key, (count,), jnp.uint32)
+
+    keys = jax.random.split(jax.random.key(2**40 + 3, impl=kind), 3)
+    np.testing.assert_array_equal(random_words(keys[0], count), theirs(keys[0]))
+    np.testing.assert_array_equal(jax.jit(lambda key: random_words(key, count))(keys[1]), theirs(keys[1]))
+    np.testing.assert_array_equal(jax.vmap(lambda key: random_words(key, count))(keys), jax.vmap(theirs)(keys))
+    with jax.threefry_partitionable(False):
+        np.testing.assert_array_equal(random_words(keys[2], count), theirs(keys[2]))
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics.validation import Numbers, float_array
-from .shifted_sums import Cells, Ends, shifted_sum
+from .shifted_sums import Bonds, Cells, Ends, beside_its_shifts, shifted_sum
 
 Rows = tuple[tuple[float, ...], ...]
 
@@ -35,6 +35,11 @@ class AbstractNeighbours(eqx.Module):
     @abc.abstractmethod
     def mean(self, spins: Float[Array, "X Y Z"], a: int, b: int) -> Float[Array, "x y z"]:
         """One component of s_ab, given that of the spins of layer b; x = y = z = 1 where all sites see the same."""
+
+    def beside(self, spins: Float[Array, "X Y Z"], a: int) -> Float[Array, "X Y Z"]:
+        """One component of the spins of layer a as they are, from where `mean` reads them: less goes through memory."""
+        del a
+        return spins
 
     @abc.abstractmethod
     def own_share(self, cells: Cells) -> Any:
@@ -168,11 +173,15 @@ class Shells(AbstractNeighbours):
         """A sum over bonds."""
         x, y, z = spins.shape
         bonds = self.bonds(a, b, (x, y, z))
-        along = [sorted({step[axis] for step, _ in bonds}) for axis in range(3)]
-        weights = {weight for _, weight in bonds}
-        if len(weights) == 1 and math.prod(map(len, along)) == len(bonds):
-            return _mean_of_box(spins, along, self.periodic)
+        if _is_box(bonds):
+            return _mean_of_box(spins, _along(bonds), self.periodic)
         return shifted_sum(spins, bonds, self.periodic)
+
+    def beside(self, spins: Float[Array, "X Y Z"], a: int) -> Float[Array, "X Y Z"]:
+        """A part of what the sum over bonds within the layer is made of, where there is one."""
+        x, y, z = spins.shape
+        bonds = self.bonds(a, a, (x, y, z))
+        return spins if not bonds or _is_box(bonds) else beside_its_shifts(spins, bonds, self.periodic)
 
     def own_share(self, cells: Cells) -> float:
         """0."""
@@ -233,6 +242,16 @@ class Matrix(AbstractNeighbours):
         size = math.prod(cells)
         if self.values.shape != (size, size):
             raise ValueError(f"values has shape {self.values.shape}: it must be ({size}, {size}), a row for each cell.")
+
+
+def _along(bonds: Bonds) -> list[list[int]]:
+    """How many cells away, along each axis."""
+    return [sorted({step[axis] for step, _ in bonds}) for axis in range(3)]
+
+
+def _is_box(bonds: Bonds) -> bool:
+    """Whether these are all cells of a box, each with the same weight."""
+    return len({weight for _, weight in bonds}) == 1 and math.prod(map(len, _along(bonds))) == len(bonds)
 
 
 def _mean_of_box(x: Array, along: Sequence[Sequence[int]], periodic: Ends) -> Array:

@@ -34,6 +34,15 @@ def shifted_sum(x: Float[Array, "X Y Z"], bonds: Bonds, periodic: Ends) -> Float
     )
 
 
+def beside_its_shifts(x: Float[Array, "X Y Z"], bonds: Bonds, periodic: Ends) -> Float[Array, "X Y Z"]:
+    """x itself, for what goes through memory together with `shifted_sum` of it: on a CPU a part of the same copy."""
+
+    def part(x: Array) -> Array:
+        return _Rimmed(x, [step for step, _ in bonds], periodic).at((0, 0, 0))
+
+    return jax.lax.platform_dependent(x, cpu=part, default=lambda x: x)
+
+
 class _Rolled:
     """x seen from cells some way away, by computed indices."""
 

@@ -163,6 +163,11 @@ class SpinLattice(eqx.Module):
             found.append((field, plus(twice, pushed)))
         return found
 
+    def beside(self, spins: Spins) -> list[Vector]:
+        """The same spins, from where `fields` reads those around them."""
+        read = self.neighbours.beside
+        return [(read(x, a), read(y, a), read(z, a)) for a, (x, y, z) in enumerate(spins)]
+
     def _means(self, a: int, spins: Spins) -> list[Vector]:
         """The mean spin of every layer around the sites of layer a."""
         means = []

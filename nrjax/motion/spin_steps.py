@@ -6,10 +6,10 @@ splitting is of weak order 2. collision: precession about fields at the middle o
 
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt
 
+from .._numerics.random_words import random_words
 from .._numerics.vectors import Vector, cross, dot, scaled
 from ..magnets.baths import reduced_coth
 from ..magnets.spin_lattice import SpinLattice, Spins
@@ -44,12 +44,16 @@ def three_points(words: UInt[Array, "..."], dtype: Any) -> Vector:
     """Three independent numbers 0, +-sqrt 3 with probabilities 2/3, 1/6, 1/6 from each random word: the moments of
     Gaussian noise up to the fifth. (A word is no multiple of 216: the probabilities are off by 1e-8.)"""
     digits = words % 216
+    # By multiplication, exact below 216 and below 36: XLA takes a division through memory, once for each of the three.
+    up = (digits * jnp.uint32(57)) >> jnp.uint32(11)
+    rest = digits - jnp.uint32(36) * up
+    middle = (rest * jnp.uint32(43)) >> jnp.uint32(8)
     size = jnp.asarray(3.0**0.5, dtype)
 
     def number(digit: Array) -> Array:
         return jnp.where(digit == 0, -size, jnp.where(digit == 1, size, jnp.zeros_like(size)))
 
-    return number(digits % 6), number((digits // 6) % 6), number(digits // 36)
+    return number(rest - jnp.uint32(6) * middle), number(middle), number(up)
 
 
 def kick_size(diffusion: Array, dt: Array) -> Array:
@@ -67,15 +71,14 @@ def kicked(spin: Vector, sigma: Array, words: UInt[Array, "..."]) -> Vector:
 def all_kicked(lattice: SpinLattice, spins: Spins, sigma: Array, key: Array) -> list[Vector]:
     """Free diffusion of all spins on the sphere; sigma of shape (L,)."""
     # Counted in one row: XLA would compute the count along each axis in a kernel of its own.
-    words = jax.random.bits(key, (lattice.layers * lattice.spins,), jnp.uint32)
-    words = words.reshape(lattice.layers, *lattice.cells)
+    words = random_words(key, lattice.layers * lattice.spins).reshape(lattice.layers, *lattice.cells)
     return [kicked(spin, sigma[a], words[a]) for a, spin in enumerate(spins)]
 
 
 def llg_drift(lattice: SpinLattice, spins: Spins, dt: Array, light: Any = None) -> list[Vector]:
     """The rotation vectors -(gyro h + u x S) dt."""
     found = []
-    for spin, (field, drive) in zip(spins, lattice.fields(spins, light), strict=True):
+    for spin, (field, drive) in zip(lattice.beside(spins), lattice.fields(spins, light), strict=True):
         torque = cross(drive, spin)
         x, y, z = (
             -(dt * (lattice.magnet.gyro * h + lattice.llg_factor * t)) for h, t in zip(field, torque, strict=True)
@@ -92,7 +95,7 @@ def llg_step(
     In this order, since a kick needs no neighbours: on a GPU it is part of the kernel that ends the drift.
     """
     begin = llg_drift(lattice, spins, dt, light)
-    middle = [turned(spin, scaled(0.5, by)) for spin, by in zip(spins, begin, strict=True)]
+    middle = [turned(spin, scaled(0.5, by)) for spin, by in zip(lattice.beside(spins), begin, strict=True)]
     drifted = list(map(turned, spins, llg_drift(lattice, middle, dt, light)))
     return all_kicked(lattice, drifted, sigma, key), jnp.asarray(True)
 
@@ -106,7 +109,7 @@ def collision_step(
     spins see what their neighbours do and not what they might have done.
     """
     del sigma
-    words = jax.random.bits(key, (lattice.layers, 3, *lattice.cells), jnp.uint32)
+    words = random_words(key, 3 * lattice.layers * lattice.spins).reshape(lattice.layers, 3, *lattice.cells)
     middle, before = _collided(lattice, spins, lattice.fields(spins, light), 0.5 * dt, words)
     after, held = _collided(lattice, spins, lattice.fields(middle, light), dt, words)
     return after, before & held

@@ -96,6 +96,7 @@ LIKELY = {
     "nrjax/_numerics/": ["test_shape.py", "test_layers.py", "test_sweep.py", "test_simulate.py", "test_exchange.py"],
     "nrjax/_numerics/digests.py": ["test_provenance.py", "test_sweep.py", "test_spin_lattice.py"],
     "nrjax/_numerics/tiles.py": ["test_accelerators.py", "test_sweep.py", "test_executors.py", "test_simulate.py"],
+    "nrjax/_numerics/random_words.py": ["test_spin_lattice.py"],
     "nrjax/_numerics/refilled_loops.py": [
         *("test_accelerators.py", "test_shape.py", "test_sweep.py", "test_cpu_options.py"),
     ],
