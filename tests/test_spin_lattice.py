@@ -312,6 +312,7 @@ def test_every_kind_of_neighbours_is_a_matrix(dynamics):
     for neighbours, weight in kinds:
         lattice = SpinLattice(magnet, cells, neighbours, dynamics=dynamics)
         fields = lattice.fields(apart(spins))
+        np.testing.assert_array_equal([np.stack(spin, axis=-1) for spin in lattice.beside(apart(spins))], spins)
         h = np.stack([np.stack(np.broadcast_arrays(*field, spins[0, ..., 0])[:3], axis=-1) for field, _ in fields])
         # llg: up to what turns nothing.
         difference = h - by_hand(weight)
