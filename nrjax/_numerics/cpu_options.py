@@ -7,9 +7,9 @@ from importlib.metadata import version
 from typing import Any, Final
 
 LOOPS: Final = "xla_cpu_small_while_loop_byte_threshold"
-# Bytes that one turn of a loop may touch: a few hundred lanes of a magnet, not the matrices of a Lindbladian, whose
-# products XLA has from a library, on all cores.
-LARGEST: Final = 10_000_000
+# Bytes that one turn of a loop may touch: a few hundred lanes of a magnet, not thousands of single spins nor the matrices
+# of a Lindbladian, which are better shared by all cores.
+LARGEST: Final = 4_000_000
 # What a loop taken whole is called by XLA.
 TAKEN: Final = "xla_cpu_small_call"
 
@@ -28,7 +28,7 @@ UNKNOWN: Final = (0, 13)
 def tune_cpu() -> bool:
     """Let XLA compile programs for a CPU as nrjax profits from it; for everything in this process that uses JAX.
 
-    Each loop over few lanes (a turn touches less than 10 MB) becomes one function of machine code: otherwise every
+    Each loop over few lanes (a turn touches less than 4 MB) becomes one function of machine code: otherwise every
     operation of it is a function of its own, and calling them takes as long as what they do. And vectors are as wide as
     the processor has them, up to 512 bits. Maps and `simulate_many` take half to two thirds of the time; results change
     by rounding alone. Off until it is called; the `nrjax` command calls it.
