@@ -7,8 +7,8 @@ from importlib.metadata import version
 from typing import Any, Final
 
 LOOPS: Final = "xla_cpu_small_while_loop_byte_threshold"
-# Bytes that one turn of a loop may touch: a few hundred lanes of a magnet, not thousands of single spins nor the matrices
-# of a Lindbladian, which are better shared by all cores.
+# Bytes that one turn of a loop may touch: a few hundred lanes of a magnet, not thousands of single spins, nor the
+# matrices of a Lindbladian, which are better shared by all cores.
 LARGEST: Final = 4_000_000
 # What a loop taken whole is called by XLA.
 TAKEN: Final = "xla_cpu_small_call"
