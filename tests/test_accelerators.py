@@ -40,9 +40,8 @@ def trajectories(models, rtol):
     frame, arrays = trajectory_batches._framed(models)
     dtype = models.exchange.dtype
     start = jnp.broadcast_to(jnp.asarray([[0.1, 0.0, 0.8], [0.0, 0.1, 0.6]], dtype), (LANES, 2, 3))
-    return trajectory_batches._batch_solver(frame, 1000, True)(
-        (*arrays, start, jnp.full(LANES, 10.0, dtype)), None, rtol
-    )
+    solve = trajectory_batches._batch_solver(frame, 1000, True)
+    return solve((*arrays, start, jnp.full(LANES, 10.0, dtype)), None, rtol)
 
 
 def lit(intensity):

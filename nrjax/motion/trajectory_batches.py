@@ -57,7 +57,8 @@ def simulate_many(
     - `saveat`: times in ps, shape (times,). Default: the final time.
     - `rtol`, `atol`, `max_steps`: as in `simulate`.
     - `tile`: lanes integrated together. Default: 64 on a CPU, fewer for small batches, so that lanes of unlike cost
-      are apart, and up to 12 one after the other; on an accelerator equal parts of 262144 at most, two at a time.
+      are apart, and up to 12 one after the other, which differ from those together by rounding; on an accelerator
+      equal parts of 262144 at most, two at a time.
     - `executor`, `progress`: as in `sweep`.
 
     **Returns** a `Solution` of NumPy arrays with a leading axis of lanes; a lane that failed has `valid = False`
