@@ -83,7 +83,7 @@ def programs(dtype: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, .
         jnp.asarray([[10.0]], dtype), 0.1, -10.0, 0.0, 1.0, 2.0, gyro=2.0, bath=nrjax.ClassicalBath()
     )
     lattice = nrjax.SpinLattice.from_layers(magnet, (LANES >> 10, 32, 32), reach="nearest")
-    spins, number = jax.ShapeDtypeStruct((1, *lattice.cells, 3), dtype), jnp.asarray(8)
+    spins, number = [(jax.ShapeDtypeStruct(lattice.cells, dtype),) * 3], jnp.asarray(8)
 
     def steps(spins: Any, first: Any, dt: Any) -> Any:
         key, held = jax.random.key(0), jnp.asarray(True)

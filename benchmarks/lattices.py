@@ -17,11 +17,12 @@ import numpy as np
 import record
 
 import nrjax
-from nrjax.motion.spin_dynamics import _advance_compiled, _start
+from nrjax.motion.spin_dynamics import _advance_compiled, _apart_compiled, _start
 
 SIZES: Final = (16, 48, 100)
 REACHES: Final = ("all", "nearest", 1)
-STEPS_OF_SPINS: Final = 2e7
+# About half a second, as `simulate_spins` makes its calls.
+STEPS_OF_SPINS: Final = 4e7
 EXCHANGE, FIELD, TEMPERATURE, DAMPING, GYRO, FACTOR, DT = 10.0, 1.0, 2.0, 0.1, 2.0, 1.5, 0.01
 ROOT_3: Final = math.sqrt(3.0)
 
@@ -32,7 +33,8 @@ def nrjax_run(n: int, reach: str | int, dtype: Any, spin_steps: float = STEPS_OF
         jnp.asarray([[EXCHANGE]], dtype), DAMPING, -10.0, 0.0, 1.0, TEMPERATURE, gyro=GYRO, bath=nrjax.ClassicalBath()
     )
     lattice = nrjax.SpinLattice.from_layers(magnet, (n, n, n), reach=reach)
-    spins, steps = _start(lattice, None, jax.random.key(0)), max(4, int(spin_steps // n**3))
+    spins = _apart_compiled(_start(lattice, None, jax.random.key(0)))
+    steps = max(4, int(spin_steps // n**3))
     arguments = jnp.asarray(True), jnp.asarray(0), jnp.asarray(steps), jnp.asarray(0), jnp.asarray(DT, dtype)
     return speed(lambda: _advance_compiled(lattice, jax.random.key(1), spins, *arguments)[0], n**3 * steps)
 

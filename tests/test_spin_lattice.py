@@ -346,6 +346,25 @@ def test_spins_stay_of_length_one_and_noise_belongs_to_its_site_and_step():
     np.testing.assert_allclose(over.moments[1], other.moments, rtol=0, atol=1e-12)
 
 
+def test_short_calls_are_followed_by_longer_ones(monkeypatch):
+    lattice, numbers = SpinLattice.from_layers(classical_bilayer(6.0, 2.0, 0.08), (5, 4, 3)), []
+    advance = spin_dynamics._advance_compiled
+
+    def counted(*arguments):
+        numbers.append(int(arguments[5]))
+        return advance(*arguments)
+
+    monkeypatch.setattr(spin_dynamics, "_advance_compiled", counted)
+    whole = simulate_spins(lattice, KEY, 6.0, progress=False)
+    (steps,) = numbers
+    monkeypatch.setattr(spin_dynamics, "AT_A_TIME", 120 * 7)
+    for a_call, twice in ((0.0, 1), (np.inf, 2)):
+        monkeypatch.setattr(spin_dynamics, "A_CALL", a_call)
+        numbers.clear()
+        np.testing.assert_array_equal(simulate_spins(lattice, KEY, 6.0, progress=False).spins, whole.spins)
+        assert numbers[:3] == [7, 7 * twice, 7 * twice**2] and sum(numbers) == steps
+
+
 # In the first of two intervals, between them before the look at its end, and in the second.
 @pytest.mark.parametrize("call", [2, 5, *(pytest.param(n, marks=pytest.mark.long) for n in (6, 8))])
 def test_a_run_goes_on_from_its_checkpoint(call, tmp_path, monkeypatch):
@@ -358,6 +377,7 @@ def test_a_run_goes_on_from_its_checkpoint(call, tmp_path, monkeypatch):
     whole = simulate_spins(lattice, KEY, 6.0, **arguments)
     monkeypatch.setattr(spin_dynamics, "BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr(spin_dynamics, "AT_A_TIME", 120 * 7)
+    monkeypatch.setattr(spin_dynamics, "A_CALL", 0.0)
     path, calls, advance = tmp_path / "run.npz", [], spin_dynamics._advance_compiled
 
     def interrupted(*arguments):

@@ -28,8 +28,7 @@ from .._numerics.validation import (
     require_memory,
     require_positive,
 )
-from .._numerics.vectors import Vector
-from ..magnets.spin_lattice import SpinLattice
+from ..magnets.spin_lattice import SpinLattice, Spins
 from .saved_times import require_times
 from .spin_steps import all_kicked, collision_step, drawn, kick_size, llg_step
 
@@ -41,8 +40,10 @@ KICK: Final = 0.1
 PUMPED: Final = {"llg": 0.25, "collision": 0.09}
 # Spins that forget more slowly, relative to how fast they turn, take steps as if they did not.
 LEAST_FORGETTING: Final = 1e-4
-# Steps of all spins in one call, between which progress is told and an interrupt is heard.
+# Steps of all spins in the first call; between calls progress is told and an interrupt is heard. While a call takes
+# less than so many seconds, the next has twice the steps: beginning one takes a million spins as long as a step.
 AT_A_TIME: Final = 2e7
+A_CALL: Final = 0.5
 # Sets the noise of the half kick that begins an interval apart from that of its first step.
 OPENING: Final = 1
 # Seconds.
@@ -199,8 +200,8 @@ def _longest_step(lattice: SpinLattice) -> Array:
 
 
 def _advance(
-    lattice: SpinLattice, key: Array, spins: Array, held: Array, first: Array, number: Array, ends: Array, dt: Array
-) -> tuple[Array, Array]:
+    lattice: SpinLattice, key: Array, spins: Spins, held: Array, first: Array, number: Array, ends: Array, dt: Array
+) -> tuple[Spins, Array]:
     """So many steps, counted from `first` in the order of the noise; the interval's last is number `ends` - 1, and ends
     with half a kick."""
     step = llg_step if lattice.dynamics == "llg" else collision_step
@@ -208,34 +209,35 @@ def _advance(
     diffusion, light = lattice.diffusion(), lattice.magnet.light_push()
     whole, half = kick_size(diffusion, dt), kick_size(diffusion, 0.5 * dt)
 
-    def one(i: Array, state: tuple[list[Vector], Array]) -> tuple[list[Vector], Array]:
-        apart, held = state
+    def one(i: Array, state: tuple[Spins, Array]) -> tuple[Spins, Array]:
+        spins, held = state
         sigma = jnp.where(i + 1 == ends, half, whole)
-        apart, fine = step(lattice, apart, light, dt, sigma, jax.random.fold_in(key, i.astype(jnp.uint32)))
-        return apart, held & fine
+        spins, fine = step(lattice, spins, light, dt, sigma, jax.random.fold_in(key, i.astype(jnp.uint32)))
+        return spins, held & fine
 
-    apart, held = jax.lax.fori_loop(first, first + number, one, (_apart(spins), held))
-    return _together(apart), held
+    return jax.lax.fori_loop(first, first + number, one, (spins, held))
 
 
-def _begin(lattice: SpinLattice, key: Array, spins: Array, begins: Array, dt: Array) -> Array:
+def _begin(lattice: SpinLattice, key: Array, spins: Spins, begins: Array, dt: Array) -> Spins:
     """The spins after the half kick that an interval begins with."""
     if lattice.dynamics != "llg":
         return spins
     opening = jax.random.fold_in(jax.random.fold_in(key, begins.astype(jnp.uint32)), OPENING)
-    return _together(all_kicked(lattice, _apart(spins), kick_size(lattice.diffusion(), 0.5 * dt), opening))
+    return all_kicked(lattice, spins, kick_size(lattice.diffusion(), 0.5 * dt), opening)
 
 
-def _look(observe: Observe, spins: Array) -> tuple[Array, dict[str, Any]]:
+def _look(observe: Observe, apart: Spins) -> tuple[Array, dict[str, Any]]:
     """Moments, and what else is asked for."""
+    spins = _together(apart)
     return jnp.mean(spins, axis=(1, 2, 3)), {name: look(spins) for name, look in observe.items()}
 
 
-def _apart(spins: Float[Array, "L X Y Z 3"]) -> list[Vector]:
+def _apart(spins: Float[Array, "L X Y Z 3"]) -> Spins:
+    """Components by themselves, as steps take and leave them: to part and to join many takes as long as a step."""
     return [(s[..., 0], s[..., 1], s[..., 2]) for s in spins]
 
 
-def _together(spins: Any) -> Float[Array, "L X Y Z 3"]:
+def _together(spins: Spins) -> Float[Array, "L X Y Z 3"]:
     return jnp.stack([jnp.stack(s, axis=-1) for s in spins])
 
 
@@ -250,15 +252,16 @@ def _traced(
         return (spins, held), _look(observe, spins)
 
     first = jnp.cumsum(counts) - counts
-    (spins, held), (moments, observed) = jax.lax.scan(
-        interval, (spins, jnp.asarray(True)), (first, counts, jnp.diff(edges))
+    (apart, held), (moments, observed) = jax.lax.scan(
+        interval, (_apart(spins), jnp.asarray(True)), (first, counts, jnp.diff(edges))
     )
-    return spins, moments, observed, held
+    return _together(apart), moments, observed, held
 
 
 _advance_compiled = eqx.filter_jit(_advance)
 _begin_compiled = eqx.filter_jit(_begin)
 _look_compiled = eqx.filter_jit(_look)
+_apart_compiled, _together_compiled = jax.jit(_apart), jax.jit(_together)
 
 
 def _digest(lattice: SpinLattice, key: Array, edges: Array, counts: Array, observe: Observe, spins: Array) -> str:
@@ -267,9 +270,9 @@ def _digest(lattice: SpinLattice, key: Array, edges: Array, counts: Array, obser
 
     def whole(arrays: Any, key: Array, spins: Array, i: Array, dt: Array) -> Any:
         some = eqx.combine(arrays, rest)
-        spins = _begin(some, key, spins, i, dt)
-        spins, held = _advance(some, key, spins, jnp.asarray(True), i, i, i, dt)
-        return held, spins, _look(observe, spins)
+        apart = _begin(some, key, _apart(spins), i, dt)
+        apart, held = _advance(some, key, apart, jnp.asarray(True), i, i, i, dt)
+        return held, _together(apart), _look(observe, apart)
 
     computed = computation_digest(whole, arrays, key, spins, counts[0], edges[0])
     return computed + value_digest(arrays, key, edges, counts, spins)
@@ -286,25 +289,28 @@ class _Run:
     def to_the_end(self, spins: Array, checkpoint: "_Checkpoint") -> tuple[Array, Array, dict[str, Any], Array]:
         """The last spins, moments and observed values at all times, and whether all was in range."""
         done, spins, held, looks = checkpoint.read() or (0, spins, jnp.asarray(True), [])
+        apart = _apart_compiled(spins)
         with progress_bar(int(self.counts.sum()), "spins", self.progress, "steps", done) as bar:
             for k, end in enumerate(np.cumsum(self.counts).tolist()):
                 if k < len(looks):
                     continue
                 dt = jnp.asarray(self.lengths[k] / max(self.counts[k], 1), spins.dtype)
                 if done == end - int(self.counts[k]) < end:
-                    spins = _begin_compiled(self.lattice, self.key, spins, jnp.asarray(done), dt)
+                    apart = _begin_compiled(self.lattice, self.key, apart, jnp.asarray(done), dt)
                 while done < end:
-                    number = min(self.at_a_time, end - done)
+                    number, begun = min(self.at_a_time, end - done), time.monotonic()
                     numbers = jnp.asarray(done), jnp.asarray(number), jnp.asarray(end)
-                    spins, held = _advance_compiled(self.lattice, self.key, spins, held, *numbers, dt)
-                    jax.block_until_ready(spins)
+                    apart, held = _advance_compiled(self.lattice, self.key, apart, held, *numbers, dt)
+                    jax.block_until_ready(apart)
+                    if number == self.at_a_time and time.monotonic() - begun < A_CALL:
+                        self.at_a_time *= 2
                     done += number
                     bar.update(number)
-                    checkpoint.write(done, spins, held, looks)
-                looks.append(jax.tree.map(np.asarray, _look_compiled(self.observe, spins)))
+                    checkpoint.write(done, apart, held, looks)
+                looks.append(jax.tree.map(np.asarray, _look_compiled(self.observe, apart)))
         checkpoint.remove()
         moments, observed = jax.tree.map(lambda *x: jnp.stack(x), *looks)
-        return spins, moments, observed, held
+        return _together_compiled(apart), moments, observed, held
 
 
 class _Checkpoint:
@@ -331,13 +337,13 @@ class _Checkpoint:
         looks = [(kept["moments"][k], {name: x[k] for name, x in seen.items()}) for k in range(len(kept["moments"]))]
         return int(kept["done"]), jnp.asarray(kept["spins"]), jnp.asarray(kept["held"]), looks
 
-    def write(self, done: int, spins: Array, held: Array, looks: list[Any]) -> None:
+    def write(self, done: int, apart: Spins, held: Array, looks: list[Any]) -> None:
         """Keep it, about every minute."""
         if self.path is None or time.monotonic() - self.written < BETWEEN_CHECKPOINTS:
             return
         self.written = time.monotonic()
-        content = {"digest": self.digest, "done": done, "spins": spins, "held": held}
-        content["moments"] = np.stack([m for m, _ in looks]) if looks else np.zeros((0, len(spins), 3))
+        content = {"digest": self.digest, "done": done, "spins": _together_compiled(apart), "held": held}
+        content["moments"] = np.stack([m for m, _ in looks]) if looks else np.zeros((0, len(apart), 3))
         for name in looks[0][1] if looks else ():
             content[f"seen {name}"] = np.stack([seen[name] for _, seen in looks])
         with atomic(self.path) as temporary, temporary.open("wb") as stream:
