@@ -33,7 +33,17 @@ from nrjax import (
 )
 from nrjax._numerics.random_words import random_words
 from nrjax.motion import spin_dynamics
-from nrjax.motion.spin_steps import drawn, inverse_langevin, kick_size, kicked, llg_drift, three_points, turned
+from nrjax.motion.spin_steps import (
+    OUTCOMES,
+    drawn,
+    inverse_langevin,
+    kick_size,
+    kicked,
+    llg_drift,
+    random_outcomes,
+    three_points,
+    turned,
+)
 from tests.magnets import classical_bilayer
 from tests.refusal import assert_refused
 
@@ -54,12 +64,12 @@ def apart(spins):
     return [(s[..., 0], s[..., 1], s[..., 2]) for s in jnp.asarray(spins)]
 
 
-ALL_WORDS = jnp.arange(216, dtype=jnp.uint32)
+ALL_OUTCOMES = jnp.arange(OUTCOMES, dtype=jnp.uint32)
 
 
 def test_noise_has_the_moments_of_a_gaussian():
-    """Over all outcomes of a word: up to the fifth, and independent."""
-    x = np.stack(three_points(ALL_WORDS, jnp.float64))
+    """Over all outcomes: up to the fifth, and independent."""
+    x = np.stack(three_points(ALL_OUTCOMES, jnp.float64))
     for powers in itertools.product(range(6), repeat=3):
         gaussian = np.prod([{0: 1.0, 2: 1.0, 4: 3.0}.get(n, 0.0) for n in powers])
         np.testing.assert_allclose(np.mean(np.prod(x.T**powers, axis=1)), gaussian, atol=1e-12)
@@ -81,6 +91,13 @@ def test_random_words_are_those_of_jax(kind, count):
         np.testing.assert_array_equal(random_words(keys[2], count), theirs(keys[2]))
 
 
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 4097])
+def test_a_spin_has_its_outcome_however_many_there_are(count):
+    """A random word modulo 6^3, by the number of the spin alone."""
+    words = jax.random.bits(KEY, (5000,), jnp.uint32)
+    np.testing.assert_array_equal(random_outcomes(KEY, count), np.asarray(words)[:count] % 216)
+
+
 @pytest.mark.parametrize("degree", [1, 2, 3])
 def test_free_harmonics_decay_by_their_own_rate(degree):
     """exp(-l (l + 1) D dt), to second order in the step for every l."""
@@ -88,7 +105,7 @@ def test_free_harmonics_decay_by_their_own_rate(degree):
     legendre = np.polynomial.legendre.Legendre.basis(degree)
     steps, errors = np.array([0.04, 0.02, 0.01]), []
     for dt in steps:
-        _, _, z = kicked(start, kick_size(jnp.asarray(0.6), jnp.asarray(dt)), ALL_WORDS)
+        _, _, z = kicked(start, kick_size(jnp.asarray(0.6), jnp.asarray(dt)), ALL_OUTCOMES)
         errors.append(np.mean(legendre(np.asarray(z))) - np.exp(-degree * (degree + 1) * 0.6 * dt))
     orders = np.log2(np.abs(np.array(errors[:-1]) / np.array(errors[1:])))
     assert (orders > 2.8).all(), (errors, orders)
@@ -103,12 +120,12 @@ def test_weak_order_of_a_spin_in_a_field(gyro):
     nodes, weights = np.polynomial.legendre.leggauss(40)
     z = np.broadcast_to(nodes[:, None, None], (40, 216, 1))
     start = np.stack([np.sqrt(1.0 - z**2), np.zeros_like(z), z], axis=-1)
-    words = jnp.broadcast_to(ALL_WORDS[None, :, None], (40, 216, 1))
+    outcomes = jnp.broadcast_to(ALL_OUTCOMES[None, :, None], (40, 216, 1))
     polynomials = [np.polynomial.legendre.Legendre.basis(degree) for degree in range(30)]
     diffusion, mobility = factor * 2 * 0.1 * 2.0, factor * 2 * 0.1
 
     def nrjax_step(dt):
-        after = [kicked(apart(start[None])[0], kick_size(lattice.diffusion()[0], jnp.asarray(dt)), words)]
+        after = [kicked(apart(start[None])[0], kick_size(lattice.diffusion()[0], jnp.asarray(dt)), outcomes)]
         middle = list(map(turned, after, llg_drift(lattice, after, jnp.asarray(0.5 * dt))))
         ((_, _, end),) = map(turned, after, llg_drift(lattice, middle, jnp.asarray(dt)))
         return np.asarray(end)
@@ -121,7 +138,7 @@ def test_weak_order_of_a_spin_in_a_field(gyro):
             return -(gyro * field + np.cross(mobility * field, s))
 
         sigma = np.sqrt(2 * diffusion * dt)
-        kick = sigma * (1 - sigma**2 / 24) * np.stack(three_points(words, jnp.float64), axis=-1)
+        kick = sigma * (1 - sigma**2 / 24) * np.stack(three_points(outcomes, jnp.float64), axis=-1)
         after = turn(kick, start)
         middle = turn(0.5 * dt * drift(after), after)
         return turn(dt * drift(middle), after)[..., 2]

@@ -14,6 +14,9 @@ from .._numerics.vectors import Vector, cross, dot, scaled
 from ..magnets.baths import reduced_coth
 from ..magnets.spin_lattice import SpinLattice, Spins
 
+# Of three throws of a die; and the words of a vector of the processor, or several.
+OUTCOMES: Final = 6**3
+WHOLE: Final = 64
 # Newton's steps from an approximation of the inverse Langevin function that is right to a part in 300.
 INVERSE_STEPS: Final = 3
 # A drive closer to the rate than this is as good as beyond it.
@@ -40,13 +43,22 @@ def turned(spin: Vector, by: Vector) -> Vector:
     )
 
 
-def three_points(words: UInt[Array, "..."], dtype: Any) -> Vector:
-    """Three independent numbers 0, +-sqrt 3 with probabilities 2/3, 1/6, 1/6 from each random word: the moments of
-    Gaussian noise up to the fifth. (A word is no multiple of 216: the probabilities are off by 1e-8.)"""
-    digits = words % 216
+def random_outcomes(key: Array, count: int) -> UInt[Array, " count"]:
+    """Which of the `OUTCOMES` of three throws of a die, for so many spins: a random word for each, modulo 216.
+
+    (There is no multiple of 216 words: probabilities are off by 1e-8.)
+    """
+    # An even number of words and of those of a vector: of an odd one XLA computes one after the other, in one thread.
+    whole = -(-count // WHOLE) * WHOLE
+    return (random_words(key, whole) % OUTCOMES)[:count]
+
+
+def three_points(outcomes: UInt[Array, "..."], dtype: Any) -> Vector:
+    """Three independent numbers 0, +-sqrt 3 with probabilities 2/3, 1/6, 1/6: the moments of Gaussian noise up to the
+    fifth."""
     # By multiplication, exact below 216 and below 36: XLA takes a division through memory, once for each of the three.
-    up = (digits * jnp.uint32(57)) >> jnp.uint32(11)
-    rest = digits - jnp.uint32(36) * up
+    up = (outcomes * jnp.uint32(57)) >> jnp.uint32(11)
+    rest = outcomes - jnp.uint32(36) * up
     middle = (rest * jnp.uint32(43)) >> jnp.uint32(8)
     size = jnp.asarray(3.0**0.5, dtype)
 
@@ -63,16 +75,16 @@ def kick_size(diffusion: Array, dt: Array) -> Array:
     return jnp.sqrt(sigma_squared) * (1.0 - sigma_squared / 24.0)
 
 
-def kicked(spin: Vector, sigma: Array, words: UInt[Array, "..."]) -> Vector:
+def kicked(spin: Vector, sigma: Array, outcomes: UInt[Array, "..."]) -> Vector:
     """A spin turned about a random axis."""
-    return turned(spin, scaled(sigma, three_points(words, spin[0].dtype)))
+    return turned(spin, scaled(sigma, three_points(outcomes, spin[0].dtype)))
 
 
 def all_kicked(lattice: SpinLattice, spins: Spins, sigma: Array, key: Array) -> list[Vector]:
     """Free diffusion of all spins on the sphere; sigma of shape (L,)."""
     # Counted in one row: XLA would compute the count along each axis in a kernel of its own.
-    words = random_words(key, lattice.layers * lattice.spins).reshape(lattice.layers, *lattice.cells)
-    return [kicked(spin, sigma[a], words[a]) for a, spin in enumerate(spins)]
+    outcomes = random_outcomes(key, lattice.layers * lattice.spins).reshape(lattice.layers, *lattice.cells)
+    return [kicked(spin, sigma[a], outcomes[a]) for a, spin in enumerate(spins)]
 
 
 def llg_drift(lattice: SpinLattice, spins: Spins, dt: Array, light: Any = None) -> list[Vector]:
