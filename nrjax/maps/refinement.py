@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..motion.phases import Phase
 from ..rotation.rigid_states import SteadyState
 
 # Points of the grid along the edge of a coarse cell.
@@ -115,9 +116,11 @@ class Refinement:
         if not len(cells):
             return cells
         assert self.states is not None
-        phase, valid = np.asarray(self.states.phase), np.asarray(self.states.is_rigid)
+        phase = np.asarray(self.states.phase)
+        # As `is_rigid` has it, in NumPy: JAX would compile a program for it.
+        rigid = np.asarray(self.states.valid) & (phase != Phase.MODULATED)
         looked_at = np.concatenate([corners, middle[:, None]], axis=1)
-        of_one = valid[looked_at].all(axis=1) & (phase[looked_at] == phase[middle][:, None]).all(axis=1)
+        of_one = rigid[looked_at].all(axis=1) & (phase[looked_at] == phase[middle][:, None]).all(axis=1)
         # Whether the corners lead to the state that the middle reaches by itself.
         candidates = np.flatnonzero(of_one)
         if candidates.size:

@@ -233,11 +233,6 @@ def _in_turn(lanes: np.ndarray, size: int, end: int) -> Iterator[tuple[np.ndarra
         yield np.concatenate([some, end + np.arange(size - some.size)]), some.size
 
 
-@jax.jit
-def _taken(tree: Any, rows: Array) -> Any:
-    return jax.tree.map(lambda x: jnp.take(x, rows, axis=0, mode="clip"), tree)
-
-
 def _shapes_of_searches(starts: Array) -> Any:
     """Those of searches from all of these starts, wherever they come to."""
     return jax.eval_shape(jax.vmap(_arrived), starts, jax.ShapeDtypeStruct(starts.shape[:1], jnp.int32))
@@ -250,12 +245,33 @@ def _shapes_of(number: int, tree: Any) -> Any:
 
 def _lanes_of(tree: Any, rows: np.ndarray) -> Any:
     """Some lanes of many, as NumPy arrays; the last one for those beyond the end."""
+    if jax.default_backend() == "cpu":
+        # NumPy's arrays lie where JAX's do, and need no program.
+        return jax.tree.map(lambda x: np.take(np.asarray(x), rows, axis=0, mode="clip"), tree)
     return jax.tree.map(np.array, _taken(tree, rows))
 
 
-@jax.jit
-def _with_lanes(tree: Any, rows: Array, some: Any) -> Any:
+def _with_lanes(tree: Any, rows: np.ndarray, some: Any) -> Any:
     """The lanes of a tree, `rows` of which become `some`; those beyond the end are dropped."""
+    if jax.default_backend() != "cpu":
+        return _replaced(tree, rows, some)
+
+    def replaced(x: Any, y: Any) -> np.ndarray:
+        inside = rows < len(x)
+        whole = np.array(x)
+        whole[rows[inside]] = np.asarray(y)[inside]
+        return whole
+
+    return jax.tree.map(replaced, tree, some)
+
+
+@jax.jit
+def _taken(tree: Any, rows: Array) -> Any:
+    return jax.tree.map(lambda x: jnp.take(x, rows, axis=0, mode="clip"), tree)
+
+
+@jax.jit
+def _replaced(tree: Any, rows: Array, some: Any) -> Any:
     return jax.tree.map(lambda x, y: x.at[rows].set(y, mode="drop", unique_indices=True), tree, some)
 
 
