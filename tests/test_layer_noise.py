@@ -8,6 +8,7 @@ import pytest
 from nrjax import (
     ClassicalBath,
     LayeredMagnet,
+    PlanarBath,
     Square,
     ThermalModel,
     UnrolledTsit5,
@@ -150,6 +151,9 @@ def test_what_does_not_go_with_noise_is_refused():
         ["thermal", "Leave thermal out"],
     )
     assert_refused(lambda: simulate(magnet, m0, 1.0, spins=1e4, key=key, solver=UnrolledTsit5()), ["solver"])
+    planar = LayeredMagnet([[1.0, 0.5], [0.5, 1.0]], 0.3, -10.0, 0.0, 1.0, 3.0, bath=PlanarBath())
+    assert_refused(lambda: simulate(planar, m0, 1.0, spins=1e4, key=key), ["PlanarBath", "ClassicalBath"])
+    assert_refused(lambda: linewidth(planar), ["PlanarBath", "leave the noise out"])
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
+from scipy.special import gammaln
 
 from nrjax import (
     ClassicalBath,
@@ -107,6 +108,46 @@ def test_thermal_tilt_is_boltzmann_s(alpha):
         squared = float(jnp.sum(jnp.cross(*end) ** 2))
         a, b = (float(x) for x in rest.lengths)
         assert squared == pytest.approx(2.0 * temperature * a * b / (spins * j), rel=1e-3)
+
+
+def exact_tilt(count, exchange, temperature):
+    """N <|m_A x m_B|^2> of two layers of N spins 1/2, H = -N (m_A j_AA m_A + m_B j_BB m_B + 2 m_A j_AB m_B)/2 with
+    m = sum sigma/N: the total spins A, B and J of the layers and of both are conserved, and summed over."""
+    (j_a, j_ab), (_, j_b) = exchange
+    spin = np.arange(0, count // 2 + 1.0)
+    lower = count / 2 - spin
+    # (N choose k) - (N choose k - 1) multiplets of k = N/2 - J turned spins.
+    ways = gammaln(count + 1) - gammaln(lower + 1) - gammaln(count - lower + 1)
+    ways = ways + np.log((2 * spin + 1) / (count - lower + 1))
+    a, b, below = np.meshgrid(spin, spin, np.arange(count + 1.0), indexing="ij")
+    total = a + b - below
+    square_a, square_b, square = (4 * x * (x + 1) / count**2 for x in (a, b, total))
+    product = (square - square_a - square_b) / 2
+    log = ways[:, None, None] + ways[None, :, None] + np.log(np.maximum(2 * total + 1, 1e-9))
+    log = log + count * (j_a * square_a / 2 + j_b * square_b / 2 + j_ab * product) / temperature
+    weight = np.where(total >= np.abs(a - b), np.exp(log - log.max()), 0.0)
+    return count * np.sum(weight * (square_a * square_b - product**2)) / weight.sum()
+
+
+@pytest.mark.parametrize("alpha, here", [((0.1, 0.002), 3.55), ((0.002, 0.1), 2.85)])
+def test_spins_one_half_tilt_a_little_more_than_in_equilibrium(alpha, here):
+    """Their noise is that of single spins at every frequency: more than a slow motion has in equilibrium, by phi/T at
+    most. The numbers are those of docs/physics.md."""
+    spins, temperature, exchange = 1e8, 9.0, [[10.0, 6.0], [6.0, 5.0]]
+    magnet = LayeredMagnet(exchange, alpha, -10.0, 0.0, 1.0, temperature)
+    rest = steady_state(magnet)
+    time = 12.0 / -float(rest.growth_rate) / units.ps
+    end = simulate(magnet, rest.m, time, rtol=1e-9, atol=1e-12, spins=spins).ms[-1]
+    found = spins * float(jnp.sum(jnp.cross(*end) ** 2))
+    few, more = exact_tilt(60, exchange, temperature), exact_tilt(120, exchange, temperature)
+    exact = 2.0 * more - few
+    slow = 2.0 * temperature * float(jnp.prod(rest.lengths)) / exchange[0][1]
+    field = np.array(exchange) @ np.asarray(rest.lengths) / temperature
+    excess = field / np.tanh(field)
+    assert exact == pytest.approx(2.96, abs=0.02) and found == pytest.approx(here, abs=0.01)
+    assert slow == pytest.approx(2.13, abs=0.01) and slow < exact
+    assert slow * excess.min() < found < slow * excess.max()
+    np.testing.assert_allclose(sorted(excess), [1.3, 1.7], atol=0.05)
 
 
 @pytest.mark.computes

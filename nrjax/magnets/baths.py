@@ -149,7 +149,8 @@ class QuantumBath(AbstractBath):
     def transverse_variance(
         self, field_squared: Float[Array, "..."], temperature: Float[Array, "..."]
     ) -> Float[Array, "..."]:
-        """1: the square of a Pauli matrix (the quantum theorem, with zero-point motion)."""
+        """1: the square of a Pauli matrix, which is that of a single spin, with its zero-point motion. Noise of this
+        strength drives slow motions of many spins more than heat does, by phi/T = (h/T) coth(h/T)."""
         del temperature
         return jnp.ones_like(field_squared)
 

@@ -10,6 +10,7 @@ from .._numerics.small_matrices import safe_sqrt
 from .baths import AbstractBath
 from .layer_torque import weighted_sums
 from .layers import LayeredMagnet
+from .planar_bath import PlanarBath
 
 # Newton's iterations, at most, for the field that makes a moment of a given length.
 ITERATIONS = 48
@@ -37,6 +38,16 @@ def collisions(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Collisions:
     forgets = rate > 0
     mean = drive / jnp.where(forgets, rate, 1.0)[:, None]
     return Collisions(rate, jnp.where(forgets[:, None], mean, 0.0))
+
+
+def require_all_directions(bath: AbstractBath) -> None:
+    """Raise `ValueError` for a bath whose spins do not point in all directions of space, as those do whose second
+    moments are known here."""
+    if isinstance(bath, PlanarBath):
+        raise ValueError(
+            "bath = PlanarBath(): how spins that lie in a plane fluctuate out of it is not known. Take ClassicalBath() "
+            "for moments of three components, or leave the noise out."
+        )
 
 
 def second_moment(bath: AbstractBath, mean: Float[Array, "3"], temperature: Float[Array, ""]) -> Float[Array, "3 3"]:

@@ -27,6 +27,7 @@ from .._numerics.validation import (
     require_nonnegative,
 )
 from ..magnets import AbstractOrderParameters, LayeredMagnet, ThermalModel
+from ..magnets.collisions import require_all_directions
 from ..magnets.field_terms import strongest_field
 from ..magnets.heat import Heat
 from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt, Heated
@@ -273,6 +274,7 @@ def _require_noise_alone(model: Any, thermal: Any, solver: Any, stepsize_control
     """Raise `ValueError` for what does not go together with fluctuating moments."""
     if not isinstance(model, LayeredMagnet):
         raise ValueError(f"key: fluctuations are those of a LayeredMagnet's spins, not of a {type(model).__name__}.")
+    require_all_directions(model.bath)
     given = {"thermal": thermal, "solver": solver, "stepsize_controller": stepsize_controller}
     for name, value in given.items():
         if value is not None:

@@ -29,7 +29,8 @@ class Fluctuating(AbstractCoordinates):
 
     At the rate r = 2 alpha phi + loss a spin forgets its direction and takes a thermal one of mean u/r, <S' S'^T> = Q',
     which changes the moment of its layer by (S' - S)/N. To leading order in 1/N this is the noise of those jumps, the
-    noise whose `linewidth` is known; in the dark m fluctuates as N spins do in equilibrium.
+    noise whose `linewidth` is known. In the dark m fluctuates as N classical spins do in equilibrium; spins 1/2, whose
+    noise is that of single ones at every frequency, by phi/T more than heat alone would have it, at most.
 
     **Source** docs/physics.md, "Noise of whole layers"; the small-noise limit of a jump process is that of van Kampen,
     Stochastic Processes in Physics and Chemistry (2007), chapter X.

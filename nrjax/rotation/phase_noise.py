@@ -13,7 +13,7 @@ from .._numerics.ready_programs import kept, prepare
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Number, float_array, is_concrete, require
 from ..magnets import FokkerPlanckMagnet, LayeredMagnet
-from ..magnets.collisions import change_covariance, collisions, second_moment
+from ..magnets.collisions import change_covariance, collisions, require_all_directions, second_moment
 from ..magnets.fokker_planck import harmonics
 from ..motion.phases import Phase
 from ..motion.rigid_rotation import turning
@@ -78,10 +78,11 @@ def linewidth(
 
     **Returns** a `Linewidth`. Differentiable; batches by vmap, of a `LayeredMagnet` (docs/sharp_bits.md).
 
-    **Raises** `ValueError` for a magnet with a field or an anisotropy, and for `spins` that are no positive number.
+    **Raises** `ValueError` for a magnet with a field, an anisotropy or a `PlanarBath`, and for `spins` that are no
+    positive number.
 
     All layers are taken as uniform, whatever their size: see `spatial_stability`. Moments of `QuantumBath` fluctuate
-    like single spins 1/2, with symmetrized products.
+    like single spins 1/2, with symmetrized products; what heat does to a slow motion it overestimates by phi/T at most.
 
     **Source** docs/physics.md, "The width of the line".
     """
@@ -91,6 +92,7 @@ def linewidth(
         if model.field_terms:
             kinds = ", ".join(type(term).__name__ for term in model.field_terms)
             raise ValueError(f"linewidth is that of an isotropic magnet, and this one has {kinds}. Leave it out.")
+        require_all_directions(model.bath)
         model = model.plateau()
     state = steady_state(model, cycles=False, throw=False) if state is None else state
     return _noise(model, number, state)
