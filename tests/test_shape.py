@@ -21,6 +21,7 @@ from nrjax._numerics.small_matrices import (
 )
 from nrjax._numerics.stored_values import stored, unseen_one
 from nrjax.magnets import Gram
+from nrjax.rotation import shape_solver
 from nrjax.rotation.bilayer_relaxation import Motion, attempt_step, exponential_step
 
 M = jnp.asarray([[0.3, -0.2, 0.6], [-0.1, 0.45, 0.2]])
@@ -227,6 +228,20 @@ def test_adjugate_solver_and_its_transpose():
     np.testing.assert_allclose(forward, reverse, rtol=1e-12)
     with pytest.raises(ValueError, match="3 x 3"):
         lx.linear_solve(lx.MatrixLinearOperator(jnp.eye(2)), jnp.ones(2), Adjugate())
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_some_lanes_are_taken_out_and_put_back(backend, monkeypatch):
+    """Two rows are beyond the end: they fill up with the last lane, and nothing of them comes back."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    lanes, rows = (jnp.arange(5), jnp.arange(10.0).reshape(5, 2)), np.array([3, 0, 5, 6])
+    some = shape_solver._lanes_of(lanes, rows)
+    np.testing.assert_array_equal(some[0], [3, 0, 4, 4])
+    np.testing.assert_array_equal(some[1], [[6.0, 7.0], [0.0, 1.0], [8.0, 9.0], [8.0, 9.0]])
+    back = shape_solver._with_lanes(lanes, rows, (np.array([30, 10, -1, -2]), -some[1]))
+    np.testing.assert_array_equal(back[0], [10, 1, 2, 30, 4])
+    np.testing.assert_array_equal(back[1], [[-0.0, -1.0], [2.0, 3.0], [4.0, 5.0], [-6.0, -7.0], [8.0, 9.0]])
+    assert all(isinstance(x, jax.Array) for x in back)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])

@@ -256,11 +256,11 @@ def _with_lanes(tree: Any, rows: np.ndarray, some: Any) -> Any:
     if jax.default_backend() != "cpu":
         return _replaced(tree, rows, some)
 
-    def replaced(x: Any, y: Any) -> np.ndarray:
+    def replaced(x: Any, y: Any) -> Array:
         inside = rows < len(x)
         whole = np.array(x)
         whole[rows[inside]] = np.asarray(y)[inside]
-        return whole
+        return jnp.asarray(whole)
 
     return jax.tree.map(replaced, tree, some)
 
