@@ -130,9 +130,9 @@ def exact_tilt(count, exchange, temperature):
 
 
 @pytest.mark.parametrize("alpha, here", [((0.1, 0.002), 3.55), ((0.002, 0.1), 2.85)])
-def test_spins_one_half_tilt_a_little_more_than_in_equilibrium(alpha, here):
-    """Their noise is that of single spins at every frequency: more than a slow motion has in equilibrium, by phi/T at
-    most. The numbers are those of docs/physics.md."""
+def test_spins_one_half_do_not_tilt_as_in_equilibrium(alpha, here):
+    """Their noise is that of single spins at every frequency, which drives slow motions more than heat does, by phi/T
+    at most. The numbers are those of docs/physics.md."""
     spins, temperature, exchange = 1e8, 9.0, [[10.0, 6.0], [6.0, 5.0]]
     magnet = LayeredMagnet(exchange, alpha, -10.0, 0.0, 1.0, temperature)
     rest = steady_state(magnet)
