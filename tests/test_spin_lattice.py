@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import sparse
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from nrjax import (
@@ -233,6 +234,23 @@ def test_what_neighbours_weigh():
         weights = np.stack([np.broadcast_to(kind.mean(x, a, b), cells).ravel() for x in alone], axis=1)
         expected = np.abs(weights).sum(axis=1).max(), (weights**2).sum(axis=1).max()
         np.testing.assert_allclose(kind.sizes(a, b, cells), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("cells", [(6, 5, 7), (18, 20, 17), (40, 36, 30), (30, 40, 1), (1, 9, 8), (12, 12, 3)])
+@pytest.mark.parametrize("reach", [1, 2])
+def test_mean_over_a_box(cells, reach):
+    """As SciPy's uniform filter and, of the eight neighbours in a body-centred lattice, as a sum of copies, on lattices
+    of few cells and of many, closed and open."""
+    x = np.random.default_rng(7).normal(size=cells)
+    width: Any = [2 * reach + 1 if n > 1 else 1 for n in cells]
+    for periodic, beyond in ((True, "wrap"), (False, "constant")):
+        if periodic and any(w > n for w, n in zip(width, cells, strict=True)):
+            continue
+        found = Box(reach, (periodic, periodic, periodic)).mean(jnp.asarray(x), 0, 0)
+        np.testing.assert_allclose(found, ndimage.uniform_filter(x, width, mode=beyond), atol=1e-13)
+    if min(cells) > 1:
+        eight = [np.roll(x, there, (0, 1, 2)) for there in itertools.product((0, 1), repeat=3)]
+        np.testing.assert_allclose(Shells(2).mean(jnp.asarray(x), 0, 1), sum(eight) / 8, atol=1e-13)
 
 
 @pytest.mark.parametrize("strength", [-4.0, 4.0])
