@@ -3,7 +3,8 @@
 import argparse
 import json
 import sys
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import diffrax
 import jax
@@ -21,9 +22,9 @@ from ..motion.integration import simulate
 from ..motion.phases import Phase
 from ..motion.solution import Solution
 from ..rotation.attractors import default_start, steady_state
-from ..rotation.phase_noise import linewidth
+from ..rotation.phase_noise import Linewidth, linewidth
 from ..rotation.rigid_states import SteadyState
-from ..rotation.stability_in_space import spatial_stability
+from ..rotation.stability_in_space import SpatialStability, spatial_stability
 from . import configuration
 from .ahead import ImportedAhead
 from .outputs import print_exposure, save
@@ -31,6 +32,14 @@ from .sample import DEFAULT_SPINS
 
 # Of an initial moment: a saturated one that is tilted a little by hand is meant to be one.
 LONGEST = 1.01
+
+
+class Attractor(NamedTuple):
+    """What a motion leads to under full light; of a state that rotates, what a sample makes of it."""
+
+    state: SteadyState
+    stability: SpatialStability | None
+    linewidth: Linewidth | None
 
 
 def add_simulation(motion: argparse.ArgumentParser) -> None:
@@ -121,9 +130,15 @@ def _move(
     require_memory(f"saving {samples:.3g} times", 48.0 * start.size * samples, "Save fewer times: lower --samples.")
     times = np.linspace(0.0, duration, samples)
     spins, key = _noise(run.get("spins"), run.get("noise"), model)
-    solution = simulate(model, start, duration, saveat=times, spins=spins, key=key, max_steps=None, progress_meter=bar)
-    state = steady_state(model, start, throw=False)
-    frequency = instantaneous_frequency(solution)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # A first call compiles both, each on a core of its own.
+        found = beside.submit(_attractor, model, start, spins or DEFAULT_SPINS)
+        solution = simulate(
+            model, start, duration, saveat=times, spins=spins, key=key, max_steps=None, progress_meter=bar
+        )
+        frequency = instantaneous_frequency(solution)
+        attractor = found.result()
+    state = attractor.state
     values, _ = parameters([model])
     dataset = xr.Dataset(
         {
@@ -155,25 +170,35 @@ def _move(
         title = f"{reached}, chase {chase:.4g} GHz, a probe sees {rotation:.4g} GHz"
         figure = ahead.plot.trajectory(solution, title=title)
     save(figure, dataset, run)
-    _tell(model, solution, state, frequency, spins, duration)
+    _tell(model, solution, attractor, frequency, duration)
     return 0
+
+
+def _attractor(model: LayeredMagnet, start: Any, spins: float) -> Attractor:
+    """Found without the motion; with the linewidth of so many spins in each layer."""
+    state = steady_state(model, start, throw=False)
+    rotates = bool(state.rotation_frequency > 0)
+    return Attractor(
+        state,
+        spatial_stability(model, state=state) if rotates else None,
+        linewidth(model, spins, state) if rotates and not model.field_terms else None,
+    )
 
 
 def _tell(
     model: LayeredMagnet,
     solution: Solution,
-    state: SteadyState,
+    attractor: Attractor,
     frequency: InstantaneousFrequency,
-    spins: float | None,
     duration: float,
 ) -> None:
     """What the trajectory was, what it leads to, and what a sample makes of that."""
+    state = attractor.state
     print(solution)
     print(f"attractor{' under full light' if model.changes_in_time else ''}: {state}")
-    if state.rotation_frequency > 0:
-        print(spatial_stability(model, state=state))
-        if not model.field_terms:
-            print(linewidth(model, spins or DEFAULT_SPINS, state))
+    for of_sample in (attractor.stability, attractor.linewidth):
+        if of_sample is not None:
+            print(of_sample)
     print(
         f"turns in {duration:g} ps: {_turns(frequency, frequency.chase):.4g} of the chase, "
         f"{_turns(frequency, frequency.rotation):.4g} of the whole magnet (those a probe counts)"

@@ -32,7 +32,7 @@ from ..magnets.field_terms import strongest_field
 from ..magnets.heat import Heat
 from .coordinates import AbstractCoordinates, Components, ComponentsAndTilt, Heated
 from .layer_noise import Fluctuating, KickedFlow, Kicks
-from .saved_times import internal_saveat, require_times, saved_times
+from .saved_times import internal_saveat, internal_times, require_times, saved_times
 from .solution import Solution, TemperatureCourse
 from .step_sizes import longest_step_of_deviations, require_envelope, step_control
 from .tilt_seeds import ROUNDING, look_times, seed_of, warn_of_seed
@@ -127,8 +127,7 @@ def simulate(
         require_memory(f"saving {np.size(saveat):.3g} times", needed, "Save fewer times: give a shorter saveat.")
     require_times(saveat, t0, t1)
     dtype = state.dtype
-    start = jnp.asarray(t0, dtype) * units.ps
-    stop = jnp.asarray(t1, dtype) * units.ps
+    start, stop = internal_times(t0, dtype), internal_times(t1, dtype)
 
     method = diffrax.Tsit5() if solver is None else solver
     unroll = isinstance(model, LayeredMagnet) and isinstance(method, UnrolledTsit5) and thermal is None

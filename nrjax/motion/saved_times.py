@@ -5,12 +5,20 @@ from typing import Any
 import diffrax
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from .. import units
 from .._numerics.validation import Number, float_array, is_concrete, require_finite
 from .coordinates import AbstractCoordinates
+
+
+def internal_times(ps: Any, dtype: Any) -> Array:
+    """Times in ps as hbar/meV; of known ones without a program of XLA, which would be compiled first."""
+    if is_concrete(ps):
+        return jnp.asarray(np.asarray(ps, dtype) * units.ps)
+    return jnp.asarray(ps, dtype) * units.ps
 
 
 def require_times(saveat: Any, t0: Number, t1: Number) -> None:
@@ -53,9 +61,9 @@ def _saveat_in_internal_time(saveat: Any, dtype: Any) -> diffrax.SaveAt:
         if times.ndim != 1 or times.size == 0:
             raise ValueError(f"saveat has shape {times.shape}: it must be a list of times in ps, for example linspace.")
         require_finite("saveat", times)
-        return diffrax.SaveAt(ts=times.astype(dtype) * units.ps)
+        return diffrax.SaveAt(ts=internal_times(times, dtype))
     if saveat.subs is not None and saveat.subs.ts is not None:
-        return eqx.tree_at(lambda s: s.subs.ts, saveat, saveat.subs.ts.astype(dtype) * units.ps)
+        return eqx.tree_at(lambda s: s.subs.ts, saveat, internal_times(saveat.subs.ts, dtype))
     return saveat
 
 

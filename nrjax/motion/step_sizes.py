@@ -6,6 +6,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
@@ -37,21 +38,25 @@ def step_control(
     **Arguments** `start`, `stop`: times in hbar/meV. `longest`: no step is longer, hbar/meV. `landings`: times on which
     steps land.
     """
-    duration = jnp.maximum(stop - start, 1e-30)
-    landings = jnp.zeros(0, start.dtype) if landings is None else landings
+    # Of known times without a program of XLA, which would be compiled first.
+    numbers: Any = np if is_concrete(start, stop) else jnp
+    duration = numbers.maximum(numbers.subtract(stop, start), 1e-30)
+    lands: Any = numbers.zeros(0, start.dtype) if landings is None else landings
     changes = laser is not None and not laser.is_constant
     least = SHORTEST_STEP
-    if changes or landings.size:
+    if changes or lands.size:
         least = max(SHORTEST_STEP_TO_KNOT, 4.0 * float(jnp.finfo(start.dtype).eps))
     if laser is not None and changes:
-        look = duration / LOOKS_AT_LIGHT
+        look = jnp.asarray(duration / LOOKS_AT_LIGHT)
         longest = look if longest is None else jnp.minimum(look, longest)
         if isinstance(laser.envelope, AbstractEnvelope):
-            landings = jnp.concatenate([landings, laser.envelope.knots().astype(start.dtype) * units.ps])
-    control = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=least * duration, dtmax=longest, force_dtmin=False)
+            lands = jnp.concatenate([lands, laser.envelope.knots().astype(start.dtype) * units.ps])
+    least_step = jnp.asarray(least * duration)
+    control = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=least_step, dtmax=longest, force_dtmin=False)
+    if lands.size == 0:
+        return control
     # Where the steps fall is no part of the solution's derivative.
-    landings = jax.lax.stop_gradient(landings)
-    return control if landings.size == 0 else diffrax.ClipStepSizeController(control, step_ts=jnp.sort(landings))
+    return diffrax.ClipStepSizeController(control, step_ts=jnp.sort(jax.lax.stop_gradient(lands)))
 
 
 @jax.custom_jvp
