@@ -16,6 +16,7 @@ from ..maps.sweeps import sweep
 from ..motion.phases import Phase
 from ..rotation.attractors import solver_for
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE
+from ..rotation.turns_before_melting import price_of_light
 from . import configuration
 from .ahead import ImportedAhead
 from .outputs import print_exposure, save, save_picture
@@ -129,7 +130,8 @@ def _sweep(
         print(foreseen(build, grid, refine=refine, store=options.store))
         return 0
     store, rehearsal = options.store, [] if rehearse is None else [partial(rehearse, build, grid)]
-    with ImportedAhead(rehearsal) as ahead:
+    first = partial(build, **{name: float(values[0]) for name, values in grid.items()})
+    with ImportedAhead([*rehearsal, partial(_compile_price, first)]) as ahead:
         dataset = sweep(build, grid, refine=refine, progress=not options.quiet, store=store, resume=options.resume)
         figure = draw(ahead.plot, dataset, build)
     if store is None:
@@ -145,6 +147,13 @@ def _compile_boundaries(build: Any, grid: dict[str, Any]) -> None:
     from ..plot.phase_maps import prepare_boundaries
 
     prepare_boundaries(build, *grid.items())
+
+
+def _compile_price(build: Callable[[], Any]) -> None:
+    """What `print_exposure` computes, for moments of zeros."""
+    magnet = build()
+    if magnet.has_laser:
+        price_of_light(magnet, jnp.asarray(np.zeros((magnet.layers, magnet.components))), 0.0)
 
 
 def _settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

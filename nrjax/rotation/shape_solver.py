@@ -30,6 +30,8 @@ from .solvers import AbstractSteadyStateSolver, without_derivative
 
 # Shapes that keep moving are watched this many at a time.
 WATCHED: Final = 1024
+# Lanes of a batch of which most may be there to fill it up.
+SMALL_BATCH: Final = 2048
 # And so many closed orbits are solved for at a time.
 CYCLES: Final = 16
 # Fine steps spent on a shape that does not settle, for each step spent on settling.
@@ -93,7 +95,7 @@ class ShapeSolver(AbstractSteadyStateSolver):
         compiled only if there are any, the first of them ahead where many are asked for."""
         _tell_all.compile_ahead(models, starts, _shapes_of_searches(starts))
         search = _settle_all(models, starts, max_steps)
-        if self.watches and starts.shape[0] >= WATCHED:
+        if self.watches and starts.shape[0] >= WATCHED and not _are_few(models, starts.shape[0]):
             # Among so many, as in a map, some do not settle: the program is ready when it is known which.
             _watch_all.compile_ahead(*_shapes_of(WATCHED, (models, search)), max_steps)
         moving = np.flatnonzero(self.watches & ~np.asarray(search.journey.motion.arrived))
@@ -118,6 +120,14 @@ class ShapeSolver(AbstractSteadyStateSolver):
     def near_many(self, models: AbstractOrderParameters, states: SteadyState) -> SteadyState:
         """`near` in the program that tells what searches have come to: they have arrived at `states.m`."""
         return _tell_all(models, states.m, _arrived_all(states.m, states.phase))
+
+
+def _are_few(models: AbstractOrderParameters, lanes: int) -> bool:
+    """Whether most of a small batch repeats its last lane, which fills it up: the points of a line, not of a map."""
+    if lanes > SMALL_BATCH:
+        return False
+    arrays = map(np.asarray, jax.tree.leaves(models))
+    return all(bool(np.all(x[lanes // 2 :] == x[-1:])) for x in arrays)
 
 
 class Search(NamedTuple):
