@@ -42,7 +42,12 @@ LIKELY = {
     "nrjax/motion/step_sizes.py": ["test_simulate.py", "test_driven_magnet.py"],
     "nrjax/motion/coordinates.py": ["test_simulate.py", "test_seed.py", "test_driven_magnet.py"],
     "nrjax/_numerics/precision.py": ["test_solvers.py", "test_simulate.py"],
-    "nrjax/rotation/shape_solver.py": ["test_random_agreement.py", "test_solvers.py", "test_steady_state.py"],
+    "nrjax/rotation/shape_solver.py": [
+        "test_shape.py",
+        "test_random_agreement.py",
+        "test_solvers.py",
+        "test_steady_state.py",
+    ],
     "nrjax/rotation/phase_noise.py": ["test_phase_noise.py", "test_fokker_planck.py"],
     "nrjax/rotation/fokker_planck_solver.py": ["test_fokker_planck.py"],
     "nrjax/rotation/collinear_distributions.py": ["test_fokker_planck.py"],
