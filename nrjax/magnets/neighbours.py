@@ -19,7 +19,7 @@ Rows = tuple[tuple[float, ...], ...]
 
 # Distances that differ by less, relatively, are one shell.
 SAME_DISTANCE: Final = 1e-6
-# Cells along an axis of a box of which a whole plane is summed at once, and of a lattice in which that is faster.
+# A box no wider than this along any axis is summed over two axes at once, where a lattice has no more cells than that.
 SMALL_BOX: Final = 3
 MANY_CELLS: Final = 40_000
 # XLA leaves a sum of its own to one core up to here: the larger one then comes last, within what all cores share.
