@@ -42,6 +42,12 @@ def is_concrete(*values: Any) -> bool:
     return not any(isinstance(value, jax.core.Tracer) for value in values)
 
 
+def numbers_of(*values: Any) -> Any:
+    """NumPy for known values, with which it computes without a program of XLA that would be compiled first; jax.numpy
+    for placeholders."""
+    return np if is_concrete(*values) else jnp
+
+
 def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None, dtype: Any = None) -> Array:
     """`value` as a floating-point array, broadcast to `shape` when one is given.
 

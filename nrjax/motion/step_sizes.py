@@ -6,11 +6,10 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
-from .._numerics.validation import Number, is_concrete, require_nonnegative
+from .._numerics.validation import Number, is_concrete, numbers_of, require_nonnegative
 from ..light.envelopes import AbstractEnvelope
 from ..light.laser import Laser
 
@@ -38,8 +37,7 @@ def step_control(
     **Arguments** `start`, `stop`: times in hbar/meV. `longest`: no step is longer, hbar/meV. `landings`: times on which
     steps land.
     """
-    # Of known times without a program of XLA, which would be compiled first.
-    numbers: Any = np if is_concrete(start, stop) else jnp
+    numbers = numbers_of(start, stop)
     duration = numbers.maximum(numbers.subtract(stop, start), 1e-30)
     lands: Any = numbers.zeros(0, start.dtype) if landings is None else landings
     changes = laser is not None and not laser.is_constant

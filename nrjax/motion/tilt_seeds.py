@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .. import units
-from .._numerics.validation import Number, is_concrete
+from .._numerics.validation import Number, is_concrete, numbers_of
 from ..light.envelopes import AbstractEnvelope
 from ..light.laser import Laser
 
@@ -23,10 +23,7 @@ UNPHYSICAL: Final = 1e-9
 
 def look_times(laser: Laser | None, start: Array, stop: Array) -> Array:
     """Times at which the tilt is looked at, hbar/meV: evenly spaced, and wherever the light changes."""
-    if is_concrete(start, stop):  # without a program of XLA, which would be compiled first
-        times = jnp.asarray(np.linspace(np.asarray(start), np.asarray(stop), LOOKS_AT_TILT, dtype=start.dtype))
-    else:
-        times = jnp.linspace(start, stop, LOOKS_AT_TILT)
+    times = jnp.asarray(numbers_of(start, stop).linspace(start, stop, LOOKS_AT_TILT, dtype=start.dtype))
     if laser is not None and isinstance(laser.envelope, AbstractEnvelope):
         knots = laser.envelope.knots().astype(times.dtype) * units.ps
         times = jnp.sort(jnp.concatenate([times, jnp.clip(knots, start, stop)]))
