@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 import nrjax
 from nrjax._numerics import ready_programs
 from nrjax._numerics.programs import SharedProgram
 from nrjax._numerics.ready_programs import Programs, kept
 from nrjax.cli.ahead import DoneAhead
+from nrjax.motion.phases import Phase
 
 # Steady states (several programs, one compiled ahead) and a linewidth (which calls LAPACK), and what was traced.
 STATES = """
@@ -37,6 +39,16 @@ for leaf in jax.tree.leaves((states, width)):
     digest.update(np.asarray(leaf).tobytes())
 wanted = ("_settle_each", "_tell_each", "_noise")
 print(json.dumps([digest.hexdigest(), [name for name in wanted if any(name in str(one) for one in traced)]]))
+"""
+
+# A line of points where programs are kept.
+LINE = """
+import sys, jax
+jax.config.update("jax_enable_x64", True)
+import numpy as np, nrjax
+nrjax.keep_compiled_programs(sys.argv[1])
+line = nrjax.sweep(nrjax.hanai2025_bilayer, {"loss_rate": np.linspace(0.0, 0.12, 40)}, progress=False)
+line.to_netcdf(sys.argv[1] + "/line.nc", engine="h5netcdf")
 """
 
 # A sheet after its rehearsal: how many programs were kept, how many more the sheet took, and what must be in it.
@@ -232,21 +244,48 @@ def test_under_transformations_it_is_the_function(folder):
     assert names(folder) == set()
 
 
-def test_brief_programs_of_few_numbers_are_ready_soon(folder, monkeypatch):
-    """With options of XLA's own, which it knows; of many numbers, and where nothing was said, as all others."""
-    asked, options = [], ready_programs.brief_options
+def test_programs_of_few_numbers_are_ready_soon(folder, monkeypatch):
+    """With options of XLA's own, which it knows; lean ones of more numbers with others, and the rest without."""
+    asked = []
 
-    def brief_options():
-        asked.append(1)
-        return options()
+    def noting(name):
+        options = getattr(ready_programs, name)
+        return lambda: asked.append(name) or options()
 
-    monkeypatch.setattr(ready_programs, "brief_options", brief_options)
-    few, many = jnp.linspace(1.0, 2.0, 8), jnp.linspace(1.0, 2.0, ready_programs.FEW + 1)
-    for root, x in ((kept(jnp.sqrt), few), (kept(jnp.sqrt, brief=True), many)):
-        np.testing.assert_allclose(root(x), np.sqrt(x), rtol=1e-15)
+    for name in ("brief_options", "lean_options"):
+        monkeypatch.setattr(ready_programs, name, noting(name))
+    few, many = jnp.linspace(1.0, 2.0, 8), jnp.linspace(1.0, 2.0, 9)
+    for function, x in ((kept(jnp.sqrt), few), (kept(jnp.sqrt, brief=8), many)):
+        np.testing.assert_allclose(function(x), np.sqrt(x), rtol=1e-15)
         assert not asked
-    np.testing.assert_allclose(kept(jnp.cbrt, brief=True)(few), np.cbrt(few), rtol=1e-15)
-    assert len(asked) == 1 and len(names(folder)) == 3
+    np.testing.assert_allclose(kept(jnp.cbrt, brief=8, lean=True)(few), np.cbrt(few), rtol=1e-15)
+    assert asked == ["brief_options"]
+    np.testing.assert_allclose(kept(jnp.cbrt, brief=8, lean=True)(many), np.cbrt(many), rtol=1e-15)
+    assert asked == ["brief_options", "lean_options"] and len(names(folder)) == 4
+
+
+def test_on_suspicion_only_what_is_soon_compiled_is(folder):
+    program, one = SharedProgram(jnp.sqrt, brief=8), jax.ShapeDtypeStruct((8,), jnp.float32)
+    program.compile_ahead(jax.ShapeDtypeStruct((9,), one.dtype), if_brief=True)
+    ready_programs.keep_in(None)
+    program.compile_ahead(one, if_brief=True)
+    assert not folder.exists() and not program._begun
+    ready_programs.keep_in(folder)
+    program.compile_ahead(one, if_brief=True)
+    with program._lock:
+        assert len(names(folder)) == 1
+
+
+def test_lines_are_the_same_where_programs_are_kept(tmp_path):
+    """Their programs are narrower then, and made in more haste: results change by rounding alone."""
+    usual = nrjax.sweep(nrjax.hanai2025_bilayer, {"loss_rate": np.linspace(0.0, 0.12, 40)}, progress=False)
+    assert {Phase.CHIRAL, Phase.ALIGNED} <= set(usual["phase"].values)
+    subprocess.run([sys.executable, "-c", LINE, str(tmp_path)], check=True)
+    assert len(list((tmp_path / "ready").iterdir())) > 3
+    with xr.open_dataset(tmp_path / "line.nc") as hasty:
+        for name, values in usual.data_vars.items():
+            scale = 1e-9 * float(np.nanmax(np.abs(values)))
+            np.testing.assert_allclose(hasty[name], values, rtol=1e-9, atol=scale, err_msg=name)
 
 
 def test_a_shared_program_is_kept(folder, no_compiler):

@@ -271,14 +271,3 @@ def test_lanes_do_together_what_each_does_alone(backend, monkeypatch):
     np.testing.assert_array_equal(together[1], [alone(int(n)) for n in starts])
     few = jax.vmap(lambda n: iterate(step, done, jnp.asarray(3), (n, jnp.asarray(0)), few=True))(starts[:100])
     np.testing.assert_array_equal(few[1], together[1][:100])
-
-
-def test_a_line_of_points_is_told_from_a_map():
-    """A batch that is filled up with copies of its last lane holds few points; one that is large is read by nobody."""
-
-    def batch(points, lanes):
-        rates = np.concatenate([np.linspace(0.0, 0.12, points), np.full(lanes - points, 0.12)])
-        return jax.vmap(lambda rate: hanai2025_bilayer(rate, 6.0))(jnp.asarray(rates))
-
-    for points, lanes, few in ((401, 2048, True), (1681, 2048, False), (2048, 2048, False), (401, 4096, False)):
-        assert shape_solver._are_few(batch(points, lanes), lanes) == few

@@ -450,13 +450,14 @@ def test_without_watching_it_is_only_known_that_nothing_settled():
         assert np.asarray(state.result == RESULTS.not_settled).all()
 
 
-def test_the_few_that_keep_moving_are_told_among_many(monkeypatch):
-    """Lanes that are watched, more than go together, are told as they are one by one; the others are left alone."""
+@pytest.mark.parametrize(("kind", "lanes"), [("WATCHED", 40), ("FEW_WATCHED", 128)])
+def test_the_few_that_keep_moving_are_told_among_many(monkeypatch, kind, lanes):
+    """Lanes that are watched, more than go together or all at once, are told as one by one, the others left alone."""
     start = jnp.asarray(START_OF_MODULATED)
     magnets = [modulated_magnet(), hanai2025_bilayer([0.0, 0.05], 6.0, filling=[1.0, 1.0])]
     magnets = [jax.tree.map(lambda x: jnp.asarray(x, float), magnet) for magnet in magnets]
     alone = [steady_state(magnet, start, throw=False) for magnet in magnets]
-    monkeypatch.setattr(shape_solver, "WATCHED", 40)
+    monkeypatch.setattr(shape_solver, kind, lanes)
     which = np.arange(700) % 7 == 0
     mixed = jax.tree.map(lambda a, b: jnp.where(which.reshape(-1, *[1] * a.ndim), a, b), *magnets)
     told = steady_states(mixed, start)

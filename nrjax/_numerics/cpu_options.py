@@ -18,6 +18,8 @@ WIDTH: Final = "--xla_cpu_prefer_vector_width"
 WIDEST: Final = 512
 # For programs that run for less time than it takes to compile them.
 BRIEF: Final = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# For programs that run no slower when LLVM goes over their loops once: their vectors are there before it sees them.
+LEAN: Final = {"xla_backend_optimization_level": 1}
 # Kernels by way of MLIR, which takes longer; the choice is gone since this jaxlib.
 EMITTERS: Final = "xla_cpu_use_fusion_emitters"
 ALWAYS_EMITTERS: Final = (0, 11)
@@ -66,6 +68,11 @@ def brief_options() -> dict[str, Any]:
     if jaxlib_version() >= UNKNOWN:
         return {}
     return BRIEF | ({EMITTERS: False} if jaxlib_version() < ALWAYS_EMITTERS else {})
+
+
+def lean_options() -> dict[str, Any]:
+    """Options of XLA by which loops over lanes are compiled sooner and run as fast."""
+    return LEAN if jaxlib_version() < UNKNOWN else {}
 
 
 def jaxlib_version() -> tuple[int, ...]:

@@ -37,7 +37,8 @@ class SharedProgram:
 
     **Arguments** `function`: of arrays with a leading axis of lanes, to such arrays. `shared`: the positions of
     arguments that are one for all lanes. `static_argnums`: of those that are no arrays. `spread`: False keeps it on one
-    device, for functions that call what cannot be cut into parts.
+    device, for functions that call what cannot be cut into parts. `brief`, `lean`: as in `kept`; they count where
+    programs are kept.
     """
 
     def __init__(
@@ -47,13 +48,15 @@ class SharedProgram:
         shared: Collection[int] = (),
         static_argnums: Collection[int] = (),
         spread: bool = True,
+        brief: int = 0,
+        lean: bool = False,
     ):
         self._plain, self._shared, self._static = function, frozenset(shared), tuple(static_argnums)
         self._spreads = spread
         self._on: dict[int, Any] = {1: jax.jit(function, static_argnums=self._static)}
         self._lock = threading.Lock()
         self._begun: set[Any] = set()
-        self._kept = Programs(function)
+        self._kept = Programs(function, brief, lean)
 
     def __call__(self, *arguments: Any) -> Any:
         with self._lock:
@@ -64,11 +67,13 @@ class SharedProgram:
         """How many programs have been compiled."""
         return sum(program._cache_size() for program in self._on.values())
 
-    def compile_ahead(self, *arguments: Any) -> None:
+    def compile_ahead(self, *arguments: Any, if_brief: bool = False) -> None:
         """Start compiling in the background for these arrays, or shapes of arrays; what needs it then waits for that.
 
-        Only where one device is all there is, and the first time for these shapes.
+        Only where one device is all there is, and the first time for these shapes; `if_brief`: where it is soon done.
         """
+        if if_brief and not self._kept.is_brief(arguments):
+            return
         leaves, structure = jax.tree.flatten(arguments)
         key = (structure, *((x.shape, x.dtype) if hasattr(x, "dtype") else x for x in leaves))
         if key in self._begun or len(jax.local_devices()) > 1 or chosen_device() is not None:

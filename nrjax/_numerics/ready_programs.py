@@ -30,7 +30,7 @@ try:
 except ImportError:  # where JAX is older
     from jax.core import get_opaque_trace_state
 
-from .cpu_options import brief_options
+from .cpu_options import brief_options, lean_options
 from .devices import chosen_device
 from .digests import code_digest, value_digest
 from .files import atomic
@@ -55,12 +55,14 @@ SETTINGS: Final = (
 LOADED: Final = "/nrjax/ready_program_loaded"
 # What the names of LAPACK's routines begin with.
 LAPACK: Final = "lapack_"
-# Numbers of which brief programs are compiled to be ready soon, and not to be fast.
-FEW: Final = 4096
+# Numbers of which a program may be compiled to be ready soon, and not to be fast: of one that loops over them, and of
+# one that goes over them a few times.
+FEW: Final = 1 << 12
+PASSED_OVER: Final = 1 << 18
 
 # Tracing is Python: threads that trace at once all take as long as one after the other, and the first waits as well.
 # Whoever is done goes on to the compiler, which needs no lock.
-_tracing = threading.RLock()
+tracing = threading.RLock()
 
 _directory: Path | None = None
 # That of a thread in which nothing is being traced.
@@ -114,12 +116,13 @@ def folder() -> Path | None:
     return _directory if get_opaque_trace_state() == _nothing_traced else None
 
 
-def kept(function: Callable[..., Any], jitted: Any = None, *, brief: bool = False) -> Callable[..., Any]:
+def kept(function: Callable[..., Any], jitted: Any = None, *, brief: int = 0, lean: bool = False) -> Callable[..., Any]:
     """`equinox.filter_jit(function)`, or what is `jitted` already, whose programs are kept where programs are.
 
-    **Arguments** `brief`: of few numbers it computes for less time than it takes to compile.
+    **Arguments** `brief`: of at most so many numbers it computes for less time than it takes to compile. `lean`: it
+    loops over lanes, which needs little of LLVM.
     """
-    programs = Programs(function, brief)
+    programs = Programs(function, brief, lean)
     jitted = eqx.filter_jit(function) if jitted is None else jitted
 
     @functools.wraps(function)
@@ -138,10 +141,11 @@ def prepare(call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
 
 
 class Programs:
-    """The programs of one function of arguments and options, by everything that decides them."""
+    """The programs of one function of arguments and options, by everything that decides them. `brief`, `lean`: as in
+    `kept`."""
 
-    def __init__(self, function: Callable[..., Any], brief: bool = False):
-        self._function, self._brief = function, brief
+    def __init__(self, function: Callable[..., Any], brief: int = 0, lean: bool = False):
+        self._function, self._brief, self._lean = function, brief, lean
         self._loaded: dict[Any, ReadyProgram | None] = {}
 
     def find(self, arguments: tuple[Any, ...], options: dict[str, Any] | None = None) -> ReadyProgram | None:
@@ -165,6 +169,11 @@ class Programs:
                 self._loaded[key] = None
         return self._loaded[key]
 
+    def is_brief(self, arguments: tuple[Any, ...]) -> bool:
+        """Whether a program for arguments would be kept, and compiled to be ready soon."""
+        numbers = sum(x.size for x in jax.tree.leaves(arguments) if _is_array(x))
+        return folder() is not None and numbers <= self._brief
+
     def _name(self, structure: Any, arrays: list[Any], static: Any) -> str:
         """That of its file: a digest of everything that decides the program."""
         digest, where = hashlib.sha256(code_digest()), jax.devices()[0]
@@ -185,16 +194,23 @@ class Programs:
 
         # Under a name of its own: what JAX's cache has loaded cannot be written out again; it crashes its reader.
         flat.__name__ = f"{getattr(self._function, '__name__', 'flat')}_{os.urandom(8).hex()}"
-        with _tracing:
+        with tracing:
             lowered = jax.jit(flat).lower(arrays)
         for target in re.findall(r"custom_call @(\w+)", lowered.as_text()):
             if not _is_linked(target):
                 raise UnknownOrigin(f"calls {target}")
         _strip_names(lowered)
-        few = self._brief and sum(x.size for x in arrays) <= FEW and jax.default_backend() == "cpu"
-        program = ReadyProgram(lowered.compile(brief_options() if few else None), returned[0])
+        program = ReadyProgram(lowered.compile(self._options(sum(x.size for x in arrays))), returned[0])
         _save(program, path)
         return program
+
+    def _options(self, numbers: int) -> dict[str, Any]:
+        """Those of XLA for a program of so many numbers."""
+        if jax.default_backend() != "cpu":
+            return {}
+        if numbers <= self._brief:
+            return brief_options()
+        return lean_options() if self._lean else {}
 
 
 def _strip_names(lowered: Any) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .ready_programs import kept
+from .ready_programs import FEW, kept
 
 # Roots bisected together, filled up with copies: their number asks for no other program.
 TOGETHER: Final = 8
@@ -73,4 +73,4 @@ def _programs(value: Value) -> tuple[Any, Any]:
     def scan(grid: Array, *arguments: Any) -> Array:
         return jax.vmap(lambda x: value(x, *arguments))(grid)
 
-    return kept(scan, brief=True), kept(bisect, brief=True)
+    return kept(scan, brief=FEW), kept(bisect, brief=FEW)

@@ -48,6 +48,12 @@ def numbers_of(*values: Any) -> Any:
     return np if is_concrete(*values) else jnp
 
 
+def array_of(values: Any) -> Array:
+    """`values` as an array of JAX: known ones without the program of XLA that `jnp.asarray` has compiled for them."""
+    # A copy: JAX may take the memory as its own.
+    return values if isinstance(values, jax.Array) else jax.device_put(np.array(values))
+
+
 def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None, dtype: Any = None) -> Array:
     """`value` as a floating-point array, broadcast to `shape` when one is given.
 

@@ -8,7 +8,21 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final
 
-DRAWING: Final = ("matplotlib.figure", "matplotlib.backends.backend_agg", "h5netcdf")
+from .._numerics.ready_programs import tracing
+
+# In small pieces, so that whoever traces a program does not wait for long.
+DRAWING: Final = (
+    "matplotlib",
+    "matplotlib.cm",
+    "matplotlib.patches",
+    "matplotlib.font_manager",
+    "matplotlib.dviread",
+    "matplotlib.text",
+    "matplotlib.axes",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "h5netcdf",
+)
 # There only for clusters; xarray imports them where they are, with its first Dataset.
 OF_XARRAY: Final = ("dask.array", "distributed")
 
@@ -71,7 +85,9 @@ def importing(names: tuple[str, ...]) -> Iterator[Task]:
 
 def _import(name: str) -> None:
     try:
-        importlib.import_module(name)
+        # Python, as tracing is: while another thread traces it would only hold that up.
+        with tracing:
+            importlib.import_module(name)
     except ImportError:
         # Whoever needs it says so.
         return

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from .._numerics.validation import array_of
 from ..maps.cost import foreseen
 from ..maps.sweeps import sweep
 from ..motion.phases import Phase
@@ -153,7 +153,7 @@ def _compile_price(build: Callable[[], Any]) -> None:
     """What `print_exposure` computes, for moments of zeros."""
     magnet = build()
     if magnet.has_laser:
-        price_of_light(magnet, jnp.asarray(np.zeros((magnet.layers, magnet.components))), 0.0)
+        price_of_light(magnet, array_of(np.zeros((magnet.layers, magnet.components))), 0.0)
 
 
 def _settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -212,4 +212,4 @@ def _fastest(dataset: xr.Dataset) -> xr.Dataset | None:
 def _planar(point: xr.Dataset) -> jax.Array:
     """Moments of two layers with the lengths and the angle of a point, in the plane of x and z."""
     (a, b), angle = np.asarray(point["lengths"]), float(point["angle"])
-    return jnp.asarray([[0.0, 0.0, a], [b * np.sin(angle), 0.0, b * np.cos(angle)]])
+    return array_of(np.asarray([[0.0, 0.0, a], [b * np.sin(angle), 0.0, b * np.cos(angle)]], a.dtype))

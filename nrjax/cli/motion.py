@@ -177,7 +177,7 @@ def _move(
 def _attractor(model: LayeredMagnet, start: Any, spins: float) -> Attractor:
     """Found without the motion; with the linewidth of so many spins in each layer."""
     state = steady_state(model, start, throw=False)
-    rotates = bool(state.rotation_frequency > 0)
+    rotates = float(state.rotation_frequency) > 0
     return Attractor(
         state,
         spatial_stability(model, state=state) if rotates else None,

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics.ready_programs import kept
-from .._numerics.validation import Numbers, require_range
+from .._numerics.ready_programs import FEW, kept
+from .._numerics.validation import Numbers, array_of, require_range
 
 # A range that starts at zero is logarithmic down to this share of its upper end, and linear below.
 LOGARITHMIC_DOWN_TO: Final = 1e-4
@@ -65,11 +65,10 @@ class Box(eqx.Module):
             ranges.append((low, high))
         self.names = tuple(bounds)
         dtype = jnp.result_type(float)
-        self.low, self.high = (jnp.asarray(column, dtype) for column in zip(*ranges, strict=True))
+        self.low, self.high = (array_of(np.asarray(column, dtype)) for column in zip(*ranges, strict=True))
         ratios = [high / max(low, LOGARITHMIC_DOWN_TO * high) for low, high in ranges]
-        self.ratio = jnp.asarray(
-            [r if n in logarithmic else 1.0 for n, r in zip(self.names, ratios, strict=True)], dtype
-        )
+        ratios = [r if n in logarithmic else 1.0 for n, r in zip(self.names, ratios, strict=True)]
+        self.ratio = array_of(np.asarray(ratios, dtype))
 
     def shares(self, y: Float[Array, " n"]) -> Float[Array, " n"]:
         """u, the share of each range that lies below the parameter: 0 on the lower bound, 1 on the upper."""
@@ -97,10 +96,9 @@ class Box(eqx.Module):
         **Raises** `ValueError` naming a parameter that lies outside its bounds.
         """
         result = []
-        for i, name in enumerate(self.names):
-            value, low, high, ratio = (
-                float(np.asarray(x)) for x in (values[name], self.low[i], self.high[i], self.ratio[i])
-            )
+        ranges = zip(*(np.asarray(x).tolist() for x in (self.low, self.high, self.ratio)), strict=True)
+        for name, (low, high, ratio) in zip(self.names, ranges, strict=True):
+            value = float(np.asarray(values[name]))
             share = (value - low) / (high - low)
             if not -1e-9 <= share <= 1.0 + 1e-9:
                 raise ValueError(
@@ -124,19 +122,19 @@ class Box(eqx.Module):
         return sides
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def parameters_at(box: Box, y: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
     """`Box.vector` of many coordinates, as one program: outside of one, every operation is a program by itself."""
     return _of_each(box.vector, y)
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def shares_at(box: Box, y: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
     """`Box.shares` of many coordinates, as one program."""
     return _of_each(box.shares, y)
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def coordinates_at(box: Box, u: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
     """`Box.coordinates` of many shares, as one program."""
     return _of_each(box.coordinates, u)

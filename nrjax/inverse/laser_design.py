@@ -7,7 +7,6 @@ from typing import Any, Final, TypedDict, Unpack, overload
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
@@ -15,7 +14,14 @@ from tqdm import tqdm
 
 from .._numerics.precision import design_tolerance
 from .._numerics.tiles import power_of_two_above
-from .._numerics.validation import Numbers, float_array, require_finite, require_nonnegative, require_positive
+from .._numerics.validation import (
+    Numbers,
+    array_of,
+    float_array,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
 from ..rotation.attractors import solver_for
 from ..rotation.observables import AbstractObservable, is_frequency, observable_of
 from ..rotation.rigid_states import SteadyState, unknown_state
@@ -161,9 +167,9 @@ def design(
     first = box.shares_of(_completed(initial, box))
     start = None if m0 is None else float_array("m0", m0)
     require_nonnegative("spread_weight", spread_weight)
-    weight = jnp.asarray(spread_weight, box.low.dtype)
+    weight = array_of(np.asarray(spread_weight, box.low.dtype))
     wishes = (*objectives, StableInSpace()) if stable_in_space else tuple(objectives)
-    problem = Problem(build, box, start, wanted, wishes, material, jnp.asarray(worst_case), weight)
+    problem = Problem(build, box, start, wanted, wishes, material, array_of(worst_case), weight)
     looking = _checked(problem, coordinates_at(box, first))
     if tolerance is None:
         tolerance = design_tolerance(box.low.dtype)

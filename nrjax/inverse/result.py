@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import FEW, kept
 from ..motion.phases import Phase
 from ..rotation.rigid_states import SteadyState
 from .box import parameters_at, shares_at
@@ -124,7 +124,7 @@ def best_of_restarts(
     )
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def _checks(problem: Problem, y: Float[Array, "restarts n"], states: SteadyState) -> tuple[Array, Array]:
     """`Problem.checks` of all restarts, each of shape (restarts, constraints)."""
     return jax.vmap(problem.checks)(y, states)

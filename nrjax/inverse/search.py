@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._numerics.precision import in_full_precision
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import FEW, kept
 from .problem import Look, Problem
 
 # The longest step across, in coordinates of the box (whose width is 1), and the shortest.
@@ -86,7 +86,7 @@ def begin(problem: Problem, optimizer: optax.GradientTransformation, y: Float[Ar
     )
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def relative_error(achieved: Float[Array, "*lanes"], target: Float[Array, "*lanes"]) -> Float[Array, "*lanes"]:
     """|achieved - target| / |target|; absolute for a target of 0."""
     return jnp.abs(achieved - target) / jnp.where(target == 0, 1.0, jnp.abs(target))
@@ -214,7 +214,7 @@ def badness(look: Look) -> Array:
     return jnp.abs(look.miss) + jnp.where(_has_slope(look), 0.0, NO_SLOPE)
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def start_lanes(
     problem: Problem,
     optimizer: optax.GradientTransformation,
@@ -231,7 +231,7 @@ def replace_lanes(lanes: Lane, which: Bool[Array, " lanes"], others: Lane) -> La
     return jax.vmap(_either)(which, others, lanes)
 
 
-@kept
+@partial(kept, brief=FEW)
 @in_full_precision
 def take_steps(
     problem: Problem,

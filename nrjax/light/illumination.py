@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import FEW, kept
 from .._numerics.validation import Number, in_range, is_concrete, require, require_finite, require_nonnegative
 from .laser import Laser
 from .local_moment import LocalMoment
@@ -189,7 +189,7 @@ class Illumination(AbstractMetallicLight):
         return GivenRates(g, jnp.zeros_like(g))
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def _couplings(moments: LocalMoment, laser: Laser) -> tuple[Array, Array]:
     """(g, gamma) of moments under a constant laser."""
     return moments.sd_coupling(laser), moments.loss_rate(laser)

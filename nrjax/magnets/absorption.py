@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import FEW, kept
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Number, is_concrete
 from ..light.laser import Laser
@@ -90,7 +90,7 @@ def exposure(magnet: LayeredMagnet, m: Float[Array, "L 3"]) -> Exposure:
     return _exposure(magnet.illumination.moments, magnet.illumination.laser.plateau(), magnet.plateau(), m)
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def _exposure(moments: LocalMoment, laser: Laser, magnet: LayeredMagnet, m: Array) -> Exposure:
     """Moments under a constant laser, and the magnet with the rates that it makes."""
     transition = moments.transition

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from .._numerics.digests import computation_digest
+from .._numerics.ready_programs import folder
 from .._numerics.refilled_loops import CPU_WIDTH
 from .._numerics.tiles import Progress, for_each_tile, power_of_two_above, progress_bar, run_tiles
 from .._numerics.validation import Numbers, float_array, require_memory
@@ -32,8 +33,10 @@ from .table import Table, origin
 CPU_TILE: Final = 1 << 14
 LARGE_CPU_TILE: Final = 1 << 15
 ACCELERATOR_TILE: Final = 1 << 20
-# Points of a bilayer that cost hardly more than one.
+# Points of a bilayer that cost hardly more than one; and those of a line, where programs are kept: they are compiled
+# sooner for it.
 SMALL_CPU_TILE: Final = 1 << 11
+LINE_CPU_TILE: Final = 1 << 9
 
 # Refined maps beyond this many points are worth programs for large tiles as well.
 LARGE_MAP: Final = 1 << 19
@@ -187,6 +190,8 @@ def default_tile(total: int) -> int:
     """Points computed at a time; on a CPU a larger tile only where every core gets several."""
     if jax.default_backend() != "cpu":
         return min(ACCELERATOR_TILE, power_of_two_above(total))
+    if total <= LINE_CPU_TILE and folder() is not None:
+        return LINE_CPU_TILE
     each = total / (os.cpu_count() or 1)
     if each >= 8 * LARGE_CPU_TILE:
         return LARGE_CPU_TILE

@@ -1,5 +1,6 @@
 """The rotation of moments at every instant of a trajectory."""
 
+from functools import partial
 from typing import Final, NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import PASSED_OVER, kept
 from .._numerics.small_matrices import safe_sqrt
 from .rigid_rotation import closest_rotation, leading_pair, turning
 from .solution import Solution
@@ -33,7 +34,7 @@ class InstantaneousFrequency(NamedTuple):
     swing: Float[Array, " times"]
 
 
-@kept
+@partial(kept, brief=PASSED_OVER)
 def instantaneous_frequency(solution: Solution) -> InstantaneousFrequency:
     """The rigid rotation that comes closest to the motion at every saved time,
 

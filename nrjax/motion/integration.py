@@ -1,5 +1,6 @@
 """Integrating spin dynamics in time: the one front door to Diffrax."""
 
+from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 
 import diffrax
@@ -12,15 +13,17 @@ from jaxtyping import Array
 from .. import units
 from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision, integration_tolerance, require_reachable
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import FEW, PASSED_OVER, kept
 from .._numerics.unrolled_runge_kutta import UnrolledTsit5
 from .._numerics.validation import (
     Number,
     Numbers,
+    array_of,
     float_array,
     in_range,
     is_concrete,
     moments_array,
+    numbers_of,
     require,
     require_finite,
     require_memory,
@@ -45,7 +48,7 @@ HELD: Final = 1e4
 LARGEST_HELD: Final = 1e-2
 
 
-_solve: Final = kept(diffrax.diffeqsolve, diffrax.diffeqsolve)
+_solve: Final = kept(diffrax.diffeqsolve, diffrax.diffeqsolve, lean=True)
 
 
 @runtime_checkable
@@ -146,7 +149,8 @@ def simulate(
 
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
-    precision = jnp.asarray(integration_tolerance(dtype) if rtol is None else rtol, dtype)
+    relative = integration_tolerance(dtype) if rtol is None else rtol
+    precision = array_of(numbers_of(relative).asarray(relative, dtype))
     if thermal is not None and not isinstance(model, LayeredMagnet):
         raise ValueError(f"thermal: a {type(model).__name__} absorbs no light. Leave it out, or take a LayeredMagnet.")
     number = _spins(model, spins, key, dtype)
@@ -176,9 +180,9 @@ def simulate(
         throw=False,
         progress_meter=progress_meter,
     )
+    done, grew, failed = _told(model, chosen, solution, looks is not None, precision)
     if throw:
-        solution = raise_if(~diffrax.is_okay(solution.result), diffrax.RESULTS, solution.result, solution)
-    done, grew = _told(model, chosen, solution, looks is not None, precision)
+        done = raise_if(failed, diffrax.RESULTS, done.result, done)
     if watch_tilt:
         warn_of_seed(done.seed_tilt, grew, done.seeded_by_rounding, spins)
     return done
@@ -212,11 +216,11 @@ def _checked(model: Any, m0: Numbers, t0: Number, t1: Number, heats: bool) -> tu
     return model, state.astype(dtype)
 
 
-@kept
+@partial(kept, brief=PASSED_OVER)
 def _told(
     model: Any, chosen: AbstractCoordinates, solution: diffrax.Solution, watched_apart: bool, precision: Array
-) -> tuple[Solution, Array]:
-    """What is told of a trajectory in coordinates, and whether a tilt grew in it.
+) -> tuple[Solution, Array, Array]:
+    """What is told of a trajectory in coordinates, whether a tilt grew in it, and whether its integration failed.
 
     **Arguments** `watched_apart`: whether tilts were saved at times of their own. `precision`: relative, of a step.
     """
@@ -236,7 +240,7 @@ def _told(
     told = Solution(ts / units.ps, ms, solution.result, solution.stats, valid, velocities, seed, by_rounding)
     if isinstance(chosen, Heated):
         told = eqx.tree_at(lambda s: s.heat, told, _course(chosen, ys[1], ms.shape[1]), is_leaf=lambda x: x is None)
-    return told, grew
+    return told, grew, ~diffrax.is_okay(solution.result)
 
 
 def _knows_its_tilt(chosen: AbstractCoordinates) -> bool:
@@ -266,7 +270,7 @@ def _spins(model: Any, spins: Number | None, key: Array | None, dtype: Any) -> A
             "m0 a deviation of the size that the noise would have."
         )
     require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
-    return jnp.asarray(spins, dtype)
+    return array_of(numbers_of(spins).asarray(spins, dtype))
 
 
 def _require_noise_alone(model: Any, thermal: Any, solver: Any, stepsize_controller: Any) -> None:
@@ -283,7 +287,7 @@ def _require_noise_alone(model: Any, thermal: Any, solver: Any, stepsize_control
             )
 
 
-@kept
+@partial(kept, brief=FEW)
 def _coordinates(
     model: Any,
     m0: Array,

@@ -5,18 +5,17 @@ from typing import Any
 import diffrax
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from .. import units
-from .._numerics.validation import Number, float_array, is_concrete, numbers_of, require_finite
+from .._numerics.validation import Number, array_of, float_array, is_concrete, numbers_of, require_finite
 from .coordinates import AbstractCoordinates
 
 
 def internal_times(ps: Any, dtype: Any) -> Array:
     """Times in ps as hbar/meV; of known ones without a program of XLA, which would be compiled first."""
-    return jnp.asarray(numbers_of(ps).asarray(ps, dtype) * units.ps)
+    return array_of(numbers_of(ps).asarray(ps, dtype) * units.ps)
 
 
 def require_times(saveat: Any, t0: Number, t1: Number) -> None:

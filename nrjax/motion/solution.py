@@ -4,6 +4,7 @@ from typing import Any
 
 import diffrax
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._numerics.validation import is_concrete
@@ -53,9 +54,9 @@ class Solution(eqx.Module):
     def __str__(self) -> str:
         if self.ts.ndim > 1 or not is_concrete(self.ts):
             return f"Solution(ts{self.ts.shape}, ms{self.ms.shape})"
-        steps = self.stats["num_steps"]
+        steps, times = self.stats["num_steps"], np.asarray(self.ts)
         return (
-            f"Solution: {self.ts.shape[0]} times, {self.ts[0]:.4g} to {self.ts[-1]:.4g} ps, {self.ms.shape[1]} layers, "
+            f"Solution: {times.size} times, {times[0]:.4g} to {times[-1]:.4g} ps, {self.ms.shape[1]} layers, "
             f"{steps} steps ({self.stats['num_rejected_steps']} rejected), {'valid' if self.valid else 'not valid'}, "
             f"{self.ms.dtype}"
             + ("" if self.seed_tilt is None else f", grown from a tilt of {float(self.seed_tilt):.2g}")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import units
-from .._numerics.validation import Number, is_concrete, numbers_of, require_nonnegative
+from .._numerics.validation import Number, array_of, is_concrete, numbers_of, require_nonnegative
 from ..light.envelopes import AbstractEnvelope
 from ..light.laser import Laser
 
@@ -45,11 +45,11 @@ def step_control(
     if changes or lands.size:
         least = max(SHORTEST_STEP_TO_KNOT, 4.0 * float(jnp.finfo(start.dtype).eps))
     if laser is not None and changes:
-        look = jnp.asarray(duration / LOOKS_AT_LIGHT)
+        look = array_of(duration / LOOKS_AT_LIGHT)
         longest = look if longest is None else jnp.minimum(look, longest)
         if isinstance(laser.envelope, AbstractEnvelope):
             lands = jnp.concatenate([lands, laser.envelope.knots().astype(start.dtype) * units.ps])
-    least_step = jnp.asarray(least * duration)
+    least_step = array_of(least * duration)
     control = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=least_step, dtmax=longest, force_dtmin=False)
     if lands.size == 0:
         return control

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .. import units
-from .._numerics.validation import Number, is_concrete, numbers_of
+from .._numerics.validation import Number, array_of, is_concrete, numbers_of
 from ..light.envelopes import AbstractEnvelope
 from ..light.laser import Laser
 
@@ -23,7 +23,7 @@ UNPHYSICAL: Final = 1e-9
 
 def look_times(laser: Laser | None, start: Array, stop: Array) -> Array:
     """Times at which the tilt is looked at, hbar/meV: evenly spaced, and wherever the light changes."""
-    times = jnp.asarray(numbers_of(start, stop).linspace(start, stop, LOOKS_AT_TILT, dtype=start.dtype))
+    times = array_of(numbers_of(start, stop).linspace(start, stop, LOOKS_AT_TILT, dtype=start.dtype))
     if laser is not None and isinstance(laser.envelope, AbstractEnvelope):
         knots = laser.envelope.knots().astype(times.dtype) * units.ps
         times = jnp.sort(jnp.concatenate([times, jnp.clip(knots, start, stop)]))

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import jax
@@ -236,7 +237,7 @@ def _boundary_program(
     samples = BOUNDARY_SAMPLES if of_layers else SAMPLES_OF_SOLUTIONS
     dtype = jnp.result_type(float)
 
-    @kept
+    @partial(kept, lean=True)
     def of_every_kind(xs: Any, ys: Any) -> Any:
         def value(a: Any, b: Any) -> Any:
             magnet = build(**{x_name: a, y_name: b})

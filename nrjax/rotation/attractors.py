@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from .._numerics.failures import raise_if
 from .._numerics.programs import SharedProgram
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import FEW, PASSED_OVER, kept
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.validation import Numbers, is_concrete, moments_array, require_batch
 from ..magnets import AbstractOrderParameters, ThermalModel
@@ -57,7 +57,7 @@ def _start(model: AbstractOrderParameters, m0: Numbers | None) -> Float[Array, "
     return jax.lax.stop_gradient(start.astype(model.dtype))
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def default_start(model: AbstractOrderParameters) -> Float[Array, "L n"]:
     """The state without light along the last axis (m_a = B(h_a/T) along z for a magnet), with a small generic
     deviation. Shape (L, n)."""
@@ -197,7 +197,7 @@ def _ready_each(
     return in_blocks(one, models)
 
 
-_ready = SharedProgram(_ready_each, shared=[1])
+_ready = SharedProgram(_ready_each, shared=[1], brief=PASSED_OVER)
 
 
 def _solver_of_each(models: AbstractOrderParameters, solver: AbstractSteadyStateSolver | None) -> Any:

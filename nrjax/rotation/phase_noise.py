@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import units
-from .._numerics.ready_programs import kept, prepare
+from .._numerics.ready_programs import FEW, kept, prepare
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.validation import Number, float_array, is_concrete, require
 from ..magnets import FokkerPlanckMagnet, LayeredMagnet
@@ -104,7 +104,7 @@ def prepare_linewidth(magnet: LayeredMagnet, state: SteadyState) -> None:
     prepare(_noise, magnet.plateau(), float_array("spins", 1.0, shape=(), dtype=magnet.dtype), state)
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def _noise(magnet: LayeredMagnet | FokkerPlanckMagnet, spins: Array, state: SteadyState) -> Linewidth:
     chases = state.valid & (state.phase == Phase.CHIRAL)
     m = jnp.where(chases, state.m, jnp.eye(*state.m.shape, dtype=state.m.dtype))

@@ -1,6 +1,7 @@
 """Steady states of two order parameters from their shape: no fast precession, no integration in time."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import equinox as eqx
@@ -12,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .. import units
 from .._numerics.precision import collinear_tolerance, residual_tolerance
 from .._numerics.programs import SharedProgram
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import FEW, PASSED_OVER, kept
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.stored_values import stored, unseen_one
@@ -30,8 +31,10 @@ from .solvers import AbstractSteadyStateSolver, without_derivative
 
 # Shapes that keep moving are watched this many at a time.
 WATCHED: Final = 1024
-# Lanes of a batch of which most may be there to fill it up.
-SMALL_BATCH: Final = 2048
+# Or this many, where there are no more.
+FEW_WATCHED: Final = 64
+# Numbers of a few hundred bilayers, the points of a line, for which it takes longer to compile than to compute.
+A_LINE: Final = 1 << 15
 # And so many closed orbits are solved for at a time.
 CYCLES: Final = 16
 # Fine steps spent on a shape that does not settle, for each step spent on settling.
@@ -92,14 +95,16 @@ class ShapeSolver(AbstractSteadyStateSolver):
         self, models: AbstractOrderParameters, starts: Float[Array, "lanes 2 n"], max_steps: int
     ) -> SteadyState:
         """`find` in two programs, shapes settle and all are told; two more are for shapes that do not settle: they are
-        compiled only if there are any, the first of them ahead where many are asked for."""
+        compiled only if there are any, or where that takes little and many are asked for."""
         _tell_all.compile_ahead(models, starts, _shapes_of_searches(starts))
         search = _settle_all(models, starts, max_steps)
-        if self.watches and starts.shape[0] >= WATCHED and not _are_few(models, starts.shape[0]):
-            # Among so many, as in a map, some do not settle: the program is ready when it is known which.
-            _watch_all.compile_ahead(*_shapes_of(WATCHED, (models, search)), max_steps)
+        if self.watches and starts.shape[0] >= WATCHED:
+            # Among so many, as in a map, a few do not settle: the program is ready when it is known which.
+            few = jax.tree.map(lambda x: jax.ShapeDtypeStruct((FEW_WATCHED, *x.shape[1:]), x.dtype), (models, search))
+            _watch_all.compile_ahead(*few, max_steps, if_brief=True)
         moving = np.flatnonzero(self.watches & ~np.asarray(search.journey.motion.arrived))
-        for rows, count in _in_turn(moving, WATCHED, starts.shape[0]):
+        at_a_time = WATCHED if moving.size > FEW_WATCHED else FEW_WATCHED
+        for rows, count in _in_turn(moving, at_a_time, starts.shape[0]):
             some, searches = _lanes_of((models, search), rows)
             # What fills up has no steps left.
             searches.journey.steps[count:] = np.iinfo(np.int32).max
@@ -120,14 +125,6 @@ class ShapeSolver(AbstractSteadyStateSolver):
     def near_many(self, models: AbstractOrderParameters, states: SteadyState) -> SteadyState:
         """`near` in the program that tells what searches have come to: they have arrived at `states.m`."""
         return _tell_all(models, states.m, _arrived_all(states.m, states.phase))
-
-
-def _are_few(models: AbstractOrderParameters, lanes: int) -> bool:
-    """Whether most of a small batch repeats its last lane, which fills it up: the points of a line, not of a map."""
-    if lanes > SMALL_BATCH:
-        return False
-    arrays = map(np.asarray, jax.tree.leaves(models))
-    return all(bool(np.all(x[lanes // 2 :] == x[-1:])) for x in arrays)
 
 
 class Search(NamedTuple):
@@ -219,14 +216,14 @@ def _told_of_moving(
     return eqx.tree_at(lambda s: s.result, told, result)
 
 
-@kept
+@partial(kept, brief=FEW)
 def _at_once(model: AbstractOrderParameters, start: Float[Array, "2 n"], max_steps: int) -> tuple[Search, SteadyState]:
     """A search that has settled, if it has, and what it has come to."""
     search = _settled(*_set_out(model, start), max_steps)
     return search, _told(model, start, search)
 
 
-@kept
+@partial(kept, brief=FEW)
 def _after_watching(
     model: AbstractOrderParameters, start: Float[Array, "2 n"], search: Search, max_steps: int, cycles: bool
 ) -> SteadyState:
@@ -246,11 +243,6 @@ def _in_turn(lanes: np.ndarray, size: int, end: int) -> Iterator[tuple[np.ndarra
 def _shapes_of_searches(starts: Array) -> Any:
     """Those of searches from all of these starts, wherever they come to."""
     return jax.eval_shape(jax.vmap(_arrived), starts, jax.ShapeDtypeStruct(starts.shape[:1], jnp.int32))
-
-
-def _shapes_of(number: int, tree: Any) -> Any:
-    """Those of so many lanes of a tree."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((number, *x.shape[1:]), x.dtype), tree)
 
 
 def _lanes_of(tree: Any, rows: np.ndarray) -> Any:
@@ -312,11 +304,11 @@ def _arrived_each(m: Array, phase: Array) -> Search:
     return in_blocks(_arrived, m, phase)
 
 
-_settle_all = SharedProgram(_settle_each, static_argnums=[2])
-_watch_all = SharedProgram(_watch_each, static_argnums=[2])
-_tell_all = SharedProgram(_tell_each)
+_settle_all = SharedProgram(_settle_each, static_argnums=[2], brief=A_LINE, lean=True)
+_watch_all = SharedProgram(_watch_each, static_argnums=[2], brief=A_LINE, lean=True)
+_tell_all = SharedProgram(_tell_each, brief=A_LINE, lean=True)
 _tell_moving = SharedProgram(_tell_each_moving, static_argnums=[4])
-_arrived_all = SharedProgram(_arrived_each)
+_arrived_all = SharedProgram(_arrived_each, brief=PASSED_OVER)
 
 
 def gram_of(m: Float[Array, "2 n"]) -> Gram:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from .. import units
 from .._numerics.precision import collinear_tolerance
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import FEW, kept
 from .._numerics.spectral_abscissa import largest_real_part
 from .._numerics.validation import Numbers, float_array, is_concrete, require
 from ..magnets import LayeredMagnet
@@ -96,7 +96,7 @@ def spatial_stability(
     return _stability(magnet, f, state)
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def _stability(magnet: LayeredMagnet, f: Array, state: SteadyState) -> SpatialStability:
     own, around = _modes(magnet, state)
     rates = jax.vmap(lambda f: largest_real_part(own + f * around))(f)

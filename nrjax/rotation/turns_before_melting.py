@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from .. import units
 from .._numerics.precision import integration_tolerance
-from .._numerics.ready_programs import kept
+from .._numerics.ready_programs import FEW, kept
 from .._numerics.root_scan import bisected
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.spectral_abscissa import largest_real_part
@@ -186,7 +186,7 @@ def price_of_light(magnet: LayeredMagnet, m: Float[Array, "L 3"], chase_frequenc
     )
 
 
-@partial(kept, brief=True)
+@partial(kept, brief=FEW)
 def ordering_temperature(magnet: LayeredMagnet) -> Float[Array, ""]:
     """k_B T in meV, the same in all layers, above which m = 0 is stable under the magnet's light at full intensity: the
     greatest at which the largest real part of W(0) is 0 (but for an order that lives in less than a 64th of the range
