@@ -83,8 +83,9 @@ class SharedProgram:
 
         def compile_it() -> None:
             with self._lock:
+                ready = self._kept.find(arguments, begun=begun.set)
                 begun.set()
-                if self._kept.find(arguments) is None:
+                if ready is None:
                     self._on[1].lower(*arguments).compile()
 
         # Waited for at the end of the process: a thread cut off in the compiler can take it along.

@@ -148,8 +148,16 @@ class Programs:
         self._function, self._brief, self._lean = function, brief, lean
         self._loaded: dict[Any, ReadyProgram | None] = {}
 
-    def find(self, arguments: tuple[Any, ...], options: dict[str, Any] | None = None) -> ReadyProgram | None:
-        """The program for arguments and options, arrays among them or their shapes; None where none can be kept."""
+    def find(
+        self,
+        arguments: tuple[Any, ...],
+        options: dict[str, Any] | None = None,
+        begun: Callable[[], Any] = lambda: None,
+    ) -> ReadyProgram | None:
+        """The program for arguments and options, arrays among them or their shapes; None where none can be kept.
+
+        `begun` is called when it is being traced, which holds all others up, or once that is not needed.
+        """
         directory = folder()
         if directory is None:
             return None
@@ -162,8 +170,10 @@ class Programs:
         if key not in self._loaded:
             try:
                 path = directory / self._name(structure, arrays, static)
+                if path.exists():
+                    begun()
                 program = _load(path)
-                self._loaded[key] = program or self._made(structure, arrays, static, path)
+                self._loaded[key] = program or self._made(structure, arrays, static, path, begun)
             except UnknownOrigin:
                 # Not tried again.
                 self._loaded[key] = None
@@ -183,7 +193,9 @@ class Programs:
         _feed(digest, tuple(map(_described, arrays)))
         return f"{digest.hexdigest()}{SUFFIX}"
 
-    def _made(self, structure: Any, arrays: list[Any], static: Any, path: Path) -> ReadyProgram:
+    def _made(
+        self, structure: Any, arrays: list[Any], static: Any, path: Path, begun: Callable[[], Any]
+    ) -> ReadyProgram:
         returned = []
 
         def flat(arrays: list[Any]) -> list[Any]:
@@ -195,6 +207,7 @@ class Programs:
         # Under a name of its own: what JAX's cache has loaded cannot be written out again; it crashes its reader.
         flat.__name__ = f"{getattr(self._function, '__name__', 'flat')}_{os.urandom(8).hex()}"
         with tracing:
+            begun()
             lowered = jax.jit(flat).lower(arrays)
         for target in re.findall(r"custom_call @(\w+)", lowered.as_text()):
             if not _is_linked(target):

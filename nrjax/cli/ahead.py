@@ -2,6 +2,7 @@
 
 import importlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -23,6 +24,8 @@ DRAWING: Final = (
     "matplotlib.backends.backend_agg",
     "h5netcdf",
 )
+# Seconds in which another thread wakes up.
+TURN: Final = 1e-3
 # There only for clusters; xarray imports them where they are, with its first Dataset.
 OF_XARRAY: Final = ("dask.array", "distributed")
 
@@ -84,6 +87,8 @@ def importing(names: tuple[str, ...]) -> Iterator[Task]:
 
 
 def _import(name: str) -> None:
+    # Whoever waits to trace takes its turn.
+    time.sleep(TURN)
     try:
         # Python, as tracing is: while another thread traces it would only hold that up.
         with tracing:
