@@ -17,6 +17,7 @@ import xarray as xr
 
 import nrjax
 from nrjax._numerics import ready_programs
+from nrjax._numerics.cpu_options import alone_options, brief_options, lanes_options
 from nrjax._numerics.programs import SharedProgram
 from nrjax._numerics.ready_programs import Programs, kept
 from nrjax.cli.ahead import DoneAhead
@@ -245,23 +246,23 @@ def test_under_transformations_it_is_the_function(folder):
 
 
 def test_programs_of_few_numbers_are_ready_soon(folder, monkeypatch):
-    """With options of XLA's own, which it knows; lean ones of more numbers with others, and the rest without."""
+    """With options of XLA's own, which it knows; of more numbers with those that are given, and the rest without."""
     asked = []
 
-    def noting(name):
-        options = getattr(ready_programs, name)
-        return lambda: asked.append(name) or options()
+    def noting(options):
+        return lambda: asked.append(options.__name__) or options()
 
-    for name in ("brief_options", "lean_options"):
-        monkeypatch.setattr(ready_programs, name, noting(name))
+    monkeypatch.setattr(ready_programs, "brief_options", noting(brief_options))
     few, many = jnp.linspace(1.0, 2.0, 8), jnp.linspace(1.0, 2.0, 9)
     for function, x in ((kept(jnp.sqrt), few), (kept(jnp.sqrt, brief=8), many)):
         np.testing.assert_allclose(function(x), np.sqrt(x), rtol=1e-15)
         assert not asked
-    np.testing.assert_allclose(kept(jnp.cbrt, brief=8, lean=True)(few), np.cbrt(few), rtol=1e-15)
+    np.testing.assert_allclose(kept(jnp.cbrt, brief=8, options=noting(alone_options))(few), np.cbrt(few), rtol=1e-15)
     assert asked == ["brief_options"]
-    np.testing.assert_allclose(kept(jnp.cbrt, brief=8, lean=True)(many), np.cbrt(many), rtol=1e-15)
-    assert asked == ["brief_options", "lean_options"] and len(names(folder)) == 4
+    np.testing.assert_allclose(kept(jnp.cbrt, brief=8, options=noting(lanes_options))(many), np.cbrt(many), rtol=1e-15)
+    assert asked == ["brief_options", "lanes_options"] and len(names(folder)) == 4
+    np.testing.assert_allclose(kept(jnp.square, options=noting(alone_options))(few), np.square(few), rtol=1e-15)
+    assert asked[2:] == ["alone_options"]
 
 
 def test_on_suspicion_only_what_is_soon_compiled_is(folder):

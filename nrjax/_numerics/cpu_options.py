@@ -18,8 +18,8 @@ WIDTH: Final = "--xla_cpu_prefer_vector_width"
 WIDEST: Final = 512
 # For programs that run for less time than it takes to compile them.
 BRIEF: Final = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-# For programs that run no slower when LLVM goes over their loops once: their vectors are there before it sees them.
-LEAN: Final = {"xla_backend_optimization_level": 1}
+# For programs that run no slower when LLVM goes over them once.
+ONCE: Final = {"xla_backend_optimization_level": 1}
 # Kernels by way of MLIR, which takes longer; the choice is gone since this jaxlib.
 EMITTERS: Final = "xla_cpu_use_fusion_emitters"
 ALWAYS_EMITTERS: Final = (0, 11)
@@ -65,14 +65,21 @@ def ask_for_cpu_options() -> None:
 
 def brief_options() -> dict[str, Any]:
     """Options of XLA by which a program for the CPU is compiled soon, whatever it then takes to run."""
-    if jaxlib_version() >= UNKNOWN:
-        return {}
-    return BRIEF | ({EMITTERS: False} if jaxlib_version() < ALWAYS_EMITTERS else {})
+    return BRIEF | _without_emitters() if jaxlib_version() < UNKNOWN else {}
 
 
-def lean_options() -> dict[str, Any]:
-    """Options of XLA by which loops over lanes are compiled sooner and run as fast."""
-    return LEAN if jaxlib_version() < UNKNOWN else {}
+def lanes_options() -> dict[str, Any]:
+    """Options of XLA by which steady states of many lanes are compiled sooner and found as fast."""
+    return ONCE if jaxlib_version() < UNKNOWN else {}
+
+
+def alone_options() -> dict[str, Any]:
+    """Options of XLA by which one trajectory is compiled sooner and integrated as fast."""
+    return ONCE | _without_emitters() if jaxlib_version() < UNKNOWN else {}
+
+
+def _without_emitters() -> dict[str, Any]:
+    return {EMITTERS: False} if jaxlib_version() < ALWAYS_EMITTERS else {}
 
 
 def jaxlib_version() -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from .devices import chosen_device
-from .ready_programs import Programs
+from .ready_programs import Options, Programs
 
 # Lanes of which each device takes a multiple: less than a vector of the processor would be rounded differently.
 WHOLE: Final = 16
@@ -37,7 +37,7 @@ class SharedProgram:
 
     **Arguments** `function`: of arrays with a leading axis of lanes, to such arrays. `shared`: the positions of
     arguments that are one for all lanes. `static_argnums`: of those that are no arrays. `spread`: False keeps it on one
-    device, for functions that call what cannot be cut into parts. `brief`, `lean`: as in `kept`; they count where
+    device, for functions that call what cannot be cut into parts. `brief`, `options`: as in `kept`; they count where
     programs are kept.
     """
 
@@ -49,14 +49,14 @@ class SharedProgram:
         static_argnums: Collection[int] = (),
         spread: bool = True,
         brief: int = 0,
-        lean: bool = False,
+        options: Options = dict,
     ):
         self._plain, self._shared, self._static = function, frozenset(shared), tuple(static_argnums)
         self._spreads = spread
         self._on: dict[int, Any] = {1: jax.jit(function, static_argnums=self._static)}
         self._lock = threading.Lock()
         self._begun: set[Any] = set()
-        self._kept = Programs(function, brief, lean)
+        self._kept = Programs(function, brief, options)
 
     def __call__(self, *arguments: Any) -> Any:
         with self._lock:

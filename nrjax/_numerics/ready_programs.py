@@ -30,7 +30,7 @@ try:
 except ImportError:  # where JAX is older
     from jax.core import get_opaque_trace_state
 
-from .cpu_options import brief_options, lean_options
+from .cpu_options import brief_options
 from .devices import chosen_device
 from .digests import code_digest, value_digest
 from .files import atomic
@@ -59,6 +59,9 @@ LAPACK: Final = "lapack_"
 # one that goes over them a few times.
 FEW: Final = 1 << 12
 PASSED_OVER: Final = 1 << 18
+
+# What returns options of XLA.
+Options = Callable[[], dict[str, Any]]
 
 # Tracing is Python: threads that trace at once all take as long as one after the other, and the first waits as well.
 # Whoever is done goes on to the compiler, which needs no lock.
@@ -116,13 +119,15 @@ def folder() -> Path | None:
     return _directory if get_opaque_trace_state() == _nothing_traced else None
 
 
-def kept(function: Callable[..., Any], jitted: Any = None, *, brief: int = 0, lean: bool = False) -> Callable[..., Any]:
+def kept(
+    function: Callable[..., Any], jitted: Any = None, *, brief: int = 0, options: Options = dict
+) -> Callable[..., Any]:
     """`equinox.filter_jit(function)`, or what is `jitted` already, whose programs are kept where programs are.
 
-    **Arguments** `brief`: of at most so many numbers it computes for less time than it takes to compile. `lean`: it
-    loops over lanes, which needs little of LLVM.
+    **Arguments** `brief`: of at most so many numbers it computes for less time than it takes to compile. `options`: of
+    more, those of XLA on a CPU.
     """
-    programs = Programs(function, brief, lean)
+    programs = Programs(function, brief, options)
     jitted = eqx.filter_jit(function) if jitted is None else jitted
 
     @functools.wraps(function)
@@ -141,11 +146,11 @@ def prepare(call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
 
 
 class Programs:
-    """The programs of one function of arguments and options, by everything that decides them. `brief`, `lean`: as in
+    """The programs of one function of arguments and options, by everything that decides them. `brief`, `options`: as in
     `kept`."""
 
-    def __init__(self, function: Callable[..., Any], brief: int = 0, lean: bool = False):
-        self._function, self._brief, self._lean = function, brief, lean
+    def __init__(self, function: Callable[..., Any], brief: int = 0, options: Options = dict):
+        self._function, self._brief, self._others = function, brief, options
         self._loaded: dict[Any, ReadyProgram | None] = {}
 
     def find(
@@ -221,9 +226,7 @@ class Programs:
         """Those of XLA for a program of so many numbers."""
         if jax.default_backend() != "cpu":
             return {}
-        if numbers <= self._brief:
-            return brief_options()
-        return lean_options() if self._lean else {}
+        return brief_options() if numbers <= self._brief else self._others()
 
 
 def _strip_names(lowered: Any) -> None:

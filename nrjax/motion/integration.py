@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .. import units
+from .._numerics.cpu_options import alone_options
 from .._numerics.failures import raise_if
 from .._numerics.precision import in_full_precision, integration_tolerance, require_reachable
 from .._numerics.ready_programs import FEW, PASSED_OVER, kept
@@ -48,7 +49,7 @@ HELD: Final = 1e4
 LARGEST_HELD: Final = 1e-2
 
 
-_solve: Final = kept(diffrax.diffeqsolve, diffrax.diffeqsolve, lean=True)
+_solve: Final = kept(diffrax.diffeqsolve, diffrax.diffeqsolve, options=alone_options)
 
 
 @runtime_checkable

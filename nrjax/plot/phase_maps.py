@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from .._numerics.cpu_options import lanes_options
 from .._numerics.ready_programs import kept, prepare
 from .._numerics.validation import float_array
 from ..magnets import LayeredMagnet
@@ -237,7 +238,7 @@ def _boundary_program(
     samples = BOUNDARY_SAMPLES if of_layers else SAMPLES_OF_SOLUTIONS
     dtype = jnp.result_type(float)
 
-    @partial(kept, lean=True)
+    @partial(kept, options=lanes_options)
     def of_every_kind(xs: Any, ys: Any) -> Any:
         def value(a: Any, b: Any) -> Any:
             magnet = build(**{x_name: a, y_name: b})

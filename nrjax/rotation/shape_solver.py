@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .. import units
+from .._numerics.cpu_options import lanes_options
 from .._numerics.precision import collinear_tolerance, residual_tolerance
 from .._numerics.programs import SharedProgram
 from .._numerics.ready_programs import FEW, PASSED_OVER, kept
@@ -304,9 +305,9 @@ def _arrived_each(m: Array, phase: Array) -> Search:
     return in_blocks(_arrived, m, phase)
 
 
-_settle_all = SharedProgram(_settle_each, static_argnums=[2], brief=A_LINE, lean=True)
-_watch_all = SharedProgram(_watch_each, static_argnums=[2], brief=A_LINE, lean=True)
-_tell_all = SharedProgram(_tell_each, brief=A_LINE, lean=True)
+_settle_all = SharedProgram(_settle_each, static_argnums=[2], brief=A_LINE, options=lanes_options)
+_watch_all = SharedProgram(_watch_each, static_argnums=[2], brief=A_LINE, options=lanes_options)
+_tell_all = SharedProgram(_tell_each, brief=A_LINE, options=lanes_options)
 _tell_moving = SharedProgram(_tell_each_moving, static_argnums=[4])
 _arrived_all = SharedProgram(_arrived_each, brief=PASSED_OVER)
 
