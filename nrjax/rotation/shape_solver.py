@@ -33,7 +33,7 @@ from .solvers import AbstractSteadyStateSolver, without_derivative
 # Shapes that keep moving are watched this many at a time.
 WATCHED: Final = 1024
 # Or this many, where there are no more.
-FEW_WATCHED: Final = 64
+FEW_WATCHED: Final = 16
 # Numbers of a few hundred bilayers, the points of a line, for which it takes longer to compile than to compute.
 A_LINE: Final = 1 << 15
 # And so many closed orbits are solved for at a time.
