@@ -55,9 +55,10 @@ SETTINGS: Final = (
 LOADED: Final = "/nrjax/ready_program_loaded"
 # What the names of LAPACK's routines begin with.
 LAPACK: Final = "lapack_"
-# Numbers of which a program may be compiled to be ready soon, and not to be fast: of one that loops over them, and of
-# one that goes over them a few times.
+# Numbers of which a program may be compiled to be ready soon, and not to be fast: of one that works long on each; of
+# one that finds steady states, for a few hundred points of a line; and of one that goes over its numbers a few times.
 FEW: Final = 1 << 12
+A_LINE: Final = 1 << 15
 PASSED_OVER: Final = 1 << 18
 
 # What returns options of XLA.

@@ -14,7 +14,7 @@ from typing_extensions import TypeAliasType
 
 from .._numerics.digests import computation_digest
 from .._numerics.programs import SharedProgram, made_once
-from .._numerics.ready_programs import PASSED_OVER, Place, known_digest
+from .._numerics.ready_programs import FEW, PASSED_OVER, Place, known_digest
 from ..rotation.attractors import continued_states, solver_for, steady_states
 from ..rotation.observables import OBSERVABLES, OF_EVERY_STATE, AbstractObservable, observable_of
 from ..rotation.rigid_states import RESULTS, SteadyState
@@ -139,7 +139,7 @@ def _programs(build: Callable[..., Any], observation: Observation) -> Any:
     if function is not None:
         return SharedProgram(jax.vmap(lambda values: _variables_of(function(build(**values)))))
     # Of these programs only the first depends on `build`, and the last where it is asked for more than the state.
-    make = SharedProgram(lambda lanes: jax.vmap(lambda values: build(**values).plateau())(lanes), brief=PASSED_OVER)
+    make = SharedProgram(lambda lanes: jax.vmap(lambda values: build(**values).plateau())(lanes), brief=FEW)
     if not observation.needs_model:
         names = [observable.name for observable in asked]
         return _OfStates(

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from .._numerics.failures import raise_if
 from .._numerics.programs import SharedProgram
-from .._numerics.ready_programs import FEW, PASSED_OVER, kept
+from .._numerics.ready_programs import A_LINE, FEW, kept
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.validation import Numbers, is_concrete, moments_array, require_batch
 from ..magnets import AbstractOrderParameters, ThermalModel
@@ -197,7 +197,7 @@ def _ready_each(
     return in_blocks(one, models)
 
 
-_ready = SharedProgram(_ready_each, shared=[1], brief=PASSED_OVER)
+_ready = SharedProgram(_ready_each, shared=[1], brief=A_LINE)
 
 
 def _solver_of_each(models: AbstractOrderParameters, solver: AbstractSteadyStateSolver | None) -> Any:

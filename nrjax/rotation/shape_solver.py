@@ -14,7 +14,7 @@ from .. import units
 from .._numerics.cpu_options import lanes_options
 from .._numerics.precision import collinear_tolerance, residual_tolerance
 from .._numerics.programs import SharedProgram
-from .._numerics.ready_programs import FEW, PASSED_OVER, kept
+from .._numerics.ready_programs import A_LINE, FEW, PASSED_OVER, kept
 from .._numerics.refilled_loops import in_blocks
 from .._numerics.small_matrices import safe_sqrt
 from .._numerics.stored_values import stored, unseen_one
@@ -34,8 +34,6 @@ from .solvers import AbstractSteadyStateSolver, without_derivative
 WATCHED: Final = 1024
 # Or this many, where there are no more.
 FEW_WATCHED: Final = 16
-# Numbers of a few hundred bilayers, the points of a line, for which it takes longer to compile than to compute.
-A_LINE: Final = 1 << 15
 # And so many closed orbits are solved for at a time.
 CYCLES: Final = 16
 # Fine steps spent on a shape that does not settle, for each step spent on settling.
