@@ -188,6 +188,7 @@ def averaged(lattice, look, t1, times=60, **options):
     return found.mean()
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("dynamics", ["llg", "collision"])
 @pytest.mark.parametrize("gyro, factor", [(2.0, 1.5), pytest.param(0.0, 1.0, marks=pytest.mark.long)])
 def test_equilibria_are_those_of_boltzmann(dynamics, gyro, factor):
@@ -204,6 +205,7 @@ def test_equilibria_are_those_of_boltzmann(dynamics, gyro, factor):
     assert abs(mean - langevin(1.5)) < 4 * 0.5 / np.sqrt(600 * 25 * 4)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     "dynamics, damping, duration, pairs", [("llg", 0.002, 200.0, 1000), ("collision", 0.01, 60.0, 300)]
 )
