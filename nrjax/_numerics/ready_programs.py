@@ -16,7 +16,7 @@ import re
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -187,8 +187,10 @@ class Programs:
 
     def is_brief(self, arguments: tuple[Any, ...]) -> bool:
         """Whether a program for arguments would be kept, and compiled to be ready soon."""
-        numbers = sum(x.size for x in jax.tree.leaves(arguments) if _is_array(x))
-        return folder() is not None and numbers <= self._brief
+        return folder() is not None and self._takes_few(filter(_is_array, jax.tree.leaves(arguments)))
+
+    def _takes_few(self, arrays: Iterable[Any]) -> bool:
+        return sum(x.size for x in arrays) <= self._brief
 
     def _name(self, structure: Any, arrays: list[Any], static: Any) -> str:
         """That of its file: a digest of everything that decides the program."""
@@ -219,15 +221,10 @@ class Programs:
             if not _is_linked(target):
                 raise UnknownOrigin(f"calls {target}")
         _strip_names(lowered)
-        program = ReadyProgram(lowered.compile(self._options(sum(x.size for x in arrays))), returned[0])
+        options = brief_options() if self._takes_few(arrays) else self._others()
+        program = ReadyProgram(lowered.compile(options), returned[0])
         _save(program, path)
         return program
-
-    def _options(self, numbers: int) -> dict[str, Any]:
-        """Those of XLA for a program of so many numbers."""
-        if jax.default_backend() != "cpu":
-            return {}
-        return brief_options() if numbers <= self._brief else self._others()
 
 
 def _strip_names(lowered: Any) -> None:

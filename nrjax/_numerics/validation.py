@@ -48,10 +48,14 @@ def numbers_of(*values: Any) -> Any:
     return np if is_concrete(*values) else jnp
 
 
-def array_of(values: Any) -> Array:
+def array_of(values: Any, dtype: Any = None) -> Array:
     """`values` as an array of JAX: known ones without the program of XLA that `jnp.asarray` has compiled for them."""
-    # A copy: JAX may take the memory as its own.
-    return values if isinstance(values, jax.Array) else jax.device_put(np.array(values))
+    if not is_concrete(values):
+        return jnp.asarray(values, dtype)
+    if isinstance(values, jax.Array) and dtype in (None, values.dtype):
+        return values
+    # A copy: JAX may take the memory as its own, which whoever passed it may write to.
+    return jax.device_put(np.array(values, dtype))
 
 
 def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None, dtype: Any = None) -> Array:
@@ -63,9 +67,8 @@ def float_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None,
     **Raises** `ValueError` if `value` is not numeric or does not broadcast.
     """
     if not isinstance(value, jax.Array) and is_concrete(*jax.tree.leaves(value)):
-        # A copy: JAX may take the memory as its own, which whoever passed it may write to.
-        known = numpy_floats(name, value, dtype).copy()
-        return jax.device_put(known if shape is None else _broadcast(np.broadcast_to, name, known, shape))
+        known = numpy_floats(name, value, dtype)
+        return array_of(known if shape is None else _broadcast(np.broadcast_to, name, known, shape))
     try:
         array = jnp.asarray(value)
         if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == bool:

@@ -212,4 +212,4 @@ def _fastest(dataset: xr.Dataset) -> xr.Dataset | None:
 def _planar(point: xr.Dataset) -> jax.Array:
     """Moments of two layers with the lengths and the angle of a point, in the plane of x and z."""
     (a, b), angle = np.asarray(point["lengths"]), float(point["angle"])
-    return array_of(np.asarray([[0.0, 0.0, a], [b * np.sin(angle), 0.0, b * np.cos(angle)]], a.dtype))
+    return array_of([[0.0, 0.0, a], [b * np.sin(angle), 0.0, b * np.cos(angle)]], a.dtype)

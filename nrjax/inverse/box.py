@@ -65,10 +65,10 @@ class Box(eqx.Module):
             ranges.append((low, high))
         self.names = tuple(bounds)
         dtype = jnp.result_type(float)
-        self.low, self.high = (array_of(np.asarray(column, dtype)) for column in zip(*ranges, strict=True))
+        self.low, self.high = (array_of(column, dtype) for column in zip(*ranges, strict=True))
         ratios = [high / max(low, LOGARITHMIC_DOWN_TO * high) for low, high in ranges]
         ratios = [r if n in logarithmic else 1.0 for n, r in zip(self.names, ratios, strict=True)]
-        self.ratio = array_of(np.asarray(ratios, dtype))
+        self.ratio = array_of(ratios, dtype)
 
     def shares(self, y: Float[Array, " n"]) -> Float[Array, " n"]:
         """u, the share of each range that lies below the parameter: 0 on the lower bound, 1 on the upper."""

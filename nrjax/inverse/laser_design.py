@@ -167,7 +167,7 @@ def design(
     first = box.shares_of(_completed(initial, box))
     start = None if m0 is None else float_array("m0", m0)
     require_nonnegative("spread_weight", spread_weight)
-    weight = array_of(np.asarray(spread_weight, box.low.dtype))
+    weight = array_of(spread_weight, box.low.dtype)
     wishes = (*objectives, StableInSpace()) if stable_in_space else tuple(objectives)
     problem = Problem(build, box, start, wanted, wishes, material, array_of(worst_case), weight)
     looking = _checked(problem, coordinates_at(box, first))

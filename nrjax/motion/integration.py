@@ -24,7 +24,6 @@ from .._numerics.validation import (
     in_range,
     is_concrete,
     moments_array,
-    numbers_of,
     require,
     require_finite,
     require_memory,
@@ -150,8 +149,7 @@ def simulate(
 
     if unroll and event is not None:
         raise ValueError("an event sees moments as an array, UnrolledTsit5 as scalars. Use diffrax.Tsit5() with it.")
-    relative = integration_tolerance(dtype) if rtol is None else rtol
-    precision = array_of(numbers_of(relative).asarray(relative, dtype))
+    precision = array_of(integration_tolerance(dtype) if rtol is None else rtol, dtype)
     if thermal is not None and not isinstance(model, LayeredMagnet):
         raise ValueError(f"thermal: a {type(model).__name__} absorbs no light. Leave it out, or take a LayeredMagnet.")
     number = _spins(model, spins, key, dtype)
@@ -271,7 +269,7 @@ def _spins(model: Any, spins: Number | None, key: Array | None, dtype: Any) -> A
             "m0 a deviation of the size that the noise would have."
         )
     require("spins", spins, lambda x: x >= 1, "1 or greater", "It is the number of spins in each layer.")
-    return array_of(numbers_of(spins).asarray(spins, dtype))
+    return array_of(spins, dtype)
 
 
 def _require_noise_alone(model: Any, thermal: Any, solver: Any, stepsize_controller: Any) -> None:
